@@ -1,0 +1,1 @@
+"""Service VIPs and load balancing in the kernel."""

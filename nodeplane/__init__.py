@@ -1,0 +1,1 @@
+"""What at least two of nodeplane's programs share, and nothing else."""

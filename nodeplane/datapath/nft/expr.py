@@ -1,0 +1,167 @@
+"""Rule expressions as the kernel stores them: the words that our rules are made of.
+
+Each function returns one encoded expression. A register number counts 32-bit registers from 0; the order
+of attributes is that of the kernel's own dumps, so a rule that was written can be compared with what is
+there byte for byte. Every rule made of these must be one that nft 1.0.6 can list (DESIGN.md section 4).
+"""
+
+import struct
+from typing import Literal
+
+from nodeplane.datapath.nft.netlink import attribute, nested, text, u32
+
+NFPROTO = {"ip": 2, "ip6": 10}
+
+Family = Literal["ip", "ip6"]
+
+_META_KEYS = {"priority": 2, "l4proto": 16}
+_CT_KEYS = {"state": 0, "status": 2}
+CT_STATE_NEW = 8
+CT_STATUS_DNAT = 1 << 5  # IPS_DST_NAT, nf_conntrack_common.h
+_RANDOM_FULLY = 1 << 4  # NF_NAT_RANGE_PROTO_RANDOM_FULLY, nf_nat.h
+
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+_ADDRESS_OFFSETS = {("ip", "saddr"): 12, ("ip", "daddr"): 16, ("ip6", "saddr"): 8, ("ip6", "daddr"): 24}
+ADDRESS_BYTES = {"ip": 4, "ip6": 16}
+
+_VERDICT_REGISTER = 0
+VERDICT_CODES = {"drop": 0, "accept": 1, "jump": -3, "goto": -4}
+
+
+def _expression(name: str, *attributes_: bytes) -> bytes:
+    return nested(1, text(1, name), nested(2, *attributes_))
+
+
+def _register(index: int) -> int:
+    """Number a register as nft_dump_register() does: NFT_REG_1… on 16-byte borders, else NFT_REG32_…."""
+    return index // 4 + 1 if index % 4 == 0 else index + 8
+
+
+def load_meta(key: Literal["priority", "l4proto"], register: int) -> bytes:
+    """Load a property of the packet; priority is host-endian."""
+    return _expression("meta", u32(2, _META_KEYS[key]), u32(1, _register(register)))
+
+
+def set_meta(key: Literal["priority"], register: int) -> bytes:
+    """Store a register in the packet."""
+    return _expression("meta", u32(2, _META_KEYS[key]), u32(3, _register(register)))
+
+
+def load_address(family: Family, field: Literal["saddr", "daddr"], register: int) -> bytes:
+    """Load an address of the network header: 4 bytes or 16."""
+    offset = _ADDRESS_OFFSETS[family, field]
+    return _payload(_NETWORK_HEADER, offset, ADDRESS_BYTES[family], register)
+
+
+def load_destination_port(register: int) -> bytes:
+    """Load the destination port: the same place in TCP, UDP and SCTP headers."""
+    return _payload(_TRANSPORT_HEADER, 2, 2, register)
+
+
+def _payload(base: int, offset: int, length: int, register: int) -> bytes:
+    return _expression("payload", u32(1, _register(register)), u32(2, base), u32(3, offset), u32(4, length))
+
+
+def load_ct(key: Literal["state", "status"], register: int) -> bytes:
+    """Load a property of the packet's connection, host-endian bits."""
+    return _expression("ct", u32(1, _register(register)), u32(2, _CT_KEYS[key]))
+
+
+def load_random(modulus: int, register: int) -> bytes:
+    """Load a random number below `modulus`, host-endian."""
+    return _expression("numgen", u32(1, _register(register)), u32(2, modulus), u32(3, 1), u32(4, 0))
+
+
+def load_constant(value: bytes, register: int) -> bytes:
+    """Load a constant."""
+    return _expression("immediate", u32(1, _register(register)), nested(2, attribute(1, value)))
+
+
+def mask(value: int, register: int) -> bytes:
+    """Keep only the bits of `value` in a host-endian 32-bit register."""
+    return _expression(
+        "bitwise",
+        u32(1, _register(register)),
+        u32(2, _register(register)),
+        u32(3, 4),
+        u32(6, 0),
+        nested(4, attribute(1, struct.pack("=I", value))),
+        nested(5, attribute(1, b"\0\0\0\0")),
+    )
+
+
+def compare(operator: Literal["==", "!="], value: bytes, register: int) -> bytes:
+    """Go on with the rule only if the register compares so."""
+    return _expression(
+        "cmp",
+        u32(1, _register(register)),
+        u32(2, {"==": 0, "!=": 1}[operator]),
+        nested(3, attribute(1, value)),
+    )
+
+
+def has_bits(bits: int, register: int) -> bytes:
+    """Go on with the rule only if a host-endian 32-bit register holds one of `bits`."""
+    return mask(bits, register) + compare("!=", b"\0\0\0\0", register)
+
+
+def look_up(map_name: str, key: int, value: int) -> bytes:
+    """Replace a key by its value in a map; a missing key ends the rule, not the chain."""
+    return _expression(
+        "lookup", text(1, map_name), u32(2, _register(key)), u32(3, _register(value)), u32(5, 0)
+    )
+
+
+def look_up_verdict(map_name: str, key: int) -> bytes:
+    """Take the verdict that a map holds for a key."""
+    return _expression(
+        "lookup", text(1, map_name), u32(2, _register(key)), u32(3, _VERDICT_REGISTER), u32(5, 0)
+    )
+
+
+def in_set(set_name: str, key: int) -> bytes:
+    """Go on with the rule only if the key is in a set."""
+    return _expression("lookup", text(1, set_name), u32(2, _register(key)), u32(5, 0))
+
+
+def verdict(name: Literal["drop", "accept", "jump", "goto"], chain: str = "") -> bytes:
+    """End the rule with a verdict."""
+    return _expression(
+        "immediate", u32(1, _VERDICT_REGISTER), nested(2, nested(2, verdict_data(name, chain)))
+    )
+
+
+def verdict_data(name: Literal["drop", "accept", "jump", "goto"], chain: str = "") -> bytes:
+    """Encode a verdict as the data of a verdict map's element."""
+    return u32(1, VERDICT_CODES[name]) + (text(2, chain) if chain else b"")
+
+
+def translate_destination(family: Family, address: int, port: int) -> bytes:
+    """Translate the connection's destination to the address and port in two registers."""
+    flags = 1 << 0 | 1 << 1  # NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED, as the kernel dumps it
+    return _expression(
+        "nat",
+        u32(1, 1),
+        u32(2, NFPROTO[family]),
+        u32(3, _register(address)),
+        u32(4, _register(address)),
+        u32(5, _register(port)),
+        u32(6, _register(port)),
+        u32(7, flags),
+    )
+
+
+def masquerade() -> bytes:
+    """Translate the source to the outgoing interface's address, with a random port."""
+    return _expression("masq", u32(1, _RANDOM_FULLY))
+
+
+def reject_with_reset() -> bytes:
+    """Answer a TCP segment with a reset."""
+    return _expression("reject", u32(1, 1))
+
+
+def reject_unreachable(family: Family) -> bytes:
+    """Answer with ICMP port unreachable (RFC 792 type 3 code 3, RFC 4443 type 1 code 4)."""
+    code = {"ip": 3, "ip6": 4}[family]
+    return _expression("reject", u32(1, 0), attribute(2, bytes([code])))

@@ -1,0 +1,143 @@
+"""Values to one atomic batch: create a table, delete it, change its elements.
+
+A batch is begin, messages, end, sent in one piece; the kernel applies all of it or nothing
+(nfnetlink_rcv_batch). Its last message asks for the acknowledgement.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+
+from nodeplane.datapath.nft import netlink as nl
+from nodeplane.datapath.nft.expr import NFPROTO, Family
+from nodeplane.datapath.nft.table import (
+    VERDICT_TYPE,
+    Chain,
+    ElementChange,
+    Elements,
+    Map,
+    Rule,
+    Table,
+    type_number,
+)
+
+# The list of a message is one attribute, whose length field has 16 bits.
+_LIST_BYTES = 60_000
+
+_SET_IS_MAP = 0x8
+
+Request = tuple[int, int, bytes]
+"""Operation, flags, payload."""
+
+
+def encode_batch(family: Family, requests: Iterable[Request]) -> tuple[bytes, int]:
+    """Encode a transaction; return its bytes and the number of its last message, which gets acknowledged.
+
+    Messages are numbered from 1 (the begin mark is 0), so an error's sequence number names its message.
+    """
+    parts = [nl.batch_mark(nl.NFNL_MSG_BATCH_BEGIN, 0)]
+    pending = list(requests)
+    number = 0
+    for number, (operation, flags, payload) in enumerate(pending, start=1):
+        ack = nl.NLM_F_ACK if number == len(pending) else 0
+        parts.append(nl.message(operation, flags | ack, number, NFPROTO[family], payload))
+    parts.append(nl.batch_mark(nl.NFNL_MSG_BATCH_END, number + 1))
+    return b"".join(parts), number
+
+
+def delete_table(name: str) -> Request:
+    """Ask for the table to go, with all that is in it."""
+    return nl.DELTABLE, 0, nl.text(1, name)
+
+
+def create_table(table: Table, elements: Elements) -> Iterator[Request]:
+    """Ask for a whole table: what is constant, then the elements."""
+    create = nl.NLM_F_CREATE
+    comment = nl.comment_userdata(0, table.signature)
+    yield nl.NEWTABLE, create, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
+    for number, declared in enumerate(table.maps, start=1):
+        yield nl.NEWSET, create, _encode_map(table.name, declared, number)
+    for chain in table.chains:
+        yield nl.NEWCHAIN, create, _encode_chain(table.name, chain)
+    for rule in table.rules:
+        yield nl.NEWRULE, create | nl.NLM_F_APPEND, _encode_rule(table.name, rule)
+    changes = {
+        name: ElementChange(add=content) for name, content in (*table.fixed.items(), *elements.items())
+    }
+    yield from change_elements(table, changes)
+
+
+def change_elements(table: Table, changes: Mapping[str, ElementChange]) -> Iterator[Request]:
+    """Ask for elements to go and to come; all that go, go first."""
+    maps = {declared.name: declared for declared in table.maps}
+    for name, change in changes.items():
+        yield from _encode_elements(
+            nl.DELSETELEM, 0, table.name, maps[name], [(key, None) for key in change.remove]
+        )
+    for name, change in changes.items():
+        # EXCL: an element that is there although we believe it is not means that our memory is wrong.
+        flags = nl.NLM_F_CREATE | nl.NLM_F_EXCL
+        yield from _encode_elements(nl.NEWSETELEM, flags, table.name, maps[name], list(change.add.items()))
+
+
+def _encode_chain(table: str, chain: Chain) -> bytes:
+    encoded = nl.text(1, table) + nl.text(3, chain.name)
+    if chain.hook:
+        priority = struct.unpack("I", struct.pack("i", chain.hook.priority))[0]
+        encoded += nl.nested(4, nl.u32(1, chain.hook.number), nl.u32(2, priority))
+        encoded += nl.u32(5, 1) + nl.text(7, chain.hook.kind)
+    return encoded + nl.attribute(12, nl.comment_userdata(0, chain.comment))
+
+
+def _encode_map(table: str, declared: Map, number: int) -> bytes:
+    """Encode a map's declaration; `number` is its id within the batch (NFTA_SET_ID)."""
+    flags = _SET_IS_MAP if declared.data else 0
+    encoded = nl.text(1, table) + nl.text(2, declared.name)
+    encoded += nl.u32(4, type_number(declared.key)) + nl.u32(5, declared.key_bytes)
+    if declared.data == "verdict":
+        encoded += nl.u32(6, VERDICT_TYPE)
+    elif isinstance(declared.data, tuple) and declared.data:
+        encoded += nl.u32(6, type_number(declared.data)) + nl.u32(7, declared.data_bytes)
+    return (
+        encoded
+        + nl.u32(3, flags)
+        + nl.u32(10, number)
+        + nl.attribute(13, nl.comment_userdata(7, declared.comment))
+    )
+
+
+def _encode_rule(table: str, rule: Rule) -> bytes:
+    encoded = nl.text(1, table) + nl.text(2, rule.chain) + nl.attribute(4, rule.expressions)
+    return encoded + (nl.attribute(7, nl.comment_userdata(0, rule.comment)) if rule.comment else b"")
+
+
+def _encode_elements(
+    operation: int, flags: int, table: str, declared: Map, elements: list[tuple[bytes, bytes | None]]
+) -> Iterator[Request]:
+    """Encode elements into as few messages as their length allows.
+
+    All keys of a map have one length and so has their data, so each element is its key and data between
+    constant bytes: this is the hot path of a full load.
+    """
+    if not elements:
+        return
+    data_kind = 2 if declared.data == "verdict" else 1
+    head = nl.text(1, table) + nl.text(2, declared.name)
+    encoded: list[bytes] = []
+    if declared.data == "verdict" or not declared.data or elements[0][1] is None:
+        for key, data in elements:
+            value = nl.nested(2, nl.attribute(data_kind, data)) if data else b""
+            encoded.append(nl.nested(1, nl.nested(1, nl.attribute(1, key)), value))
+    else:
+        empty = nl.nested(
+            1,
+            nl.nested(1, nl.attribute(1, bytes(declared.key_bytes))),
+            nl.nested(2, nl.attribute(1, bytes(declared.data_bytes))),
+        )
+        # Headers of list element, key and value, 4 bytes each; the key; headers of data and value; the data.
+        key_end = 12 + declared.key_bytes
+        before, between = empty[:12], empty[key_end : key_end + 8]
+        after = b"\0" * (len(empty) - key_end - 8 - declared.data_bytes)
+        encoded = [before + key + between + data + after for key, data in elements if data is not None]
+    per_message = _LIST_BYTES // max(map(len, encoded))
+    for start in range(0, len(encoded), per_message):
+        yield operation, flags, head + nl.attribute(3, b"".join(encoded[start : start + per_message]))

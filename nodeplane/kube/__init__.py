@@ -1,0 +1,1 @@
+"""Kubernetes objects, and the sources they come from."""

@@ -1,0 +1,88 @@
+"""What Kubernetes would refuse: the checks an API server makes, for objects that people write by hand."""
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from nodeplane.kube.objects import CLUSTER_SCOPED, EndpointSlice, Node, Object, Service
+from nodeplane.yamldoc import FieldPath
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
+_ADDRESS_TYPES = {"IPv4": IPv4Address, "IPv6": IPv6Address}
+
+Problem = tuple[FieldPath, str]
+
+
+def problems(item: Object) -> Iterator[Problem]:
+    """Yield the path of each wrong field and what is expected there."""
+    yield from _metadata_problems(item)
+    if isinstance(item, Service):
+        yield from _service_problems(item)
+    elif isinstance(item, EndpointSlice):
+        yield from _slice_problems(item)
+    elif isinstance(item, Node):
+        for index, entry in enumerate(item.status.addresses or ()):
+            if entry.type in {"InternalIP", "ExternalIP"} and not _is_address(entry.address):
+                yield ("status", "addresses", index, "address"), "expected an IP address"
+
+
+def _metadata_problems(item: Object) -> Iterator[Problem]:
+    name, namespace = item.metadata.name, item.metadata.namespace
+    # RFC 1123; a Service's name becomes one DNS label, other names may hold dots.
+    pattern, words = (
+        (_LABEL, "a DNS label") if isinstance(item, Service) else (_SUBDOMAIN, "a DNS subdomain name")
+    )
+    if len(name) > 253 or not pattern.fullmatch(name):
+        yield ("metadata", "name"), f"expected {words} (lower case, digits, '-')"
+    if type(item) not in CLUSTER_SCOPED and not _LABEL.fullmatch(namespace):
+        yield ("metadata", "namespace"), "expected a DNS label (lower case, digits, '-')"
+
+
+def _service_problems(service: Service) -> Iterator[Problem]:
+    spec = service.spec
+    if spec.cluster_ip not in {"", "None"} and not _is_address(spec.cluster_ip):
+        yield ("spec", "clusterIP"), "expected an IP address or None"
+    for index, address in enumerate(spec.raw_cluster_ips or ()):
+        if address != "None" and not _is_address(address):
+            yield ("spec", "clusterIPs", index), "expected an IP address or None"
+    if spec.type == "ExternalName" and not _SUBDOMAIN.fullmatch(spec.external_name.rstrip(".").lower()):
+        yield ("spec", "externalName"), "expected a DNS name"
+    if not spec.ports and not service.is_headless and spec.type != "ExternalName":
+        yield ("spec", "ports"), "expected at least one port"
+    seen: set[tuple[str, int]] = set()
+    names: set[str] = set()
+    for index, port in enumerate(spec.ports):
+        if (port.protocol, port.port) in seen:
+            yield ("spec", "ports", index, "port"), "expected each protocol and port once"
+        if len(spec.ports) > 1 and not port.name:
+            yield ("spec", "ports", index, "name"), "expected a name, since there are several ports"
+        elif port.name in names:
+            yield ("spec", "ports", index, "name"), "expected each port name once"
+        elif port.name and not _LABEL.fullmatch(port.name):
+            yield ("spec", "ports", index, "name"), "expected a DNS label (lower case, digits, '-')"
+        if isinstance(port.target_port, int) and not 1 <= port.target_port <= 65535:
+            yield ("spec", "ports", index, "targetPort"), "expected a port number from 1 to 65535"
+        seen.add((port.protocol, port.port))
+        names.add(port.name)
+
+
+def _slice_problems(piece: EndpointSlice) -> Iterator[Problem]:
+    family = _ADDRESS_TYPES.get(piece.address_type)
+    for index, endpoint in enumerate(piece.endpoints):
+        if not endpoint.addresses:
+            yield ("endpoints", index, "addresses"), "expected at least one address"
+        for number, address in enumerate(endpoint.addresses):
+            if family is not None and not isinstance(_parse_address(address), family):
+                yield ("endpoints", index, "addresses", number), f"expected an {piece.address_type} address"
+
+
+def _is_address(text: str) -> bool:
+    return _parse_address(text) is not None
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What every program needs to be one: command line, logs, readiness."""

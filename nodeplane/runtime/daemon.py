@@ -1,0 +1,51 @@
+"""The life of a daemon: one asyncio loop that ends cleanly on SIGTERM and SIGINT."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from nodeplane.errors import NodeplaneError
+from nodeplane.runtime.sd_notify import notify
+
+
+def run_daemon(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` until it ends or a signal asks it to; what it wrote to the kernel stays in force.
+
+    Raises:
+        NodeplaneError: the first one that ended `main`, out of whatever task group it was in.
+    """
+    try:
+        asyncio.run(_until_signalled(main))
+    except BaseExceptionGroup as group:
+        expected = group.subgroup(NodeplaneError)
+        if expected is None or group.split(NodeplaneError)[1] is not None:
+            raise
+        raise _first(expected) from group
+
+
+async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main)
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+    finally:
+        notify("STOPPING=1")
+
+
+def _first(group: BaseExceptionGroup[NodeplaneError]) -> NodeplaneError:
+    for exc in group.exceptions:
+        return _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
+    raise AssertionError("an exception group is never empty")

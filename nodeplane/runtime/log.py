@@ -1,0 +1,29 @@
+"""Logs on stderr: key=value text for people, JSON lines for machines."""
+
+import json
+import logging
+import sys
+from typing import Literal
+
+LogFormat = Literal["text", "json"]
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def setup_logging(log_format: LogFormat, verbosity: int) -> None:
+    """Send logs to stderr; `verbosity` 0 shows info and above, 1 and more shows debug."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler.setFormatter(_JsonLines() if log_format == "json" else text)
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbosity else logging.INFO, force=True)

@@ -1,0 +1,41 @@
+"""Results on stdout: rows as an aligned table for people, the same data as JSON or YAML for programs."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+Row = dict[str, Any]
+
+
+def print_result(rows: Sequence[Row], output: str) -> None:
+    """Print rows that share their keys; a list in a cell takes a line for each entry in the table."""
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(list(rows), sort_keys=False), nl=False)
+    else:
+        click.echo(render_table(rows), nl=False)
+
+
+def render_table(rows: Sequence[Row]) -> str:
+    """Render rows as columns under upper-case heads, two spaces apart."""
+    if not rows:
+        return ""
+    heads = list(rows[0])
+    lines = [[head.upper().replace("_", " ") for head in heads]]
+    for row in rows:
+        cells = [
+            [str(entry) for entry in (value if isinstance(value, list) else [value])]
+            for value in row.values()
+        ]
+        for number in range(max(1, *map(len, cells))):
+            lines.append([cell[number] if number < len(cell) else "" for cell in cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )

@@ -1,0 +1,134 @@
+"""YAML text to typed values, with errors that name file, line and field.
+
+The fast path (parse, then `msgspec.convert`) keeps no positions. Only when a document is refused is it
+composed again to find the line of the field, so good files pay nothing for good messages.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from nodeplane.errors import ConfigError
+
+T = TypeVar("T")
+
+# A place inside a document: mapping keys and list indexes from the top, e.g. ("spec", "ports", 0, "port").
+FieldPath = Sequence[str | int]
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
+
+
+class YamlDocument(msgspec.Struct, frozen=True):
+    """One document of a file, parsed but not yet typed.
+
+    `text` is the whole file's and `index` the document's number in it, which is what finding a line needs.
+    """
+
+    file: str
+    index: int
+    value: Any
+    text: str
+
+    def at(self, path: FieldPath) -> Any:
+        """Return the untyped value at `path`, which must be there."""
+        value = self.value
+        for step in path:
+            value = value[step]
+        return value
+
+    def convert(self, kind: type[T], path: FieldPath = ()) -> T:
+        """Turn the document, or the value at `path` inside it, into a `kind`.
+
+        Raises:
+            ConfigError: the value does not fit; names file, line, field and what was expected.
+        """
+        try:
+            return msgspec.convert(self.at(path), kind)
+        except msgspec.ValidationError as exc:
+            expected, _, where = str(exc).partition(" - at `$")
+            raise self.error((*path, *_steps(where.rstrip("`"))), _lower_first(expected)) from exc
+
+    def error(self, path: FieldPath, expected: str) -> ConfigError:
+        """Build the error that says what was expected at `path`, with the line it stands on."""
+        node = _document_node(self.text, self.index)
+        found = None
+        line = node.start_mark.line if node else 0
+        for step in path:
+            node = _child(node, step)
+            if node is None:
+                break
+            line = node.start_mark.line
+        else:
+            found = node.value if isinstance(node, yaml.ScalarNode) else None
+        got = f", got {found!r}" if found is not None and "got" not in expected else ""
+        return ConfigError(f"{self.file}:{line + 1}", field_text(path), expected + got)
+
+
+def read_documents(path: Path, name: str | None = None) -> list[YamlDocument]:
+    """Read all documents of a YAML (or JSON) file; empty documents are left out.
+
+    Raises:
+        ConfigError: the file can't be read or is not YAML; names the line.
+    """
+    file = name or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(file, "", f"expected UTF-8 text, byte {exc.start} is not") from exc
+    except OSError as exc:
+        raise ConfigError(file, "", f"expected a readable file: {exc.strerror}") from exc
+    return parse_documents(text, file)
+
+
+def parse_documents(text: str, file: str) -> list[YamlDocument]:
+    """Parse all documents of a text; `file` is the name that errors carry."""
+    try:
+        values = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(file + line, "", f"expected YAML: {exc.problem or exc.context}") from exc
+    except yaml.YAMLError as exc:
+        raise ConfigError(file, "", f"expected YAML: {str(exc).splitlines()[0]}") from exc
+    return [YamlDocument(file, index, value, text) for index, value in enumerate(values) if value is not None]
+
+
+def field_text(path: FieldPath) -> str:
+    """Render a path as people write it: `spec.ports[0].port`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+def _steps(where: str) -> Iterator[str | int]:
+    """Yield the steps of a msgspec path; stop at a mapping's key, which msgspec does not name."""
+    for match in _STEP.finditer(where):
+        name, index, any_key = match.groups()
+        if any_key:
+            return
+        yield int(index) if index is not None else name
+
+
+def _document_node(text: str, index: int) -> yaml.Node | None:
+    for number, node in enumerate(yaml.compose_all(text, Loader=yaml.CSafeLoader)):
+        if number == index:
+            return node
+    return None
+
+
+def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        child: yaml.Node = node.value[step]
+        return child
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return value  # type: ignore[no-any-return]  # the stubs leave a mapping's pairs untyped
+    return None
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
