@@ -9,8 +9,6 @@ kernel holds, and one arrival moves others only where hashes collide: 1 in 600 a
 import hashlib
 from collections.abc import Iterable
 
-import msgspec
-
 from kubeproxy.layout import POOL_BITS
 from kubeproxy.service_port import PoolName
 
@@ -73,5 +71,6 @@ class PoolNumbers:
         self._numbers[name] = number
 
     def _home(self, name: PoolName) -> int:
-        digest = hashlib.blake2b(msgspec.msgpack.encode(name), digest_size=8).digest()
+        text = "/".join((name.namespace, name.service, name.port, name.protocol))
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self._space

@@ -108,7 +108,7 @@ class Proxier:
             commits += bool(change)
             if change.replace:
                 log.info("table written family=%s table=%s", proxier.family, TABLE)
-        # Each commit is one generation. Had another's write come between, the sum is not what the kernel says.
+        # Each commit is one generation. Had another write come between, the sum is not what the kernel says.
         self._generation += commits
         log.log(
             logging.INFO if commits else logging.DEBUG,

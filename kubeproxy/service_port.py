@@ -81,7 +81,7 @@ def build_service_ports(
 def _candidates(
     slices: Iterable[EndpointSlice], port_name: str, protocol: str
 ) -> dict[Endpoint, SliceEndpoint]:
-    """Collect the endpoints of a port; of two entries for one address the one that is not terminating wins."""
+    """Collect the endpoints of a port; of two entries for one address one that is not terminating wins."""
     found: dict[Endpoint, SliceEndpoint] = {}
     for piece in slices:
         for port in piece.ports:

@@ -41,6 +41,9 @@ _IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 # IFNAMSIZ is 16 with the closing zero; the kernel's dev_valid_name() refuses '/', ':' and white space.
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[^/:\s]{1,15}")
 
+# msgspec's words for it; the field belongs where all other messages have it.
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+
 
 class ErrorCode(IntEnum):
     """SPEC section 5, "Error": what a runtime can act on; 100 and above are a plugin's own."""
@@ -219,7 +222,11 @@ def decode_config(config: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(config, type=kind)
     except msgspec.ValidationError as exc:
         expected, _, where = str(exc).partition(" - at `$")
-        raise ConfigError(PLACE, where.rstrip("`").lstrip("."), expected[:1].lower() + expected[1:]) from exc
+        field = where.rstrip("`").lstrip(".")
+        missing = _MISSING.fullmatch(expected)
+        if missing:
+            raise ConfigError(PLACE, f"{field}.{missing[1]}".lstrip("."), "expected, but missing") from exc
+        raise ConfigError(PLACE, field, expected[:1].lower() + expected[1:]) from exc
     except msgspec.DecodeError as exc:
         raise CniError(ErrorCode.DECODING_FAILURE, f"{PLACE} is not JSON", str(exc)) from exc
     except UnicodeDecodeError as exc:

@@ -94,7 +94,7 @@ def names() -> set[str]:
 
 
 def is_namespace(path: Path) -> bool:
-    """Say whether a path leads to a namespace: only then does it lie on nsfs, the kernel's own file system."""
+    """Say whether a path leads to a namespace: only then it lies on nsfs, a file system of the kernel's."""
     try:
         return path.stat().st_dev == os.stat(_OWN).st_dev
     except FileNotFoundError:

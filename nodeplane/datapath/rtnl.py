@@ -85,6 +85,11 @@ class Rtnl(Protocol):
     `KernelError` with the kernel's errno otherwise.
     """
 
+    @property
+    def port(self) -> int:
+        """The netlink port that the kernel's notifications name as the author of our changes."""
+        ...
+
     def links(self) -> dict[str, Link]:
         """Return all links by name."""
         ...
@@ -135,6 +140,10 @@ class Rtnl(Protocol):
         """Return a link's IPv4 addresses."""
         ...
 
+    def addresses_by_link(self) -> dict[str, set[IPv4Interface]]:
+        """Return the addresses of every link that has any; links that have none cost nothing."""
+        ...
+
     def add_address(self, name: str, address: IPv4Interface, scope: Scope = "global") -> None:
         """Give a link an address."""
         ...
@@ -143,8 +152,14 @@ class Rtnl(Protocol):
         """Take an address from a link (EADDRNOTAVAIL if it has none such)."""
         ...
 
-    def routes(self, protocol: int | None = None, table: int = MAIN_TABLE) -> list[Route]:
-        """Return a table's unicast, local and blackhole routes; the kernel itself picks the protocol's."""
+    def egress_link(self, destination: IPv4Address) -> str:
+        """Return the link that packets to an address leave by (ENETUNREACH if none); one lookup, no dump."""
+        ...
+
+    def routes(
+        self, protocol: int | None = None, *, table: int = MAIN_TABLE, link: str | None = None
+    ) -> list[Route]:
+        """Return a table's unicast, local and blackhole routes; the kernel picks by protocol and link."""
         ...
 
     def add_route(self, route: Route) -> None:
@@ -156,7 +171,7 @@ class Rtnl(Protocol):
         ...
 
     def delete_route(self, route: Route) -> None:
-        """Delete the route that agrees in destination, metric, kind, protocol, and in gateway and link if given."""
+        """Delete the route that `route` describes; gateway, link, source and metric may be left out."""
         ...
 
 
@@ -173,6 +188,12 @@ class KernelRtnl:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ipr.close()
+
+    @property
+    def port(self) -> int:
+        """See `Rtnl`."""
+        port: int = self._ipr.asyncore.socket.getsockname()[0]
+        return port
 
     def links(self) -> dict[str, Link]:
         """See `Rtnl`."""
@@ -250,7 +271,17 @@ class KernelRtnl:
         index = self._index(name)
         with _kernel_errors(f"list addresses of {name}"):
             messages = list(self._ipr.addr("dump", family=2, index=index))
-        return {IPv4Interface((message.get("local"), message["prefixlen"])) for message in messages}
+        return {_decode_address(message) for message in messages}
+
+    def addresses_by_link(self) -> dict[str, set[IPv4Interface]]:
+        """See `Rtnl`."""
+        with _kernel_errors("list addresses"):
+            messages = list(self._ipr.addr("dump", family=2))
+        names = self._names({message["index"] for message in messages})
+        found: dict[str, set[IPv4Interface]] = {}
+        for message in messages:
+            found.setdefault(names[message["index"]], set()).add(_decode_address(message))
+        return found
 
     def add_address(self, name: str, address: IPv4Interface, scope: Scope = "global") -> None:
         """See `Rtnl`."""
@@ -273,9 +304,20 @@ class KernelRtnl:
                 "del", index=index, family=2, address=str(address.ip), prefixlen=address.network.prefixlen
             )
 
-    def routes(self, protocol: int | None = None, table: int = MAIN_TABLE) -> list[Route]:
+    def egress_link(self, destination: IPv4Address) -> str:
+        """See `Rtnl`."""
+        with _kernel_errors(f"look up the route to {destination}"):
+            message = self._ipr.route("get", family=2, dst=str(destination))[0]
+            name: str = self._ipr.link("get", index=message.get("oif"))[0].get("ifname")
+        return name
+
+    def routes(
+        self, protocol: int | None = None, *, table: int = MAIN_TABLE, link: str | None = None
+    ) -> list[Route]:
         """See `Rtnl`."""
         wanted = {} if protocol is None else {"proto": protocol}
+        if link is not None:
+            wanted["oif"] = self._index(link)
         with _kernel_errors("list routes"):
             messages = list(self._ipr.route("dump", family=2, table=table, **wanted))
         used = {message.get("oif") for message in messages} - {None}
@@ -347,7 +389,10 @@ def open_rtnl(namespace: Path | None = None) -> KernelRtnl:
     ):
         # Strict: the kernel applies a dump's filters (protocol, table, link) itself, so that reading our
         # few routes does not cost a walk of everybody's (kernel 4.20, NETLINK_GET_STRICT_CHK).
-        return KernelRtnl(IPRoute(strict_check=True, groups=0))
+        connection = IPRoute(strict_check=True, groups=0)
+        # The kernel picks a free port now and not with the first request, so that `port` holds from here on.
+        connection.asyncore.socket.bind((0, 0))
+        return KernelRtnl(connection)
 
 
 def _decode_link(message: Any, names: dict[int, str]) -> Link:
@@ -366,6 +411,10 @@ def _decode_link(message: Any, names: dict[int, str]) -> Link:
         alias=message.get("ifalias") or "",
         peer_index=message.get("link") if kind == "veth" else None,
     )
+
+
+def _decode_address(message: Any) -> IPv4Interface:
+    return IPv4Interface((message.get("local"), message["prefixlen"]))
 
 
 def _decode_route(message: Any, names: dict[int, str]) -> Route:

@@ -1,11 +1,16 @@
-"""Kernel settings below net., as sysctl(8) names them, of the calling thread's network namespace.
+"""Kernel settings below net., as sysctl(8) names them, of one network namespace.
 
-To read or write those of another namespace, call inside `nodeplane.datapath.netns.inside`: /proc/sys/net
-shows the namespace of the thread that opens the file (kernel: net/sysctl_net.c).
+`read` and `write` are for the calling thread's namespace: /proc/sys/net shows the namespace of the thread
+that opens the file (kernel: net/sysctl_net.c). `KernelSysctls` is the same for a namespace by its path.
 """
 
+import errno
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
+from nodeplane.datapath import netns
 from nodeplane.errors import kernel_error
 
 _ROOT = Path("/proc/sys")
@@ -22,7 +27,7 @@ def read(name: str) -> str:
     try:
         return _path(name).read_text(encoding="ascii").strip()
     except OSError as exc:
-        raise kernel_error(f"read sysctl {name}", exc.errno or 0) from exc
+        raise kernel_error(f"read sysctl {name}", exc.errno or errno.EIO) from exc
 
 
 def write(name: str, value: int | str) -> None:
@@ -38,11 +43,62 @@ def write(name: str, value: int | str) -> None:
         with _path(name).open("r+", encoding="ascii") as file:
             file.write(f"{value}\n")
     except OSError as exc:
-        raise kernel_error(f"write sysctl {name}={value}", exc.errno or 0) from exc
+        raise kernel_error(f"write sysctl {name}={value}", exc.errno or errno.EIO) from exc
+
+
+class Sysctls(Protocol):
+    """One namespace's settings; errors as those of `read` and `write`."""
+
+    def read(self, name: str) -> str:
+        """Read one setting."""
+        ...
+
+    def write(self, name: str, value: int | str) -> None:
+        """Write one setting."""
+        ...
+
+
+class KernelSysctls:
+    """The settings of the namespace at `namespace`, or of the calling thread's."""
+
+    def __init__(self, namespace: Path | None = None) -> None:
+        self._namespace = namespace
+
+    def read(self, name: str) -> str:
+        """See `Sysctls`."""
+        with self._inside():
+            return read(name)
+
+    def write(self, name: str, value: int | str) -> None:
+        """See `Sysctls`."""
+        with self._inside():
+            write(name, value)
+
+    def _inside(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._namespace is None else netns.inside(self._namespace)
+
+
+class FakeSysctls:
+    """Settings in memory. Like the kernel it has no setting that was not given to it; `writes` counts."""
+
+    def __init__(self, values: Mapping[str, int | str]) -> None:
+        self.values = {name: str(value) for name, value in values.items()}
+        self.writes = 0
+
+    def read(self, name: str) -> str:
+        """See `Sysctls`."""
+        if name not in self.values:
+            raise kernel_error(f"read sysctl {name}", errno.ENOENT)
+        return self.values[name]
+
+    def write(self, name: str, value: int | str) -> None:
+        """See `Sysctls`."""
+        if name not in self.values:
+            raise kernel_error(f"write sysctl {name}={value}", errno.ENOENT)
+        self.values[name] = str(value)
+        self.writes += 1
 
 
 def _path(name: str) -> Path:
-    # As sysctl(8): whichever separator comes first is the separator.
-    if "/" in name:
-        return _ROOT / name
-    return _ROOT / name.replace(".", "/")
+    # As sysctl(8): whichever separator comes first is the separator; only the slash is needed here.
+    return _ROOT / (name if "/" in name else name.replace(".", "/"))

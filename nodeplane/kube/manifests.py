@@ -13,6 +13,7 @@ import msgspec
 from inotify_simple import INotify, flags
 
 from nodeplane.errors import ConfigError
+from nodeplane.inotify import next_names
 from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
 from nodeplane.kube.source import Batch, Change
 from nodeplane.kube.validation import problems
@@ -44,7 +45,7 @@ class ManifestDirectory:
             # Watched first, read second: a change between the two is seen twice, never missed.
             yield _select(self._refresh(self._list(), strict=True), wanted)
             while True:
-                names = await _next_names(notify)
+                names = await next_names(notify)
                 if names is None:
                     notify.close()
                     log.warning(
@@ -198,23 +199,3 @@ def _is_manifest(name: str) -> bool:
 
 def _select(batch: Batch, wanted: frozenset[type[Object]]) -> Batch:
     return tuple(change for change in batch if change.key.kind in wanted)
-
-
-async def _next_names(notify: INotify) -> set[str] | None:
-    """Wait for events; return the names of the files they speak of, or None when the watch has ended."""
-    loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-
-    def wake() -> None:
-        if not readable.done():
-            readable.set_result(None)
-
-    loop.add_reader(notify.fileno(), wake)
-    try:
-        await readable
-    finally:
-        loop.remove_reader(notify.fileno())
-    events = notify.read(timeout=0)
-    if any(event.mask & (flags.IGNORED | flags.Q_OVERFLOW) for event in events):
-        return None
-    return {event.name for event in events}

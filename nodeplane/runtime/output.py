@@ -1,7 +1,7 @@
 """Results on stdout: rows as an aligned table for people, the same data as JSON or YAML for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,14 +11,18 @@ Row = dict[str, Any]
 
 def print_result(rows: Sequence[Row], output: str) -> None:
     """Print rows that share their keys; a list in a cell takes a line for each entry in the table."""
-    if output == "json":
-        click.echo(json.dumps(rows, indent=2))
-    elif output == "yaml":
-        import yaml
-
-        click.echo(yaml.safe_dump(list(rows), sort_keys=False), nl=False)
-    else:
+    if output == "table":
         click.echo(render_table(rows), nl=False)
+    else:
+        _print_data(list(rows), output)
+
+
+def print_report(sections: Mapping[str, Any], output: str) -> None:
+    """Print facts and lists of rows under their names: as blocks for people, as one object otherwise."""
+    if output == "table":
+        click.echo("\n".join(_render_section(name, value) for name, value in sections.items()), nl=False)
+    else:
+        _print_data(dict(sections), output)
 
 
 def render_table(rows: Sequence[Row]) -> str:
@@ -39,3 +43,18 @@ def render_table(rows: Sequence[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
         for line in lines
     )
+
+
+def _render_section(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return render_table(value) or f"no {name.replace('_', ' ')}\n"
+    return f"{name.replace('_', ' ')}: {value}\n"
+
+
+def _print_data(data: Any, output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(data, indent=2))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False), nl=False)

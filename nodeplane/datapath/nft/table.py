@@ -18,6 +18,7 @@ TYPES = {
     "classid": 23,
 }
 _TYPE_BYTES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "mark": 4, "classid": 4}
+HOST_ENDIAN = {"mark", "classid"}
 VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
 
 Elements = Mapping[str, Mapping[bytes, bytes]]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.expr import NFPROTO, Family
 from nodeplane.datapath.nft.table import (
+    HOST_ENDIAN,
     VERDICT_TYPE,
     Chain,
     ElementChange,
@@ -90,19 +91,25 @@ def _encode_chain(table: str, chain: Chain) -> bytes:
 
 def _encode_map(table: str, declared: Map, number: int) -> bytes:
     """Encode a map's declaration; `number` is its id within the batch (NFTA_SET_ID)."""
-    flags = _SET_IS_MAP if declared.data else 0
     encoded = nl.text(1, table) + nl.text(2, declared.name)
     encoded += nl.u32(4, type_number(declared.key)) + nl.u32(5, declared.key_bytes)
+    # What `nft list` needs to print it right (libnftnl udata.h): the byte orders, and a comment.
+    userdata = _byte_order(0, declared.key)
     if declared.data == "verdict":
         encoded += nl.u32(6, VERDICT_TYPE)
     elif isinstance(declared.data, tuple) and declared.data:
         encoded += nl.u32(6, type_number(declared.data)) + nl.u32(7, declared.data_bytes)
-    return (
-        encoded
-        + nl.u32(3, flags)
-        + nl.u32(10, number)
-        + nl.attribute(13, nl.comment_userdata(7, declared.comment))
-    )
+        userdata += _byte_order(1, declared.data)
+    userdata += nl.comment_userdata(7, declared.comment)
+    flags = _SET_IS_MAP if declared.data else 0
+    return encoded + nl.u32(3, flags) + nl.u32(10, number) + nl.attribute(13, userdata)
+
+
+def _byte_order(kind: int, types: tuple[str, ...]) -> bytes:
+    """Encode the user data that tells a host-endian number from a network-endian one."""
+    if len(types) != 1:
+        return b""
+    return bytes((kind, 4)) + struct.pack("=I", 1 if types[0] in HOST_ENDIAN else 2)
 
 
 def _encode_rule(table: str, rule: Rule) -> bytes:

@@ -1,0 +1,328 @@
+"""A network stack's links, addresses and routes in memory, as strict as the kernel where `Rtnl` can tell.
+
+One contract test holds `FakeRtnl` and `KernelRtnl` to the same answers. Left out: the kernel's own routes
+(protocol 2) are not listed, and IPv6 does not exist.
+"""
+
+import errno
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from nodeplane.datapath.rtnl import LOCAL_TABLE, MAIN_TABLE, Link, Route, Scope
+from nodeplane.errors import kernel_error
+
+_LOOPBACK = IPv4Interface("127.0.0.1/8")
+_NO_MAC = "00:00:00:00:00:00"
+_ETHERNET_MTU_BYTES = 1500
+# net/core/dev.c: ETH_MIN_MTU and ETH_MAX_MTU.
+_MTU_BYTES = range(68, 65536)
+_NAME_BYTES = 15
+
+_RouteKey = tuple[int, IPv4Network, int]
+
+
+class FakeKernel:
+    """The namespaces of one machine; `None` is the one that programs start in."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[Path | None, FakeRtnl] = {}
+        self._macs = count(1)
+
+    def rtnl(self, namespace: Path | None = None) -> "FakeRtnl":
+        """Return a namespace's rtnetlink, as `open_rtnl` does; made on first use."""
+        if namespace not in self._namespaces:
+            self._namespaces[namespace] = FakeRtnl(self)
+        return self._namespaces[namespace]
+
+    def has(self, namespace: Path) -> bool:
+        """Say whether a namespace exists."""
+        return namespace in self._namespaces
+
+    def next_mac(self) -> str:
+        """Return an Ethernet address that no link has; locally administered, as the kernel's choice is."""
+        high, low = divmod(next(self._macs), 256)
+        return f"02:00:00:00:{high:02x}:{low:02x}"
+
+
+class FakeRtnl:
+    """An `Rtnl` over plain dictionaries; `writes` counts what changed something."""
+
+    def __init__(self, kernel: FakeKernel | None = None) -> None:
+        self.writes = 0
+        self._kernel = FakeKernel() if kernel is None else kernel
+        self._links: dict[str, Link] = {}
+        self._addresses: dict[str, dict[IPv4Interface, Scope]] = {}
+        self._routes: dict[_RouteKey, Route] = {}
+        self._peers: dict[str, tuple[FakeRtnl, str]] = {}
+        self._indexes = count(1)
+        self._insert("lo", "", _NO_MAC, 65536)
+
+    @property
+    def port(self) -> int:
+        """See `Rtnl`; the same for all fakes, which notify nobody."""
+        return 1
+
+    def links(self) -> dict[str, Link]:
+        """See `Rtnl`."""
+        return {name: self.link(name) for name in self._links}
+
+    def link(self, name: str) -> Link:
+        """See `Rtnl`."""
+        link = self._link(f"read link {name}", name)
+        if name not in self._peers:
+            return link
+        there, peer = self._peers[name]
+        far = there._links[peer]
+        # A veth has a carrier while both ends are up (drivers/net/veth.c).
+        return msgspec.structs.replace(link, peer_index=far.index, has_carrier=link.is_up and far.is_up)
+
+    def add_veth(
+        self, name: str, peer: str, peer_netns: Path | None = None, mtu_bytes: int | None = None
+    ) -> None:
+        """See `Rtnl`."""
+        operation = f"create veth {name} with peer {peer}"
+        there = self
+        if peer_netns is not None:
+            if not self._kernel.has(peer_netns):
+                raise kernel_error(operation, errno.ENOENT)
+            there = self._kernel.rtnl(peer_netns)
+        mtu = _ETHERNET_MTU_BYTES if mtu_bytes is None else mtu_bytes
+        for side, new in ((there, peer), (self, name)):
+            _check_name(operation, new)
+            if new in side._links or (there is self and name == peer):
+                raise kernel_error(operation, errno.EEXIST)
+        if mtu not in _MTU_BYTES:
+            raise kernel_error(operation, errno.EINVAL)
+        there._insert(peer, "veth", self._kernel.next_mac(), mtu)
+        self._insert(name, "veth", self._kernel.next_mac(), mtu)
+        self._peers[name], there._peers[peer] = (there, peer), (self, name)
+
+    def add_bridge(self, name: str) -> None:
+        """See `Rtnl`."""
+        operation = f"create bridge {name}"
+        _check_name(operation, name)
+        if name in self._links:
+            raise kernel_error(operation, errno.EEXIST)
+        self._insert(name, "bridge", self._kernel.next_mac(), _ETHERNET_MTU_BYTES)
+
+    def delete_link(self, name: str) -> None:
+        """See `Rtnl`."""
+        operation = f"delete link {name}"
+        if self._link(operation, name).kind == "":
+            raise kernel_error(operation, errno.EOPNOTSUPP)
+        if name in self._peers:
+            there, peer = self._peers[name]
+            there._remove(peer)
+        self._remove(name)
+        self.writes += 1
+
+    def set_up(self, name: str) -> None:
+        """See `Rtnl`."""
+        self._change(name, is_up=True, has_carrier=self._link(f"set link {name} up", name).kind == "")
+        if name == "lo":
+            # net/ipv4/devinet.c, inetdev_event: the kernel itself does this.
+            self._addresses[name].setdefault(_LOOPBACK, "host")
+
+    def set_down(self, name: str) -> None:
+        """See `Rtnl`."""
+        self._change(name, is_up=False, has_carrier=False)
+        self._drop_routes(name)
+
+    def set_master(self, name: str, master: str | None) -> None:
+        """See `Rtnl`."""
+        operation = f"set link {name} master {master}"
+        if master is not None and self._link(operation, master).kind != "bridge":
+            raise kernel_error(operation, errno.EOPNOTSUPP)
+        self._change(name, master=master)
+
+    def set_mac(self, name: str, mac: str) -> None:
+        """See `Rtnl`."""
+        self._change(name, mac=mac)
+
+    def set_mtu(self, name: str, mtu_bytes: int) -> None:
+        """See `Rtnl`."""
+        if mtu_bytes not in _MTU_BYTES:
+            raise kernel_error(f"set link {name} mtu {mtu_bytes}", errno.EINVAL)
+        self._change(name, mtu_bytes=mtu_bytes)
+
+    def set_alias(self, name: str, alias: str) -> None:
+        """See `Rtnl`."""
+        if len(alias.encode()) > 255:
+            raise kernel_error(f"set link {name} alias", errno.ERANGE)
+        self._change(name, alias=alias)
+
+    def addresses(self, name: str) -> set[IPv4Interface]:
+        """See `Rtnl`."""
+        self._link(f"list addresses of {name}", name)
+        return set(self._addresses[name])
+
+    def addresses_by_link(self) -> dict[str, set[IPv4Interface]]:
+        """See `Rtnl`."""
+        return {name: set(addresses) for name, addresses in self._addresses.items() if addresses}
+
+    def add_address(self, name: str, address: IPv4Interface, scope: Scope = "global") -> None:
+        """See `Rtnl`."""
+        operation = f"add address {address} to {name}"
+        self._link(operation, name)
+        if address in self._addresses[name]:
+            raise kernel_error(operation, errno.EEXIST)
+        self._addresses[name][address] = scope
+        self.writes += 1
+
+    def delete_address(self, name: str, address: IPv4Interface) -> None:
+        """See `Rtnl`."""
+        operation = f"delete address {address} from {name}"
+        self._link(operation, name)
+        if self._addresses[name].pop(address, None) is None:
+            raise kernel_error(operation, errno.EADDRNOTAVAIL)
+        # Routes that send from the address go with it (net/ipv4/fib_semantics.c, fib_sync_down_addr).
+        self._routes = {key: route for key, route in self._routes.items() if route.source != address.ip}
+        self.writes += 1
+
+    def egress_link(self, destination: IPv4Address) -> str:
+        """See `Rtnl`."""
+        operation = f"look up the route to {destination}"
+        found = max(self._covering(destination), key=lambda hit: hit[0].prefixlen, default=None)
+        if found is None:
+            raise kernel_error(operation, errno.ENETUNREACH)
+        if found[1] is None:
+            raise kernel_error(operation, errno.EINVAL)
+        return found[1]
+
+    def routes(
+        self, protocol: int | None = None, *, table: int = MAIN_TABLE, link: str | None = None
+    ) -> list[Route]:
+        """See `Rtnl`; the kernel's own routes are not listed."""
+        if link is not None:
+            self._link(f"list routes of {link}", link)
+        return [
+            route
+            for _, route in sorted(self._routes.items())
+            if route.table == table and protocol in {None, route.protocol} and link in {None, route.link}
+        ]
+
+    def add_route(self, route: Route) -> None:
+        """See `Rtnl`."""
+        if _route_key(route) in self._routes:
+            raise kernel_error(f"add route {route}", errno.EEXIST)
+        self._put("add", route)
+
+    def replace_route(self, route: Route) -> None:
+        """See `Rtnl`."""
+        self._put("replace", route)
+
+    def delete_route(self, route: Route) -> None:
+        """See `Rtnl`."""
+        if route.link is not None:
+            self._link(f"del route {route}", route.link)
+        for key, there in self._routes.items():
+            if _agrees(there, route):
+                del self._routes[key]
+                self.writes += 1
+                return
+        raise kernel_error(f"del route {route}", errno.ESRCH)
+
+    def _put(self, verb: str, route: Route) -> None:
+        operation = f"{verb} route {route}"
+        if route.gateway is not None:
+            route = msgspec.structs.replace(route, link=self._gateway_link(operation, route))
+        elif route.link is not None:
+            if not self._link(operation, route.link).is_up and route.kind == "unicast":
+                raise kernel_error(operation, errno.ENETDOWN)
+        elif route.kind != "blackhole":
+            raise kernel_error(operation, errno.ENODEV)
+        self._routes[_route_key(route)] = route
+        self.writes += 1
+
+    def _gateway_link(self, operation: str, route: Route) -> str:
+        """Find the link that a gateway is reached by: on its own subnet, or by an on-link route."""
+        assert route.gateway is not None  # noqa: S101 - the caller asked for it
+        if route.link is not None:
+            self._link(operation, route.link)
+        hits = [
+            (network.prefixlen, link)
+            for network, link in self._on_link()
+            if route.gateway in network and route.link in {None, link}
+        ]
+        if not hits:
+            raise kernel_error(operation, errno.ENETUNREACH)
+        return max(hits)[1]
+
+    def _on_link(self) -> Iterator[tuple[IPv4Network, str]]:
+        """Yield the networks that links reach without a gateway."""
+        for name, addresses in self._addresses.items():
+            if self._links[name].is_up:
+                yield from ((address.network, name) for address in addresses)
+        for route in self._routes.values():
+            if route.kind == "unicast" and route.gateway is None and route.link is not None:
+                yield route.destination, route.link
+
+    def _covering(self, destination: IPv4Address) -> Iterator[tuple[IPv4Network, str | None]]:
+        """Yield the routes to an address: the network and the link, which a blackhole has not."""
+        for name, addresses in self._addresses.items():
+            if any(address.ip == destination for address in addresses):
+                yield IPv4Network(destination), "lo"
+            elif self._links[name].is_up:
+                yield from (
+                    (address.network, name) for address in addresses if destination in address.network
+                )
+        for route in self._routes.values():
+            if destination in route.destination and route.table in {MAIN_TABLE, LOCAL_TABLE}:
+                yield route.destination, route.link
+
+    def _link(self, operation: str, name: str) -> Link:
+        if name not in self._links:
+            raise kernel_error(operation, errno.ENODEV)
+        return self._links[name]
+
+    def _change(self, name: str, **fields: object) -> None:
+        changed = msgspec.structs.replace(self._link(f"set link {name}", name), **fields)
+        if changed != self._links[name]:
+            self._links[name] = changed
+            self.writes += 1
+
+    def _insert(self, name: str, kind: str, mac: str, mtu_bytes: int) -> None:
+        self._links[name] = Link(
+            name, next(self._indexes), kind, mac, mtu_bytes, is_up=False, has_carrier=False
+        )
+        self._addresses[name] = {}
+        self.writes += 1
+
+    def _remove(self, name: str) -> None:
+        self._drop_routes(name)
+        self._peers.pop(name, None)
+        del self._links[name], self._addresses[name]
+        for port, link in self._links.items():
+            if link.master == name:
+                self._links[port] = msgspec.structs.replace(link, master=None)
+
+    def _drop_routes(self, link: str) -> None:
+        self._routes = {key: route for key, route in self._routes.items() if route.link != link}
+
+
+def _route_key(route: Route) -> _RouteKey:
+    return route.table, route.destination, route.metric
+
+
+def _agrees(there: Route, wanted: Route) -> bool:
+    """Say whether the kernel would take `wanted`, which may leave some fields out, for `there`."""
+    full = msgspec.structs.replace(
+        wanted,
+        gateway=wanted.gateway or there.gateway,
+        link=wanted.link or there.link,
+        source=wanted.source or there.source,
+        metric=wanted.metric or there.metric,
+    )
+    return full == there
+
+
+def _check_name(operation: str, name: str) -> None:
+    """Refuse a link name as the kernel does (net/core/dev.c, dev_valid_name)."""
+    if len(name) > _NAME_BYTES:
+        raise kernel_error(operation, errno.ERANGE)
+    if name in {"", ".", ".."} or any(character in "/:" or character.isspace() for character in name):
+        raise kernel_error(operation, errno.EINVAL)

@@ -1,0 +1,165 @@
+"""The kernel's own word that links, addresses and routes of a namespace changed, as typed events.
+
+Reads notifications and says what they are about; whether one matters, the caller decides. The kernel says
+nothing when it drops IPv4 routes because their link went down or their source address went (kernel:
+fib_sync_down_dev), so a caller that guards routes must heed link and address events too.
+"""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import nullcontext
+from ipaddress import IPv4Network
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from nodeplane.datapath import netns
+from nodeplane.errors import kernel_error
+
+# linux/rtnetlink.h: message types, multicast groups as bits, attributes.
+_NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE = 16, 17, 20, 21, 24, 25
+_GROUPS = 1 << 0 | 1 << 4 | 1 << 6  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE
+_RTA_DST, _IFLA_IFNAME = 1, 3
+_IFF_UP = 1
+_RTM_F_CLONED = 0x200
+
+_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
+_ATTRIBUTE = struct.Struct("=HH")
+
+_RECEIVE_BUFFER_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
+
+
+class RouteEvent(msgspec.Struct, frozen=True):
+    """An IPv4 route was added, replaced or deleted.
+
+    `port` is the netlink port of who did it, 0 for the kernel itself; `is_on_link` says that the route has no
+    gateway (scope link or host).
+    """
+
+    destination: IPv4Network
+    protocol: int
+    is_on_link: bool
+    is_deleted: bool
+    port: int
+
+
+class LinkEvent(msgspec.Struct, frozen=True):
+    """A link was set up or down, or deleted."""
+
+    name: str
+    is_up: bool
+
+
+class AddressEvent(msgspec.Struct, frozen=True):
+    """An IPv4 address was added or deleted."""
+
+
+class Overrun(msgspec.Struct, frozen=True):
+    """Events were lost (ENOBUFS): whatever there is must be read again."""
+
+
+Event = RouteEvent | LinkEvent | AddressEvent | Overrun
+
+
+class RtnlMonitor:
+    """A socket that hears of changes from when it is opened; a context manager that closes it.
+
+    Args:
+        namespace: Whose changes; None for those of the calling thread's namespace.
+
+    Raises:
+        KernelError: the socket can't be had.
+    """
+
+    def __init__(self, namespace: Path | None = None) -> None:
+        try:
+            with netns.inside(namespace) if namespace is not None else nullcontext():
+                self._socket = socket.socket(
+                    socket.AF_NETLINK,
+                    socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+                    socket.NETLINK_ROUTE,
+                )
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            self._socket.bind((0, _GROUPS))
+        except OSError as exc:
+            raise kernel_error("open the rtnetlink monitor", exc.errno or errno.EIO) from exc
+
+    def __enter__(self) -> "RtnlMonitor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield each event, for as long as it is read.
+
+        Raises:
+            KernelError: the socket failed.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = await loop.sock_recv(self._socket, _READ_BYTES)
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    raise kernel_error("read the rtnetlink monitor", exc.errno or errno.EIO) from exc
+                yield Overrun()
+            else:
+                for event in decode_events(data):
+                    yield event
+
+
+def decode_events(data: bytes) -> Iterator[Event]:
+    """Decode a datagram of rtnetlink notifications; what no event stands for is left out."""
+    offset = 0
+    while offset + _MESSAGE.size <= len(data):
+        length, kind, _, _, port = _MESSAGE.unpack_from(data, offset)
+        body = data[offset + _MESSAGE.size : offset + length]
+        if kind in {_NEWROUTE, _DELROUTE}:
+            yield from _decode_route(body, port, is_deleted=kind == _DELROUTE)
+        elif kind in {_NEWLINK, _DELLINK}:
+            yield from _decode_link(body, is_deleted=kind == _DELLINK)
+        elif kind in {_NEWADDR, _DELADDR}:
+            yield AddressEvent()
+        # NLMSG_ALIGN; a length below the header's would never end.
+        offset += max(length + 3 & ~3, _MESSAGE.size)
+
+
+def _decode_route(body: bytes, port: int, *, is_deleted: bool) -> Iterator[RouteEvent]:
+    family, dst_bits, _, _, _, protocol, scope, _, flags = _ROUTE.unpack_from(body)
+    if family != socket.AF_INET or flags & _RTM_F_CLONED:
+        return
+    address = next((value for kind, value in _attributes(body, _ROUTE.size) if kind == _RTA_DST), bytes(4))
+    yield RouteEvent(
+        destination=IPv4Network((address, dst_bits)),
+        protocol=protocol,
+        is_on_link=scope >= 253,  # RT_SCOPE_LINK, RT_SCOPE_HOST
+        is_deleted=is_deleted,
+        port=port,
+    )
+
+
+def _decode_link(body: bytes, *, is_deleted: bool) -> Iterator[LinkEvent]:
+    _, _, _, flags, change = _LINK.unpack_from(body)
+    # Statistics, a carrier or a bridge's port state come as the same message; routes live by IFF_UP.
+    if not is_deleted and not change & _IFF_UP:
+        return
+    names = (value for kind, value in _attributes(body, _LINK.size) if kind == _IFLA_IFNAME)
+    name = next(names, b"").rstrip(b"\0").decode(errors="replace")
+    yield LinkEvent(name, is_up=bool(flags & _IFF_UP) and not is_deleted)
+
+
+def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    while offset + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        yield kind, body[offset + _ATTRIBUTE.size : offset + length]
+        offset += max(length + 3 & ~3, _ATTRIBUTE.size)
