@@ -230,7 +230,7 @@ def decode_config(config: bytes, kind: type[T]) -> T:
     except msgspec.DecodeError as exc:
         raise CniError(ErrorCode.DECODING_FAILURE, f"{PLACE} is not JSON", str(exc)) from exc
     except UnicodeDecodeError as exc:
-        raise CniError(ErrorCode.DECODING_FAILURE, f"{PLACE} is not UTF-8", str(exc)) from exc
+        raise CniError(ErrorCode.DECODING_FAILURE, f"{PLACE} is not UTF-8", exc.reason) from exc
 
 
 def cni_error(exc: NodeplaneError, codes: Mapping[type[NodeplaneError], int]) -> CniError:

@@ -11,14 +11,20 @@ from typing import Any, TypeVar
 
 import msgspec
 import yaml
+from msgspec import inspect
+from yaml.reader import ReaderError
 
 from nodeplane.errors import ConfigError
+from nodeplane.yamlloader import Loader
 
 T = TypeVar("T")
 
 # A place inside a document: mapping keys and list indexes from the top, e.g. ("spec", "ports", 0, "port").
 FieldPath = Sequence[str | int]
 
+# What msgspec says, where ("key in" for a mapping's keys), and the field when it is one too few or too many.
+_REFUSAL = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<where>.*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (?P<is>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
 
 
@@ -49,8 +55,8 @@ class YamlDocument(msgspec.Struct, frozen=True):
         try:
             return msgspec.convert(self.at(path), kind)
         except msgspec.ValidationError as exc:
-            expected, _, where = str(exc).partition(" - at `$")
-            raise self.error((*path, *_steps(where.rstrip("`"))), _lower_first(expected)) from exc
+            steps, expected = _explain(str(exc), kind)
+            raise self.error((*path, *steps), expected) from exc
 
     def error(self, path: FieldPath, expected: str) -> ConfigError:
         """Build the error that says what was expected at `path`, with the line it stands on."""
@@ -76,24 +82,34 @@ def read_documents(path: Path, name: str | None = None) -> list[YamlDocument]:
     """
     file = name or str(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as exc:
-        raise ConfigError(file, "", f"expected UTF-8 text, byte {exc.start} is not") from exc
+        content = path.read_bytes()
     except OSError as exc:
         raise ConfigError(file, "", f"expected a readable file: {exc.strerror}") from exc
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(
+            f"{file}:{_line(content, exc.start)}", "", f"expected UTF-8 text: {exc.reason}"
+        ) from exc
     return parse_documents(text, file)
 
 
 def parse_documents(text: str, file: str) -> list[YamlDocument]:
-    """Parse all documents of a text; `file` is the name that errors carry."""
+    """Parse all documents of a text; `file` is the name that errors carry.
+
+    Raises:
+        ConfigError: the text is not YAML; names the line.
+    """
     try:
-        values = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+        values = list(yaml.load_all(text, Loader=Loader))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(file + line, "", f"expected YAML: {exc.problem or exc.context}") from exc
-    except yaml.YAMLError as exc:
-        raise ConfigError(file, "", f"expected YAML: {str(exc).splitlines()[0]}") from exc
+    except ReaderError as exc:
+        # libyaml counts in bytes.
+        line = f":{_line(text.encode(), exc.position)}"
+        raise ConfigError(file + line, "", f"expected YAML: {exc.reason}") from exc
     return [YamlDocument(file, index, value, text) for index, value in enumerate(values) if value is not None]
 
 
@@ -101,6 +117,39 @@ def field_text(path: FieldPath) -> str:
     """Render a path as people write it: `spec.ports[0].port`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
+
+
+def _explain(refusal: str, kind: Any) -> tuple[list[str | int], str]:
+    """Turn what msgspec says of a value that is no `kind` into the path it speaks of and what is expected."""
+    parts = _REFUSAL.fullmatch(refusal)
+    if parts is None:
+        raise AssertionError(f"the pattern takes any text: {refusal!r}")
+    what, steps = parts["what"], list(_steps(parts["where"] or ""))
+    field = _FIELD.fullmatch(what)
+    if field:
+        expected = "expected a value" if field["is"] == "missing required" else "expected no such field"
+        return [*steps, field["name"]], expected
+    if what.startswith("Invalid enum value"):
+        choices = _choices(inspect.type_info(kind), steps)
+        return steps, f"expected one of {', '.join(choices)}" if choices else what[:1].lower() + what[1:]
+    return steps, what[:1].lower() + what[1:] + (" as a key" if parts["key"] else "")
+
+
+def _choices(declared: inspect.Type, steps: Sequence[str | int]) -> list[str]:
+    """List the values that an enumeration at `steps` inside a declared type takes."""
+    found: list[str] = []
+    match declared, steps:
+        case inspect.LiteralType(values=values), []:
+            found = [str(value) for value in values]
+        case inspect.UnionType(types=types), _:
+            found = [choice for each in types for choice in _choices(each, steps)]
+        case inspect.Metadata(type=inner), _:
+            found = _choices(inner, steps)
+        case ((inspect.VarTupleType(item_type=inner) | inspect.ListType(item_type=inner)), [_, *rest]):
+            found = _choices(inner, rest)
+        case inspect.StructType(fields=fields), [name, *rest]:
+            found = next((_choices(each.type, rest) for each in fields if each.encode_name == name), [])
+    return found
 
 
 def _steps(where: str) -> Iterator[str | int]:
@@ -113,10 +162,14 @@ def _steps(where: str) -> Iterator[str | int]:
 
 
 def _document_node(text: str, index: int) -> yaml.Node | None:
-    for number, node in enumerate(yaml.compose_all(text, Loader=yaml.CSafeLoader)):
+    for number, node in enumerate(yaml.compose_all(text, Loader=Loader)):
         if number == index:
             return node
     return None
+
+
+def _line(content: bytes, offset: int) -> int:
+    return content.count(b"\n", 0, offset) + 1
 
 
 def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
@@ -128,7 +181,3 @@ def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
             if key.value == step:
                 return value  # type: ignore[no-any-return]  # the stubs leave a mapping's pairs untyped
     return None
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -28,11 +28,10 @@ _IFF_UP = 1
 _RTM_F_CLONED = 0x200
 
 _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_LINK = struct.Struct("=xxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
 _ATTRIBUTE = struct.Struct("=HH")
 
-_RECEIVE_BUFFER_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 
 
@@ -73,12 +72,13 @@ class RtnlMonitor:
 
     Args:
         namespace: Whose changes; None for those of the calling thread's namespace.
+        receive_buffer_bytes: How much the kernel keeps for a reader that is slow.
 
     Raises:
         KernelError: the socket can't be had.
     """
 
-    def __init__(self, namespace: Path | None = None) -> None:
+    def __init__(self, namespace: Path | None = None, *, receive_buffer_bytes: int = 1 << 20) -> None:
         try:
             with netns.inside(namespace) if namespace is not None else nullcontext():
                 self._socket = socket.socket(
@@ -86,7 +86,7 @@ class RtnlMonitor:
                     socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
                     socket.NETLINK_ROUTE,
                 )
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             self._socket.bind((0, _GROUPS))
         except OSError as exc:
             raise kernel_error("open the rtnetlink monitor", exc.errno or errno.EIO) from exc
@@ -135,12 +135,14 @@ def decode_events(data: bytes) -> Iterator[Event]:
 
 
 def _decode_route(body: bytes, port: int, *, is_deleted: bool) -> Iterator[RouteEvent]:
-    family, dst_bits, _, _, _, protocol, scope, _, flags = _ROUTE.unpack_from(body)
-    if family != socket.AF_INET or flags & _RTM_F_CLONED:
+    if len(body) < _ROUTE.size:
         return
+    family, dst_bits, _, _, _, protocol, scope, _, flags = _ROUTE.unpack_from(body)
     address = next((value for kind, value in _attributes(body, _ROUTE.size) if kind == _RTA_DST), bytes(4))
+    if family != socket.AF_INET or flags & _RTM_F_CLONED or len(address) != 4 or dst_bits > 32:
+        return
     yield RouteEvent(
-        destination=IPv4Network((address, dst_bits)),
+        destination=IPv4Network((address, dst_bits), strict=False),
         protocol=protocol,
         is_on_link=scope >= 253,  # RT_SCOPE_LINK, RT_SCOPE_HOST
         is_deleted=is_deleted,
@@ -149,7 +151,9 @@ def _decode_route(body: bytes, port: int, *, is_deleted: bool) -> Iterator[Route
 
 
 def _decode_link(body: bytes, *, is_deleted: bool) -> Iterator[LinkEvent]:
-    _, _, _, flags, change = _LINK.unpack_from(body)
+    if len(body) < _LINK.size:
+        return
+    _, _, flags, change = _LINK.unpack_from(body)
     # Statistics, a carrier or a bridge's port state come as the same message; routes live by IFF_UP.
     if not is_deleted and not change & _IFF_UP:
         return

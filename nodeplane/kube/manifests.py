@@ -2,60 +2,70 @@
 
 Decides what counts as a good file. A file that is wrong when the program starts is an error, since there
 is no good version of it to keep; later, its last good version stays in force and the error is logged.
+Change a file by writing it or by moving it into place; what changes behind a symbolic link is not seen.
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from inotify_simple import INotify, flags
 
-from nodeplane.errors import ConfigError
+from nodeplane.errors import ConfigError, NodeplaneError, kernel_error
 from nodeplane.inotify import next_names
+from nodeplane.kube.manifest_set import ManifestSet, Objects
 from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
-from nodeplane.kube.source import Batch, Change
+from nodeplane.kube.source import Batch
 from nodeplane.kube.validation import problems
 from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
 # A file counts when its writer closes it or moves it into place, never while it is being written.
-_EVENTS = flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.ONLYDIR
-_REOPEN_S = 1.0
+_EVENTS = (
+    flags.CLOSE_WRITE
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE
+    # Deployments swap whole directories by renaming them.
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
+)
 
 log = logging.getLogger(__name__)
 
-Objects = Mapping[ObjectKey, Object]
-
 
 class ManifestDirectory:
-    """A `Source` over the manifests in one directory."""
+    """A `Source` over the manifests in one directory.
 
-    def __init__(self, directory: Path) -> None:
+    A directory that goes away keeps its last state in force; every `reopen_interval_s` it is looked for.
+    """
+
+    def __init__(self, directory: Path, *, reopen_interval_s: float = 1.0) -> None:
         self._directory = directory
-        self._files: dict[str, Objects] = {}
-        self._owner: dict[ObjectKey, str] = {}
+        self._reopen_interval_s = reopen_interval_s
 
     async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
         """Yield the directory's objects, then what changes; see `Source`."""
         wanted = frozenset(kinds)
-        notify = self._open()
+        known = ManifestSet()
+        notify, names = self._open()
         try:
-            # Watched first, read second: a change between the two is seen twice, never missed.
-            yield _select(self._refresh(self._list(), strict=True), wanted)
+            yield _select(self._refresh(known, names, strict=True), wanted)
             while True:
-                names = await next_names(notify)
-                if names is None:
+                changed = await next_names(notify)
+                if changed is None:
+                    log.warning("manifest watch lost, last state in force directory=%s", self._directory)
                     notify.close()
-                    log.warning(
-                        "manifest directory lost, last state stays in force directory=%s", self._directory
-                    )
-                    notify = await self._reopen()
-                    names = self._list() | self._files.keys()
-                changed = _select(self._refresh(names, strict=False), wanted)
-                if changed:
-                    yield changed
+                    notify, names = await self._reopen()
+                    changed = names | known.files
+                batch = _select(self._refresh(known, changed, strict=False), wanted)
+                if batch:
+                    yield batch
         finally:
             notify.close()
 
@@ -65,69 +75,69 @@ class ManifestDirectory:
         Raises:
             ConfigError: a file is wrong, or the directory can't be read.
         """
-        self._refresh(self._list(), strict=True)
-        return [item for objects in self._files.values() for item in objects.values()]
+        with _directory_errors(self._directory):
+            names = self._list()
+        batch = self._refresh(ManifestSet(), names, strict=True)
+        return [change.new for change in batch if change.new is not None]
 
-    def _open(self) -> INotify:
-        notify = INotify(nonblocking=True)
-        try:
-            notify.add_watch(self._directory, _EVENTS)
-        except OSError as exc:
-            notify.close()
-            raise ConfigError(str(self._directory), "", f"expected a directory: {exc.strerror}") from exc
-        return notify
+    def _open(self) -> tuple[INotify, set[str]]:
+        """Watch the directory, then list it: a change in between is seen twice, never missed."""
+        with _directory_errors(self._directory):
+            notify = INotify(nonblocking=True)
+            try:
+                notify.add_watch(self._directory, _EVENTS)
+                return notify, self._list()
+            except OSError:
+                notify.close()
+                raise
 
-    async def _reopen(self) -> INotify:
+    async def _reopen(self) -> tuple[INotify, set[str]]:
         while True:
             try:
                 return self._open()
-            except ConfigError:
-                await asyncio.sleep(_REOPEN_S)
+            except NodeplaneError as exc:
+                # Asked for, not watched for: any directory on the way may be gone as well.
+                log.debug("manifest directory not back error=%r", str(exc))
+                await asyncio.sleep(self._reopen_interval_s)
 
     def _list(self) -> set[str]:
-        try:
-            return {entry.name for entry in self._directory.iterdir()}
-        except OSError as exc:
-            raise ConfigError(str(self._directory), "", f"expected a directory: {exc.strerror}") from exc
+        return {entry.name for entry in self._directory.iterdir()}
 
-    def _refresh(self, names: Iterable[str], *, strict: bool) -> Batch:
+    def _refresh(self, known: ManifestSet, names: Iterable[str], *, strict: bool) -> Batch:
         """Read the named files again and say what changed; a bad file keeps its last good version."""
         fresh: dict[str, Objects] = {}
         for name in sorted(name for name in names if _is_manifest(name)):
             path = self._directory / name
             try:
-                fresh[name] = read_manifest(path) if path.exists() else {}
-                self._refuse_duplicates(name, fresh)
+                fresh[name] = read_manifest(path)
             except ConfigError as exc:
-                if strict:
+                if not path.exists() and self._directory.exists():
+                    # The file is gone. If all of the directory is, nothing is deleted: the watch will tell.
+                    fresh[name] = {}
+                elif strict:
                     raise
-                fresh.pop(name, None)
-                log.error("manifest refused, its last good version stays in force error=%r", str(exc))
-        return self._take(fresh)
+                else:
+                    log.error("manifest refused, its last good version stays in force error=%r", str(exc))
+        batch = known.take(fresh)
+        for key, holder, other in known.rivals(fresh):
+            error = ConfigError(
+                str(self._directory / other), str(key), f"expected each object once, {holder} has it too"
+            )
+            if strict:
+                raise error
+            log.error("object refused, the other file's stays in force error=%r", str(error))
+        return batch
 
-    def _refuse_duplicates(self, name: str, fresh: Mapping[str, Objects]) -> None:
-        holders = {key: other for other, objects in fresh.items() if other != name for key in objects}
-        for key in fresh[name]:
-            other = holders.get(key) or self._owner.get(key, name)
-            if other != name and key in fresh.get(other, self._files.get(other, {})):
-                raise ConfigError(
-                    str(self._directory / name), str(key), f"expected each object once, {other} has it too"
-                )
 
-    def _take(self, fresh: Mapping[str, Objects]) -> Batch:
-        old = {key: item for name in fresh for key, item in self._files.get(name, {}).items()}
-        new = {key: item for objects in fresh.values() for key, item in objects.items()}
-        for name, objects in fresh.items():
-            for key in self._files.get(name, {}):
-                self._owner.pop(key, None)
-            if objects:
-                self._files[name] = objects
-            else:
-                self._files.pop(name, None)
-        self._owner.update({key: name for name, objects in fresh.items() for key in objects})
-        gone = [Change(key, item, None) for key, item in old.items() if key not in new]
-        moved = [Change(key, old.get(key), item) for key, item in new.items() if old.get(key) != item]
-        return (*gone, *moved)
+@contextmanager
+def _directory_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.EACCES}:
+            raise ConfigError(str(directory), "", f"expected a directory: {exc.strerror}") from exc
+        # For instance EMFILE or ENOSPC: the user has as many inotify instances or watches as allowed.
+        raise kernel_error(f"watch {directory}", exc.errno or 0) from exc
 
 
 def read_manifest(path: Path) -> dict[ObjectKey, Object]:
@@ -155,34 +165,36 @@ def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple
     Raises:
         ConfigError: an object is not what Kubernetes would take; names file, line and field.
     """
-    for where in _items(document, at):
-        item = _decode(document, where)
-        if item is not None:
-            yield where, item
-
-
-def _items(document: YamlDocument, at: FieldPath) -> Iterator[FieldPath]:
     value = document.at(at)
     if not isinstance(value, dict):
         raise document.error(at, "expected a Kubernetes object (a mapping)")
     kind = value.get("kind")
-    if isinstance(kind, str) and kind.endswith("List"):
-        items = value.get("items") or []
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    if not isinstance(kind, str) or not kind.endswith("List"):
+        items, outer = [at], {}
+    else:
+        # An API server's ServiceList says in its head what kind its items are; in kubectl's List each does.
+        outer = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List") or None}
+        if not isinstance(value.get("items") or [], list):
             raise document.error((*at, "items"), "expected a list of objects")
-        yield from ((*at, "items", index) for index in range(len(items)))
-        return
-    yield at
+        items = [(*at, "items", index) for index in range(len(value.get("items") or []))]
+    for where in items:
+        item = _decode(document, where, outer)
+        if item is not None:
+            yield where, item
 
 
-def _decode(document: YamlDocument, where: FieldPath) -> Object | None:
+def _decode(document: YamlDocument, where: FieldPath, outer: Mapping[str, Any]) -> Object | None:
+    """Decode one object; `outer` is what the list around it says of its kind."""
     value = document.at(where)
-    for name in ("apiVersion", "kind"):
-        if not isinstance(value.get(name), str):
+    if not isinstance(value, dict):
+        raise document.error(where, "expected a Kubernetes object (a mapping)")
+    named: dict[str, Any] = {name: value.get(name, outer.get(name)) for name in ("apiVersion", "kind")}
+    for name, text in named.items():
+        if not isinstance(text, str):
             raise document.error((*where, name), "expected a text")
-    kind = KINDS.get((value["apiVersion"], value["kind"]))
+    kind = KINDS.get((named["apiVersion"], named["kind"]))
     if kind is None:
-        log.debug("kind not used place=%s kind=%s", document.file, value["kind"])
+        log.debug("kind not used place=%s kind=%s", document.file, named["kind"])
         return None
     item = document.convert(kind, where)
     if kind not in CLUSTER_SCOPED and not item.metadata.namespace:

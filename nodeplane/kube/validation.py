@@ -1,10 +1,18 @@
 """What Kubernetes would refuse: the checks an API server makes, for objects that people write by hand."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from nodeplane.kube.objects import CLUSTER_SCOPED, EndpointSlice, Node, Object, Service
+from nodeplane.kube.objects import (
+    CLUSTER_SCOPED,
+    EndpointSlice,
+    Namespace,
+    Node,
+    Object,
+    Service,
+    ServicePort,
+)
 from nodeplane.yamldoc import FieldPath
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -29,10 +37,9 @@ def problems(item: Object) -> Iterator[Problem]:
 
 def _metadata_problems(item: Object) -> Iterator[Problem]:
     name, namespace = item.metadata.name, item.metadata.namespace
-    # RFC 1123; a Service's name becomes one DNS label, other names may hold dots.
-    pattern, words = (
-        (_LABEL, "a DNS label") if isinstance(item, Service) else (_SUBDOMAIN, "a DNS subdomain name")
-    )
+    # RFC 1123; the names of Services and namespaces become one DNS label, others may hold dots.
+    is_label = isinstance(item, Service | Namespace)
+    pattern, words = (_LABEL, "a DNS label") if is_label else (_SUBDOMAIN, "a DNS subdomain name")
     if len(name) > 253 or not pattern.fullmatch(name):
         yield ("metadata", "name"), f"expected {words} (lower case, digits, '-')"
     if type(item) not in CLUSTER_SCOPED and not _LABEL.fullmatch(namespace):
@@ -44,18 +51,24 @@ def _service_problems(service: Service) -> Iterator[Problem]:
     if spec.cluster_ip not in {"", "None"} and not _is_address(spec.cluster_ip):
         yield ("spec", "clusterIP"), "expected an IP address or None"
     for index, address in enumerate(spec.raw_cluster_ips or ()):
-        if address != "None" and not _is_address(address):
+        if address != spec.cluster_ip and not _is_address(address):
             yield ("spec", "clusterIPs", index), "expected an IP address or None"
+    if spec.raw_cluster_ips and spec.raw_cluster_ips[0] != spec.cluster_ip:
+        yield ("spec", "clusterIPs", 0), "expected the same address as in clusterIP"
     if spec.type == "ExternalName" and not _SUBDOMAIN.fullmatch(spec.external_name.rstrip(".").lower()):
         yield ("spec", "externalName"), "expected a DNS name"
     if not spec.ports and not service.is_headless and spec.type != "ExternalName":
         yield ("spec", "ports"), "expected at least one port"
+    yield from _port_problems(spec.ports)
+
+
+def _port_problems(ports: Sequence[ServicePort]) -> Iterator[Problem]:
     seen: set[tuple[str, int]] = set()
     names: set[str] = set()
-    for index, port in enumerate(spec.ports):
+    for index, port in enumerate(ports):
         if (port.protocol, port.port) in seen:
             yield ("spec", "ports", index, "port"), "expected each protocol and port once"
-        if len(spec.ports) > 1 and not port.name:
+        if len(ports) > 1 and not port.name:
             yield ("spec", "ports", index, "name"), "expected a name, since there are several ports"
         elif port.name in names:
             yield ("spec", "ports", index, "name"), "expected each port name once"
@@ -63,6 +76,8 @@ def _service_problems(service: Service) -> Iterator[Problem]:
             yield ("spec", "ports", index, "name"), "expected a DNS label (lower case, digits, '-')"
         if isinstance(port.target_port, int) and not 1 <= port.target_port <= 65535:
             yield ("spec", "ports", index, "targetPort"), "expected a port number from 1 to 65535"
+        if not 0 <= (port.node_port or 0) <= 65535:
+            yield ("spec", "ports", index, "nodePort"), "expected a port number from 1 to 65535"
         seen.add((port.protocol, port.port))
         names.add(port.name)
 
@@ -82,6 +97,9 @@ def _is_address(text: str) -> bool:
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    if "%" in text:
+        # An interface of the machine that wrote it (RFC 4007): no address for a cluster.
+        return None
     try:
         return ip_address(text)
     except ValueError:

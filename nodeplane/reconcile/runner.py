@@ -12,8 +12,6 @@ from nodeplane.errors import NodeplaneError
 
 log = logging.getLogger(__name__)
 
-_FIRST_RETRY_S = 0.1
-
 
 class Runner:
     """Run `sync` after each trigger, after `resync_interval_s` without one, and again after a failure.
@@ -28,11 +26,13 @@ class Runner:
         *,
         min_interval_s: float = 0.0,
         resync_interval_s: float = 3600.0,
+        first_retry_s: float = 0.1,
         max_retry_s: float = 30.0,
     ) -> None:
         self._sync = sync
         self._min_interval_s = min_interval_s
         self._resync_interval_s = resync_interval_s
+        self._first_retry_s = first_retry_s
         self._max_retry_s = max_retry_s
         self._wanted = asyncio.Event()
         self._full = True
@@ -48,7 +48,7 @@ class Runner:
         Errors that are not a `NodeplaneError` are defects and rise.
         """
         await self._wanted.wait()
-        retry_s = _FIRST_RETRY_S
+        retry_s = self._first_retry_s
         while True:
             full, self._full = self._full, False
             self._wanted.clear()
@@ -62,13 +62,15 @@ class Runner:
                 await asyncio.sleep(pause_s)
                 retry_s = min(retry_s * 2, self._max_retry_s)
                 continue
-            retry_s = _FIRST_RETRY_S
+            retry_s = self._first_retry_s
             if self._min_interval_s:
                 await asyncio.sleep(self._min_interval_s)
             await self._wait()
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._wanted.wait(), self._resync_interval_s)
+            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with a trigger.
+            async with asyncio.timeout(self._resync_interval_s):
+                await self._wanted.wait()
         except TimeoutError:
             self._full = True

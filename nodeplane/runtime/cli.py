@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.log import setup_logging
@@ -16,12 +17,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
 
 
-def _verbosity(context: click.Context, _param: click.Parameter, value: int) -> None:
-    context.ensure_object(dict)["verbosity"] = value
-
-
-def _log_format(context: click.Context, _param: click.Parameter, value: str) -> None:
-    context.ensure_object(dict)["log_format"] = value
+def _log_option(context: click.Context, param: click.Parameter, value: Any) -> None:
+    """Keep how to log; said after the command's name, it comes when the program logs already."""
+    if param.name and context.get_parameter_source(param.name) is not ParameterSource.DEFAULT:
+        context.ensure_object(dict)[param.name] = value
+        if context.parent is not None:
+            _start_logging(context)
 
 
 def common_options(command: F) -> F:
@@ -29,7 +30,7 @@ def common_options(command: F) -> F:
     for option in (
         click.version_option(version("nodeplane"), package_name="nodeplane"),
         click.option(
-            "-v", "--verbose", count=True, expose_value=False, callback=_verbosity, help="Log more."
+            "-v", "--verbose", count=True, expose_value=False, callback=_log_option, help="Log more."
         ),
         click.option(
             "--log-format",
@@ -37,7 +38,7 @@ def common_options(command: F) -> F:
             default="text",
             show_default=True,
             expose_value=False,
-            callback=_log_format,
+            callback=_log_option,
             help="Format of the log on stderr.",
         ),
     ):
@@ -59,21 +60,27 @@ def output_option(command: F) -> F:
 
 def start_logging() -> None:
     """Set logging up from the running command's options; the first thing a command does."""
-    options = click.get_current_context().ensure_object(dict)
-    setup_logging(options.get("log_format", "text"), options.get("verbosity", 0))
+    _start_logging(click.get_current_context())
 
 
 def run(command: click.Command, name: str) -> None:
-    """Run a program's command line and exit: 0 done, 1 failed, 2 wrong usage or bad input."""
+    """Run a program's command line and exit: 0 done, 1 failed, 2 wrong usage or bad input.
+
+    The common options of the program are taken after the name of its command too.
+    """
+    if isinstance(command, click.Group):
+        _extend(command)
     try:
-        command.main(prog_name=name, standalone_mode=False)
+        # Not standalone, click returns the code that a command gave to `context.exit`.
+        code = command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        sys.exit(2)
     except click.ClickException as exc:
-        # One line, as for every other wrong input.
-        print(f"{name}: {exc.format_message()}", file=sys.stderr)
+        # One line, as for every other wrong input; click lists choices on lines of their own.
+        print(f"{name}: {' '.join(exc.format_message().split())}", file=sys.stderr)
         sys.exit(2)
     except NodeplaneError as exc:
         log.debug("failed", exc_info=exc)
@@ -81,3 +88,21 @@ def run(command: click.Command, name: str) -> None:
         sys.exit(exc.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+    if code:
+        sys.exit(code)
+
+
+def _start_logging(context: click.Context) -> None:
+    options = context.ensure_object(dict)
+    setup_logging(options.get("log_format", "text"), options.get("verbose", 0))
+
+
+def _extend(group: click.Group) -> None:
+    """Give the commands of a group the common options."""
+    for command in group.commands.values():
+        # A command that takes unknown options runs another program, whose options they are.
+        runs_another = command.context_settings.get("ignore_unknown_options", False)
+        if not runs_another and all(each.name != "log_format" for each in command.params):
+            common_options(command)
+        if isinstance(command, click.Group):
+            _extend(command)

@@ -31,7 +31,10 @@ async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
 
     def stop() -> None:
         nonlocal stopping
-        stopping = True
+        if not stopping:
+            stopping = True
+            # sd_notify(3): sent at the beginning of the shutdown.
+            notify("STOPPING=1")
         task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,8 +44,6 @@ async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not stopping:
             raise
-    finally:
-        notify("STOPPING=1")
 
 
 def _first(group: BaseExceptionGroup[NodeplaneError]) -> NodeplaneError:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import click
@@ -20,7 +21,7 @@ def print_result(rows: Sequence[Row], output: str) -> None:
 def print_report(sections: Mapping[str, Any], output: str) -> None:
     """Print facts and lists of rows under their names: as blocks for people, as one object otherwise."""
     if output == "table":
-        click.echo("\n".join(_render_section(name, value) for name, value in sections.items()), nl=False)
+        click.echo(_render_report(sections), nl=False)
     else:
         _print_data(dict(sections), output)
 
@@ -32,9 +33,10 @@ def render_table(rows: Sequence[Row]) -> str:
     heads = list(rows[0])
     lines = [[head.upper().replace("_", " ") for head in heads]]
     for row in rows:
+        # By name: rows may have their keys in different orders.
+        values = [row[head] for head in heads]
         cells = [
-            [str(entry) for entry in (value if isinstance(value, list) else [value])]
-            for value in row.values()
+            [str(entry) for entry in (value if isinstance(value, list) else [value])] for value in values
         ]
         for number in range(max(1, *map(len, cells))):
             lines.append([cell[number] if number < len(cell) else "" for cell in cells])
@@ -45,10 +47,23 @@ def render_table(rows: Sequence[Row]) -> str:
     )
 
 
+def _render_report(sections: Mapping[str, Any]) -> str:
+    """Render facts that follow one another as one block, and each table as its own."""
+    blocks = []
+    for is_table, group in groupby(sections.items(), key=lambda section: _is_table(section[1])):
+        texts = [_render_section(name, value) for name, value in group]
+        blocks += texts if is_table else ["".join(texts)]
+    return "\n".join(blocks)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
 def _render_section(name: str, value: Any) -> str:
-    if isinstance(value, list):
-        return render_table(value) or f"no {name.replace('_', ' ')}\n"
-    return f"{name.replace('_', ' ')}: {value}\n"
+    if _is_table(value):
+        return render_table(value)
+    return f"{name.replace('_', ' ')}: {'none' if value == [] else value}\n"
 
 
 def _print_data(data: Any, output: str) -> None:

@@ -1,0 +1,1 @@
+"""Unique pod addresses from blocks that belong to nodes."""

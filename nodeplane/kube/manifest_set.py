@@ -1,0 +1,56 @@
+"""The objects in force because of a set of manifest files: pure, and the same by whatever way it was reached.
+
+An object belongs in one file. While two have it, because it is on its way from one to the other or by
+mistake, the version of the file that had it first is in force; once that file lets go, the other's is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+
+from nodeplane.kube.objects import Object, ObjectKey
+from nodeplane.kube.source import Batch
+from nodeplane.kube.store import diff_objects
+
+Objects = Mapping[ObjectKey, Object]
+
+
+class ManifestSet:
+    """The last good version of each file, and what they say together."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Objects] = {}
+        # Each object's version in every file that has it; the first in order is in force.
+        self._versions: dict[ObjectKey, dict[str, Object]] = {}
+
+    @property
+    def files(self) -> Set[str]:
+        """The names of the files that have objects."""
+        return self._files.keys()
+
+    def take(self, fresh: Mapping[str, Objects]) -> Batch:
+        """Replace the content of some files, empty for one that is gone; say what changed.
+
+        The cost depends on these files alone, not on how many there are.
+        """
+        keys = {key: None for name, new in fresh.items() for key in (*self._files.get(name, ()), *new)}
+        before = self._in_force(keys)
+        for name, new in fresh.items():
+            for key in self._files.pop(name, {}).keys() - new.keys():
+                del self._versions[key][name]
+            for key, item in new.items():
+                self._versions.setdefault(key, {})[name] = item
+            if new:
+                self._files[name] = new
+        for key in keys:
+            if not self._versions[key]:
+                del self._versions[key]
+        return diff_objects(before, self._in_force(keys))
+
+    def rivals(self, names: Iterable[str]) -> Iterator[tuple[ObjectKey, str, str]]:
+        """Yield each object of these files that two files have, with the file in force and the other."""
+        for key in {key: None for name in names for key in self._files.get(name, ())}:
+            holder, *others = self._versions[key]
+            for other in others:
+                yield key, holder, other
+
+    def _in_force(self, keys: Iterable[ObjectKey]) -> dict[ObjectKey, Object]:
+        return {key: next(iter(self._versions[key].values())) for key in keys if key in self._versions}

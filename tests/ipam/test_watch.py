@@ -1,0 +1,134 @@
+"""A watcher learns of each change, and of nothing else."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from ipam.allocator import Allocator
+from ipam.datastore import Datastore, open_datastore
+from ipam.errors import DatastoreError
+from ipam.ledger import Ledger
+from ipam.model import Pool
+from ipam.watch import changes
+from nodeplane.errors import ConfigError
+from tests.ipam.values import WEB, handle, network
+
+POOL = Pool("default", network("10.0.0.0/24"), 32)
+# Far beyond what is needed: a fact is awaited, this only ends a test that has failed.
+LIMIT_S = 60
+
+Watch = AsyncGenerator[None, None]
+
+
+def add(url: str, number: int) -> None:
+    with open_datastore(url) as datastore:
+        Allocator(datastore, "n1", (POOL,)).assign(handle(number), WEB, "")
+
+
+async def wait(watch: Watch) -> None:
+    await asyncio.wait_for(anext(watch), LIMIT_S)
+
+
+async def wait_until(watch: Watch, datastore: Datastore, blocks: int) -> None:
+    """Read after each change, as a watcher does, until all the blocks are there."""
+    while len(datastore.blocks()) != blocks:
+        await wait(watch)
+
+
+def watched(tmp_path: Path, scenario: Callable[[str, Watch], Awaitable[None]]) -> None:
+    async def run() -> None:
+        url = f"sqlite://{tmp_path}/dir/ipam.sqlite"
+        async with aclosing(changes(url)) as watch:
+            await wait(watch)
+            await scenario(url, watch)
+
+    asyncio.run(run())
+
+
+def test_no_change_is_missed(tmp_path: Path) -> None:
+    """Whatever the moment at which a writer commits, the watcher's last read comes after it."""
+
+    async def scenario(url: str, watch: Watch) -> None:
+        with open_datastore(url) as datastore:
+            for number in range(40):
+                writer = asyncio.create_task(asyncio.to_thread(add, url, number))
+                await wait_until(watch, datastore, number + 1)
+                await writer
+
+    watched(tmp_path, scenario)
+
+
+def test_nothing_but_changes_wakes(tmp_path: Path) -> None:
+    """Reads, transactions that failed and other files are no change: the first that wakes is the real one."""
+
+    async def scenario(url: str, watch: Watch) -> None:
+        with open_datastore(url) as datastore:
+            add(url, 0)
+            await wait_until(watch, datastore, 1)
+            waiting = asyncio.create_task(wait(watch))
+            datastore.blocks()
+            with pytest.raises(LookupError):
+                datastore.transact(fail)
+            (tmp_path / "dir" / "other").write_text("x")
+            # Let the watcher see the events so far; it has nothing else to do.
+            for _ in range(100):
+                await asyncio.sleep(0)
+            add(url, 1)
+            await waiting
+            assert len(datastore.blocks()) == 2
+
+    watched(tmp_path, scenario)
+
+
+def fail(ledger: Ledger) -> None:
+    ledger.put_pool(POOL)
+    raise LookupError
+
+
+def take_file(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def replace_file(path: Path) -> None:
+    other = path.with_name("other.sqlite")
+    add(f"sqlite://{other}", 0)
+    other.rename(path)
+
+
+def take_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("take", [take_file, replace_file, take_directory])
+def test_a_datastore_that_is_taken_away_is_an_error(take: Callable[[Path], None], tmp_path: Path) -> None:
+    """A watcher must not go on with a file that nobody writes any more."""
+    path = tmp_path / "dir" / "ipam.sqlite"
+
+    async def scenario(url: str, watch: Watch) -> None:
+        waiting = asyncio.create_task(wait(watch))
+        await asyncio.to_thread(take, path)
+        with pytest.raises(DatastoreError) as caught:
+            await waiting
+        assert str(caught.value) == f"{path} was taken away while in use"
+
+    watched(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        pytest.param("etcd://h:1", ConfigError, id="unknown scheme"),
+        pytest.param("sqlite:///proc/self/status", DatastoreError, id="not a datastore"),
+    ],
+)
+def test_what_can_not_be_watched(url: str, error: type[Exception]) -> None:
+    async def run() -> None:
+        async with aclosing(changes(url)) as watch:
+            await wait(watch)
+
+    with pytest.raises(error):
+        asyncio.run(run())
