@@ -98,7 +98,8 @@ def peer_chain(number: int, count: int) -> str:
     first = IPv4Address("10.128.0.0") + number * 8
     targets = ", ".join(f"{index} : {first + index} . 8080" for index in range(count))
     chain = f"service-{number:08X}-bench/service-{number}/tcp/http"
-    return f"add rule ip peer {chain} meta l4proto tcp dnat ip addr . port to numgen random mod {count} map {{ {targets} }}\n"
+    match = f"meta l4proto tcp dnat ip addr . port to numgen random mod {count}"
+    return f"add rule ip peer {chain} {match} map {{ {targets} }}\n"
 
 
 def measure_peer(services: int) -> tuple[float, list[float]]:
@@ -143,17 +144,15 @@ def measure(services: int, *, with_peer: bool, rounds: int) -> float:
             peer_load, samples = measure_peer(services)
             peer_change = median(samples) * 1000
     peer_name = "chain per service through nft -f -" if with_peer else None
-    report(f"kubeproxy full load, {services} services x 4", "s", load, peer=peer_load, peer_name=peer_name)
+    report(f"kubeproxy_load_{services}", "s", load, peer=peer_load, peer_name=peer_name)
     report(
-        f"kubeproxy one endpoint, event to kernel, {services} services",
+        f"kubeproxy_change_{services}",
         "ms",
         median(changes) * 1000,
         peer=peer_change,
         peer_name=peer_name,
     )
-    report(
-        f"kubeproxy one endpoint, commit, {services} services", "ms", median(commits) * 1000, goal="ours <= 1"
-    )
+    report(f"kubeproxy_commit_{services}", "ms", median(commits) * 1000, goal="ours <= 1")
     return median(commits)
 
 
@@ -167,9 +166,7 @@ def main() -> None:
     rounds = 1 if arguments.quick else 3
     small = measure(1_000, with_peer=True, rounds=rounds)
     large = measure(10_000, with_peer=not arguments.quick, rounds=rounds)
-    report(
-        "kubeproxy commit at 10,000 services through commit at 1,000", "", large / small, goal="ours <= 1.5"
-    )
+    report("kubeproxy_commit_growth", "10,000 services : 1,000", large / small, goal="ours <= 1.5")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ class FakeRtnl:
     def _put(self, verb: str, route: Route) -> None:
         operation = f"{verb} route {route}"
         if route.gateway is not None:
-            route = msgspec.structs.replace(route, link=self._gateway_link(operation, route))
+            link = self._gateway_link(operation, route.gateway, route.link)
+            route = msgspec.structs.replace(route, link=link)
         elif route.link is not None:
             if not self._link(operation, route.link).is_up and route.kind == "unicast":
                 raise kernel_error(operation, errno.ENETDOWN)
@@ -238,15 +239,14 @@ class FakeRtnl:
         self._routes[_route_key(route)] = route
         self.writes += 1
 
-    def _gateway_link(self, operation: str, route: Route) -> str:
+    def _gateway_link(self, operation: str, gateway: IPv4Address, link: str | None) -> str:
         """Find the link that a gateway is reached by: on its own subnet, or by an on-link route."""
-        assert route.gateway is not None  # noqa: S101 - the caller asked for it
-        if route.link is not None:
-            self._link(operation, route.link)
+        if link is not None:
+            self._link(operation, link)
         hits = [
-            (network.prefixlen, link)
-            for network, link in self._on_link()
-            if route.gateway in network and route.link in {None, link}
+            (network.prefixlen, name)
+            for network, name in self._on_link()
+            if gateway in network and link in {None, name}
         ]
         if not hits:
             raise kernel_error(operation, errno.ENETUNREACH)

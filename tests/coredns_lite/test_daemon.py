@@ -1,0 +1,220 @@
+"""`coredns-lite run` on loopback, and its laws; dig, dnspython and plain sockets are the clients."""
+
+import asyncio
+import random
+import shutil
+import socket
+import sys
+from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from coredns_lite import daemon
+from coredns_lite.config import decode_config
+from coredns_lite.corefile import read_corefile
+from coredns_lite.name_index import KINDS
+from nodeplane.errors import ConfigError
+from nodeplane.kube.objects import Object
+from nodeplane.kube.source import Batch
+from tests.coredns_lite.objects import additions, service
+from tests.coredns_lite.running import LIMIT_S, Cluster, make_cluster, publish, running
+from tests.netns_fixture import eventually
+
+WEB = "web.default.svc.cluster.local"
+API = "api.default.svc.cluster.local"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return make_cluster(tmp_path)
+
+
+def test_a_change_reaches_the_answers(cluster: Cluster) -> None:
+    """A Service is added, moved and removed under the eyes of dig; SIGTERM then ends the program cleanly."""
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    with running(cluster) as log:
+        assert cluster.dig(WEB) == ("NOERROR", "10.96.0.1")
+        assert cluster.dig(API) == ("NXDOMAIN", "-")
+        assert cluster.dig(WEB, "-t", "AAAA") == ("NOERROR", "-")
+
+        publish(cluster.manifests, "b.yaml", api="10.96.0.9")
+        eventually(lambda: cluster.dig(API), ("NOERROR", "10.96.0.9").__eq__)
+        for number in range(2, 7):
+            publish(cluster.manifests, "a.yaml", web=f"10.96.0.{number}")
+            eventually(lambda: cluster.dig(WEB), ("NOERROR", f"10.96.0.{number}").__eq__)
+        (cluster.manifests / "a.yaml").unlink()
+        eventually(lambda: cluster.dig(WEB), ("NXDOMAIN", "-").__eq__)
+        assert cluster.dig(API) == ("NOERROR", "10.96.0.9")
+
+    assert not [line for line in log if "Traceback" in line or " ERROR " in line]
+    assert "defects=0" in log[-1]
+
+
+def test_wire_options(cluster: Cluster) -> None:
+    """What dig asks for by default and on purpose is served: EDNS, a cookie that is ignored, DO, BADVERS."""
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    with running(cluster):
+        for options in (
+            ["+noedns"],
+            ["+cookie"],
+            ["+dnssec"],
+            ["+bufsize=512"],
+            ["+ednsopt=65001:abcd"],
+            ["+cdflag"],
+        ):
+            assert cluster.dig(WEB, *options) == ("NOERROR", "10.96.0.1")
+        assert cluster.dig(WEB, "+edns=1", "+noednsnegotiation") == ("BADVERS", "-")
+        assert cluster.dig(WEB, "-c", "CH") == ("REFUSED", "-")
+        assert cluster.dig(WEB, "+opcode=notify") == ("NOTIMP", "-")
+        assert cluster.dig(WEB, "+header-only") == ("FORMERR", "-")
+        assert cluster.dig("example.org") == ("REFUSED", "-")
+
+
+def test_a_restart_answers_the_same(cluster: Cluster) -> None:
+    """Nothing is kept but the manifests (law 2)."""
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    for _ in range(2):
+        with running(cluster):
+            assert cluster.dig(WEB) == ("NOERROR", "10.96.0.1")
+            assert cluster.dig(API) == ("NXDOMAIN", "-")
+
+
+def test_a_bad_manifest_keeps_the_last_good_one(cluster: Cluster) -> None:
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    with running(cluster) as log:
+        (cluster.manifests / "a.yaml").write_text("kind: [")
+        # The next file shows that the bad one was seen.
+        publish(cluster.manifests, "b.yaml", api="10.96.0.9")
+        eventually(lambda: cluster.dig(API), ("NOERROR", "10.96.0.9").__eq__)
+        assert cluster.dig(WEB) == ("NOERROR", "10.96.0.1")
+
+    assert [line for line in log if "/a.yaml:" in line and " ERROR " in line]
+
+
+def test_losing_the_directory_keeps_the_last_state(cluster: Cluster) -> None:
+    """Names stay while their source is away, and follow it once it is back (law 4)."""
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    log_file = cluster.corefile.with_name("log")
+    with running(cluster):
+        cluster.manifests.rename(cluster.manifests.with_name("away"))
+        shutil.rmtree(cluster.manifests.with_name("away"))
+        eventually(
+            log_file.read_text, lambda text: "WARNING nodeplane.kube.manifests" in text, within_s=LIMIT_S
+        )
+        for _ in range(3):
+            assert cluster.dig(WEB) == ("NOERROR", "10.96.0.1")
+
+        cluster.manifests.mkdir()
+        publish(cluster.manifests, "a.yaml", web="10.96.0.2")
+        eventually(lambda: cluster.dig(WEB), ("NOERROR", "10.96.0.2").__eq__, within_s=LIMIT_S)
+
+
+def test_garbage_harms_nobody(cluster: Cluster) -> None:
+    """Right answers come between random packets, and none of those is taken for a defect."""
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    source = random.Random(0)
+    good = dns.message.make_query(WEB, "A").to_wire()
+    with running(cluster) as log, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(20):
+            for _ in range(50):
+                sender.sendto(source.randbytes(source.randrange(100)), (cluster.address, cluster.port))
+                mutant = bytearray(good)
+                mutant[source.randrange(2, len(mutant))] = source.randrange(256)
+                sender.sendto(mutant, (cluster.address, cluster.port))
+            assert [str(rrset) for rrset in cluster.ask(WEB).answer] == [f"{WEB}. 7 IN A 10.96.0.1"]
+
+    assert "defects=0" in log[-1]
+
+
+def test_query_log(tmp_path: Path) -> None:
+    cluster = make_cluster(tmp_path, "log")
+    publish(cluster.manifests, "a.yaml", web="10.96.0.1")
+    with running(cluster) as log:
+        cluster.ask(WEB)
+
+    (line,) = [line for line in log if "coredns_lite.query_log" in line]
+    assert f'"A IN {WEB}. udp 47 false 512" NOERROR qr,aa,rd 63 ' in line
+
+
+class GatedSource:
+    """A source whose batches a test hands out."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Batch | Exception] = asyncio.Queue()
+
+    async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
+        assert set(kinds) == set(KINDS)
+        while True:
+            batch = await self.queue.get()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+@pytest.fixture
+def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Listen for what this process says of its readiness."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        sock.setblocking(False)
+        yield sock
+
+
+@pytest.fixture
+def switch_interval() -> Iterator[None]:
+    """Put back what the daemon sets for its process."""
+    interval_s = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("switch_interval")
+def test_nothing_is_denied_before_the_first_snapshot(cluster: Cluster, notified: socket.socket) -> None:
+    """Until the source has delivered, names are SERVFAIL and nothing is said of being ready (law 4)."""
+    source = GatedSource()
+
+    async def rcode(name: str) -> str:
+        reply = await asyncio.get_running_loop().run_in_executor(None, cluster.ask, name)
+        return dns.rcode.to_text(reply.rcode())
+
+    async def scenario() -> None:
+        listeners = decode_config(read_corefile(cluster.corefile))
+        task = asyncio.create_task(daemon.run(listeners, lambda _: source))
+        # Its first step binds the socket; from then on packets wait for the loop.
+        await asyncio.sleep(0)
+        for _ in range(2):
+            assert [await rcode(name) for name in (WEB, API, "example.org")] == [
+                "SERVFAIL",
+                "SERVFAIL",
+                "REFUSED",
+            ]
+        with pytest.raises(BlockingIOError):
+            notified.recv(64)
+
+        source.queue.put_nowait(additions(service("web", "10.96.0.1")))
+        assert await asyncio.get_running_loop().sock_recv(notified, 64) == b"READY=1"
+        assert [await rcode(name) for name in (WEB, API, "example.org")] == ["NOERROR", "NXDOMAIN", "REFUSED"]
+
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("switch_interval")
+def test_a_failing_source_ends_the_daemon(cluster: Cluster) -> None:
+    """The packet loops end too, and the error comes out."""
+    source = GatedSource()
+    source.queue.put_nowait(ConfigError("a.yaml:1", "", "expected better"))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(daemon.run(decode_config(read_corefile(cluster.corefile)), lambda _: source))
+
+    assert [str(error) for error in caught.value.exceptions] == ["a.yaml:1: expected better"]
