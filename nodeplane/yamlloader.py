@@ -14,8 +14,8 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 # libyaml's binding composes by recursion in C: some 25,000 levels end the process (8 MiB stack, PyYAML 6.0).
-# Below Python's own limit of 1000 too, so that what was read can be walked.
-_MAX_DEPTH = 500
+# Building takes four Python frames a level, of 1000. The deepest of real manifests, CRDs, come to about 50.
+_MAX_DEPTH = 128
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1's own patterns (yaml.org/type) without base 60.
@@ -59,6 +59,8 @@ class Loader(yaml.CSafeLoader):
     def construct_document(self, node: yaml.Node) -> Any:
         """Build the value of one document."""
         self._flat.clear()
+        # From the inside out, which finds a node that holds itself: JSON knows none, go-yaml refuses it.
+        self.deep_construct = True
         return super().construct_document(node)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:

@@ -61,9 +61,10 @@ def _is_table(value: Any) -> bool:
 
 
 def _render_section(name: str, value: Any) -> str:
-    if _is_table(value):
-        return render_table(value)
-    return f"{name.replace('_', ' ')}: {'none' if value == [] else value}\n"
+    head = name.replace("_", " ")
+    if not _is_table(value):
+        return f"{head}: {'none' if value == [] else value}\n"
+    return render_table(value if isinstance(value[0], dict) else [{head: entry} for entry in value])
 
 
 def _print_data(data: Any, output: str) -> None:

@@ -1,0 +1,1 @@
+"""The CNI plugin and its agent: pods get links, nodes get routes."""

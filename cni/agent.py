@@ -1,0 +1,171 @@
+"""`cni-agent run`: this node's routes to the pods of all others.
+
+    Nodes (source) ──────┐
+    blocks (datastore) ──┼─► desired routes ─► diff ─► rtnetlink
+    kernel's events ─────┘
+
+The routes outlive the agent: it writes none before it knows all nodes and all blocks, and removes none when
+it stops.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from ipaddress import IPv4Network
+
+from cni.edge import Calls, open_edge
+from cni.route_table import RouteTable, SyncReport
+from cni.routes import build_routes, concerns_agent, find_next_hops
+from ipam.datastore import open_datastore
+from ipam.errors import DatastoreError
+from ipam.model import Block
+from ipam.watch import changes
+from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl_monitor import Event, RtnlMonitor
+from nodeplane.datapath.sysctl import KernelSysctls, Sysctls
+from nodeplane.kube.objects import Node
+from nodeplane.kube.source import Batch, Source
+from nodeplane.kube.store import Store
+from nodeplane.reconcile.runner import Runner
+from nodeplane.runtime.sd_notify import notify
+
+log = logging.getLogger(__name__)
+
+_FORWARD = "net.ipv4.ip_forward"
+# Bounds a fight with somebody who deletes our routes as fast as we write them. A change after a quiet moment
+# waits for nothing.
+_MIN_INTERVAL_S = 0.02
+_RESYNC_INTERVAL_S = 600.0
+_REOPEN_S = 1.0
+
+
+class Agent:
+    """What the agent knows, and the sync that it leads to."""
+
+    def __init__(self, node_name: str, table: RouteTable, kernel: Calls[Rtnl], sysctls: Sysctls) -> None:
+        self.runner = Runner(self._sync, min_interval_s=_MIN_INTERVAL_S, resync_interval_s=_RESYNC_INTERVAL_S)
+        self._node_name = node_name
+        self._table = table
+        self._kernel = kernel
+        self._sysctls = sysctls
+        self._nodes = Store()
+        self._has_nodes = False
+        self._blocks: tuple[Block, ...] = ()
+        self._has_blocks = False
+        self._desired: Mapping[IPv4Network, Route] = {}
+        self._refused: frozenset[str] = frozenset()
+        self._is_ready = False
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the blocks have been read."""
+        return self._has_blocks
+
+    def take_nodes(self, batch: Batch) -> None:
+        """Take the snapshot of all nodes in, then changes."""
+        self._nodes.apply(batch)
+        self._has_nodes = True
+        self._trigger()
+
+    def take_blocks(self, blocks: Iterable[Block]) -> None:
+        """Take all blocks in."""
+        self._blocks = tuple(blocks)
+        self._has_blocks = True
+        self._trigger()
+
+    def take_event(self, event: Event, own_port: int) -> None:
+        """Take the kernel's word that something changed."""
+        if concerns_agent(event, self._desired, own_port):
+            self._trigger(full=True)
+
+    def _trigger(self, *, full: bool = False) -> None:
+        # Before both are complete, what is missing would be taken for what is gone.
+        if self._has_nodes and self._has_blocks:
+            self.runner.trigger(full=full)
+
+    async def _sync(self, full: bool) -> None:
+        started = time.perf_counter()
+        nodes = (item for item in self._nodes.of_kind(Node) if isinstance(item, Node))
+        desired = build_routes(self._node_name, find_next_hops(nodes), self._blocks)
+        self._desired = desired
+        if full:
+            await self._kernel(lambda _: ensure_forwarding(self._sysctls))
+        report = await self._kernel(lambda _: self._table.sync(desired, full=full))
+        self._log(report, full=full, duration_ms=(time.perf_counter() - started) * 1000)
+        if not self._is_ready:
+            self._is_ready = True
+            notify("READY=1")
+
+    def _log(self, report: SyncReport, *, full: bool, duration_ms: float) -> None:
+        for reason in sorted(report.refused - self._refused):
+            log.warning("route refused, the others are in force error=%r", reason)
+        self._refused = report.refused
+        log.log(
+            logging.INFO if report.written or report.deleted else logging.DEBUG,
+            "routes synced full=%s wanted=%d written=%d deleted=%d refused=%d duration_ms=%.2f",
+            full, len(self._desired), report.written, report.deleted, len(report.refused), duration_ms,
+        )  # fmt: skip
+
+
+def ensure_forwarding(sysctls: Sysctls) -> None:
+    """Make this node a router if it is none: the kernel then forwards on every link."""
+    if sysctls.read(_FORWARD) != "1":
+        sysctls.write(_FORWARD, 1)
+
+
+async def run(node_name: str, source: Source | None, datastore_url: str) -> None:
+    """Keep the node's routes in step for as long as the task lives; without a source there are no peers.
+
+    Raises:
+        ConfigError: the first snapshot of the nodes can't be had.
+        DatastoreError: the blocks can't be read at the start.
+        KernelError: rtnetlink can't be had.
+    """
+    # The monitor listens before the first read, so that nothing falls between the two.
+    with RtnlMonitor() as monitor:
+        async with open_edge("rtnl", open_rtnl) as kernel:
+            table, port = await kernel(lambda rtnl: (RouteTable(rtnl), rtnl.port))
+            agent = Agent(node_name, table, kernel, KernelSysctls())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(agent.runner.run())
+                tasks.create_task(_follow_nodes(agent, source))
+                tasks.create_task(_follow_blocks(agent, datastore_url))
+                tasks.create_task(_follow_kernel(agent, monitor, port))
+
+
+async def _follow_nodes(agent: Agent, source: Source | None) -> None:
+    if source is None:
+        agent.take_nodes(())
+        return
+    async for batch in source.batches({Node}):
+        agent.take_nodes(batch)
+
+
+async def _follow_blocks(agent: Agent, datastore_url: str) -> None:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, "ipam") as executor:
+        while True:
+            try:
+                async with aclosing(changes(datastore_url)) as hints:
+                    async for _ in hints:
+                        agent.take_blocks(await loop.run_in_executor(executor, _read_blocks, datastore_url))
+            except DatastoreError as exc:
+                if not agent.has_blocks:
+                    raise
+                log.warning("datastore lost, the last blocks stay in force error=%r", str(exc))
+                await asyncio.sleep(_REOPEN_S)
+
+
+async def _follow_kernel(agent: Agent, monitor: RtnlMonitor, own_port: int) -> None:
+    async with aclosing(monitor.events()) as events:
+        async for event in events:
+            agent.take_event(event, own_port)
+
+
+def _read_blocks(datastore_url: str) -> list[Block]:
+    # Opened each time: the file may be another one by now (restored from a backup).
+    with open_datastore(datastore_url) as datastore:
+        return datastore.blocks()

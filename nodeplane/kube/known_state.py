@@ -1,0 +1,103 @@
+"""What is known of the cluster, and what of it the reader has not been told yet.
+
+Pure: events and lists go in, batches come out as `nodeplane.kube.source` promises them. However many steps an
+object took since the last batch, the next one names it once.
+"""
+
+from collections.abc import Collection, Mapping
+
+from nodeplane.kube.objects import Object, ObjectKey
+from nodeplane.kube.source import Batch, Change
+
+
+class Relist:
+    """A kind's complete state on its way in, kept as what differs, so that memory does not double."""
+
+    def __init__(self, known: Mapping[ObjectKey, Object]) -> None:
+        self._known = known
+        self._unseen = set(known)
+        self._changed: dict[ObjectKey, Object] = {}
+        self._seen = 0
+
+    @property
+    def seen(self) -> int:
+        """How many objects came in."""
+        return self._seen
+
+    @property
+    def changed(self) -> Mapping[ObjectKey, Object]:
+        """The objects that are new or not as they are known."""
+        return self._changed
+
+    @property
+    def gone(self) -> Collection[ObjectKey]:
+        """The known objects that did not come."""
+        return self._unseen
+
+    def put(self, item: Object) -> None:
+        """Take an object in; a later version replaces an earlier one."""
+        key = item.key
+        self._seen += 1
+        self._unseen.discard(key)
+        if self._known.get(key) == item:
+            self._changed.pop(key, None)
+        else:
+            self._changed[key] = item
+
+    def keep(self, key: ObjectKey) -> None:
+        """Take note that an object is there, as it is known."""
+        self._unseen.discard(key)
+
+    def remove(self, key: ObjectKey) -> None:
+        """Take an object out again."""
+        self._changed.pop(key, None)
+        if key in self._known:
+            self._unseen.add(key)
+
+
+class KnownState:
+    """The objects of some kinds as last heard of, and those the reader knows another version of."""
+
+    def __init__(self, kinds: Collection[type[Object]]) -> None:
+        self._objects: dict[type[Object], dict[ObjectKey, Object]] = {kind: {} for kind in kinds}
+        self._incomplete = set(kinds)
+        # What the reader was last told of each object that changed since; None if it was told of none.
+        self._told: dict[ObjectKey, Object | None] = {}
+
+    @property
+    def incomplete(self) -> Collection[type[Object]]:
+        """The kinds whose first list has not come to its end."""
+        return self._incomplete
+
+    def relist(self, kind: type[Object]) -> Relist:
+        """Begin a complete list of a kind; nothing changes before `finish`."""
+        return Relist(self._objects[kind])
+
+    def finish(self, kind: type[Object], relist: Relist) -> None:
+        """Take a complete list in: what did not come has gone."""
+        for key in list(relist.gone):
+            self.remove(key)
+        for key, item in relist.changed.items():
+            self._put(key, item)
+        self._incomplete.discard(kind)
+
+    def put(self, item: Object) -> None:
+        """Take in that an object is there."""
+        self._put(item.key, item)
+
+    def remove(self, key: ObjectKey) -> None:
+        """Take in that an object has gone."""
+        old = self._objects[key.kind].pop(key, None)
+        if old is not None:
+            self._told.setdefault(key, old)
+
+    def take(self) -> Batch:
+        """Return what the reader has to be told, and take it as told."""
+        told, self._told = self._told, {}
+        steps = ((key, old, self._objects[key.kind].get(key)) for key, old in told.items())
+        return tuple(Change(key, old, new) for key, old, new in steps if old != new)
+
+    def _put(self, key: ObjectKey, item: Object) -> None:
+        objects = self._objects[key.kind]
+        self._told.setdefault(key, objects.get(key))
+        objects[key] = item

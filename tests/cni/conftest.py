@@ -1,0 +1,116 @@
+"""A node for each test: a namespace, a datastore, and the CNI plugin, run inside as a runtime would."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.netns_fixture import namespace, run_in
+
+PLUGIN = str(Path(sys.executable).with_name("nodeplane-cni"))
+POD_ARGS = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
+
+
+class Answer(NamedTuple):
+    """What a call of the plugin gave: its exit code and the JSON on its stdout, None for none."""
+
+    code: int
+    body: Any
+
+
+class Node(NamedTuple):
+    """A node without links but its loopback, and the network configuration of its plugin."""
+
+    path: Path
+    config: dict[str, Any]
+
+    @property
+    def datastore(self) -> str:
+        url: str = self.config["ipam"]["datastore"]
+        return url
+
+    def environ(
+        self,
+        command: str,
+        pod: Path | str,
+        container: str = "c1",
+        interface: str = "eth0",
+        args: str = POD_ARGS,
+    ) -> dict[str, str]:
+        """Return the variables of a call (SPEC section 2)."""
+        return {
+            "PATH": os.environ["PATH"],
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": str(pod),
+            "CNI_IFNAME": interface,
+            "CNI_ARGS": args,
+            "CNI_PATH": "/nowhere",
+        }
+
+    def call(self, command: str, pod: Path | str, **fields: Any) -> Answer:
+        """Run the plugin; `config` overrides fields of the configuration, the rest is `environ`'s."""
+        config = {**self.config, **fields.pop("config", {})}
+        done = run_in(
+            self.path,
+            PLUGIN,
+            stdin=json.dumps(config),
+            env=self.environ(command, pod, **fields),
+            timeout_s=120,
+        )
+        assert done.stderr == ""
+        return Answer(done.returncode, json.loads(done.stdout) if done.stdout else None)
+
+    def add(self, pod: Path, **fields: Any) -> Any:
+        """Run ADD, which must succeed, and return its result."""
+        answer = self.call("ADD", pod, **fields)
+        assert answer.code == 0, answer
+        return answer.body
+
+    def links(self) -> set[str]:
+        """Return the names of the node's pod links."""
+        lines = run_in(self.path, "ip", "-o", "link").stdout.splitlines()
+        names = {line.split(": ")[1].partition("@")[0] for line in lines}
+        return {name for name in names if name.startswith("npl")}
+
+    def routes(self) -> list[str]:
+        """Return the node's routes with our protocol number, as `ip route` prints them."""
+        lines = run_in(self.path, "ip", "-4", "route", "show", "proto", "110").stdout.splitlines()
+        return sorted(line.strip() for line in lines)
+
+
+def network_config(datastore: Path, node_name: str = "n1") -> dict[str, Any]:
+    """Return a network configuration with a pool of our own IPAM."""
+    return {
+        "cniVersion": "1.1.0",
+        "name": "nodeplane",
+        "type": "nodeplane-cni",
+        "nodeName": node_name,
+        "ipam": {
+            "type": "nodeplane-ipam",
+            "datastore": f"sqlite://{datastore}",
+            "pools": [{"name": "default", "cidr": "10.244.0.0/16", "blockSize": 26}],
+        },
+    }
+
+
+def address_of(result: Any) -> str:
+    """Return the pod's address out of an ADD's result."""
+    address: str = result["ips"][0]["address"]
+    return address.removesuffix("/32")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with namespace("node") as path:
+        yield Node(path, network_config(tmp_path / "ipam.sqlite"))
+
+
+@pytest.fixture
+def pod() -> Iterator[Path]:
+    with namespace("pod") as path:
+        yield path

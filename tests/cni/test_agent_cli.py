@@ -1,0 +1,45 @@
+"""The command line of cni-agent: wrong input is one line and exit code 2, and nothing is touched."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cni.agent_process import AGENT
+
+
+def run_agent(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([AGENT, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            ("run", "--node-name", "n1"), "cni-agent: Missing option '--config'.", id="no configuration"
+        ),
+        pytest.param(
+            ("run", "--node-name", "n1", "--config", "/nowhere/agent.yaml"),
+            "cni-agent: /nowhere/agent.yaml: expected a readable file: No such file or directory",
+            id="configuration not there",
+        ),
+        pytest.param(("walk",), "cni-agent: No such command 'walk'.", id="no such command"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
+    done = run_agent(*arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{message}\n")
+
+
+def test_help_and_version() -> None:
+    assert "run" in run_agent("--help").stdout
+    assert run_agent("--version").returncode == 0
+
+
+def test_help_loads_nothing_slow() -> None:
+    code = "import sys, cni.agent_cli; sys.exit(int('pyroute2' in sys.modules or 'sqlite3' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+
+    assert done.returncode == 0

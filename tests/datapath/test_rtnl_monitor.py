@@ -1,0 +1,151 @@
+"""The kernel's notifications as events."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from contextlib import aclosing
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl_monitor import (
+    AddressEvent,
+    Event,
+    LinkEvent,
+    Overrun,
+    RouteEvent,
+    RtnlMonitor,
+    decode_events,
+)
+from tests.netns_fixture import namespace
+
+BLOCK = IPv4Network("10.244.0.64/26")
+POD = IPv4Network("10.244.0.65/32")
+BLACKHOLE = Route(BLOCK, kind="blackhole")
+VIA = Route(BLOCK, gateway=IPv4Address("192.0.2.2"))
+EVERYWHERE = Route(IPv4Network("0.0.0.0/0"), gateway=IPv4Address("192.0.2.2"), protocol=4)
+
+
+def route_event(route: Route, *, is_deleted: bool = False) -> RouteEvent:
+    on_link = route.scope != "global"
+    return RouteEvent(route.destination, route.protocol, is_on_link=on_link, is_deleted=is_deleted, port=1)
+
+
+def mtu_and_route(rtnl: Rtnl) -> None:
+    rtnl.set_mtu("v0", 1400)
+    rtnl.add_route(BLACKHOLE)
+
+
+STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
+    ("blackhole", lambda r: r.add_route(BLACKHOLE), route_event(BLACKHOLE)),
+    ("via a gateway", lambda r: r.add_route(VIA), route_event(VIA)),
+    ("default", lambda r: r.add_route(EVERYWHERE), route_event(EVERYWHERE)),
+    (
+        "on link",
+        lambda r: r.add_route(Route(POD, link="v0", scope="link")),
+        route_event(Route(POD, link="v0", scope="link")),
+    ),
+    ("link set down", lambda r: r.set_down("v0"), LinkEvent("v0", is_up=False)),
+    ("link set up", lambda r: r.set_up("v1"), LinkEvent("v1", is_up=True)),
+    ("link deleted", lambda r: r.delete_link("v1"), LinkEvent("v0", is_up=False)),
+    ("address", lambda r: r.add_address("v0", IPv4Interface("192.0.2.9/32")), AddressEvent()),
+    ("an MTU, which is no event, and then a route", mtu_and_route, route_event(BLACKHOLE)),
+]
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("step", "expected"), [pytest.param(step, event, id=row) for row, step, event in STEPS]
+)
+def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) -> None:
+    with namespace() as path, open_rtnl(path) as rtnl:
+        rtnl.add_veth("v0", "v1")
+        rtnl.set_up("v0")
+        rtnl.add_address("v0", IPv4Interface("192.0.2.1/24"))
+        with RtnlMonitor(path) as monitor:
+            step(rtnl)
+            event = asyncio.run(first(monitor))
+
+            if isinstance(event, RouteEvent):
+                # Who did it: this very socket.
+                assert event.port == rtnl.port
+                assert isinstance(expected, RouteEvent)
+                event = RouteEvent(
+                    event.destination,
+                    event.protocol,
+                    is_on_link=event.is_on_link,
+                    is_deleted=event.is_deleted,
+                    port=expected.port,
+                )
+            assert event == expected
+
+
+@pytest.mark.netns
+def test_replacing_and_deleting_are_told() -> None:
+    with namespace() as path, open_rtnl(path) as rtnl:
+        rtnl.add_route(BLACKHOLE)
+        with RtnlMonitor(path) as monitor:
+            # By another protocol: the kernel does not tell of a route replaced by itself.
+            rtnl.replace_route(msgspec.structs.replace(BLACKHOLE, protocol=4))
+            rtnl.delete_route(msgspec.structs.replace(BLACKHOLE, protocol=4))
+            added, deleted = asyncio.run(take(monitor, 2))
+
+    assert isinstance(added, RouteEvent)
+    assert isinstance(deleted, RouteEvent)
+    assert (added.destination, added.is_deleted, deleted.is_deleted) == (BLOCK, False, True)
+
+
+@pytest.mark.netns
+def test_an_overrun_is_told() -> None:
+    """More events than the socket holds while nobody reads."""
+    with (
+        namespace() as path,
+        open_rtnl(path) as rtnl,
+        RtnlMonitor(path, receive_buffer_bytes=2048) as monitor,
+    ):
+        for number in range(64):
+            rtnl.add_route(Route(IPv4Network((f"10.244.{number}.0", 26)), kind="blackhole"))
+
+        assert asyncio.run(until_overrun(monitor))
+
+
+async def first(monitor: RtnlMonitor) -> Event:
+    return (await take(monitor, 1))[0]
+
+
+async def take(monitor: RtnlMonitor, count: int) -> list[Event]:
+    taken: list[Event] = []
+    async with aclosing(monitor.events()) as events, asyncio.timeout(30):
+        async for event in events:
+            taken.append(event)
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def until_overrun(monitor: RtnlMonitor) -> bool:
+    async with aclosing(monitor.events()) as events, asyncio.timeout(30):
+        async for event in events:
+            if event == Overrun():
+                return True
+    return False
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """Draw messages whose headers make sense, with bodies that need not."""
+    body = draw(st.binary(max_size=60))
+    kind = draw(st.sampled_from([16, 17, 20, 21, 24, 25, 99]))
+    length = draw(st.sampled_from([16 + len(body), draw(st.integers(0, 200))]))
+    return struct.pack("=IHHII", length, kind, 0, 0, 1) + body
+
+
+@settings(deadline=None)
+@given(st.lists(messages() | st.binary(max_size=60)).map(b"".join))
+def test_garbage_is_left_out(data: bytes) -> None:
+    """Whatever arrives, decoding comes to an end without an error."""
+    list(decode_events(data))
