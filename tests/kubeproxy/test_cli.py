@@ -156,7 +156,7 @@ def test_run_follows_the_directory(manifests: Path, tmp_path: Path) -> None:
             )
 
             (manifests / "web.yaml").write_text("apiVersion: v1\nkind: Service\n")
-            eventually(lambda: (tmp_path / "log").read_text(), lambda text: "last good version" in text)
+            eventually((tmp_path / "log").read_text, lambda text: "last good version" in text)
             assert shown(ns)[0]["endpoints"] == ["10.244.0.2:8080", "10.244.0.7:8080"]
 
             run_in(ns, "nft", "flush", "ruleset")

@@ -1,0 +1,1 @@
+"""Kubernetes networks on one machine, in network namespaces."""

@@ -1,0 +1,229 @@
+"""Pods joined to their nodes by the real CNI plugin, as a container runtime does it.
+
+An attachment is recorded before its ADD with all that a DEL needs, and again with the result. So a killed ADD
+is undone by the next command, and a pod is taken off its node in the way that it was put on.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import TypeVar
+
+import msgspec
+
+from netns_lab.names import UPLINK, fabric_namespace
+from netns_lab.programs import environment
+from netns_lab.state import StateDirectory
+from nodeplane.datapath import netns
+from nodeplane.datapath.rtnl import Link, open_rtnl
+from nodeplane.errors import NodeplaneError
+
+RECORDS = "attachments"
+
+T = TypeVar("T")
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A pod that is to be joined to a node; `config` is the CNI network configuration, in JSON."""
+
+    pod: str
+    container: str
+    node_namespace: str
+    pod_namespace: str
+    plugin: str
+    config: str
+
+
+class AttachmentRecord(msgspec.Struct, frozen=True):
+    """An attachment; `address` (with prefix length) and `host_link` are empty until its ADD has succeeded."""
+
+    attachment: Attachment
+    address: str = ""
+    host_link: str = ""
+
+
+class _Interface(msgspec.Struct, frozen=True):
+    name: str
+    sandbox: str = ""
+
+
+class _Ip(msgspec.Struct, frozen=True):
+    address: str
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """The parts of a CNI result (SPEC 1.1.0, section 5) that tell whether a pod is still attached."""
+
+    interfaces: tuple[_Interface, ...]
+    ips: tuple[_Ip, ...]
+
+
+class _Error(msgspec.Struct, frozen=True):
+    """A CNI error (SPEC 1.1.0, section 5)."""
+
+    code: int
+    msg: str
+    details: str = ""
+
+
+class _NodeView(msgspec.Struct, frozen=True):
+    links: Mapping[str, Link]
+    routes: frozenset[tuple[IPv4Network, str | None]]
+
+
+def attached(state: StateDirectory, desired: Iterable[Attachment]) -> dict[str, IPv4Address]:
+    """Return the address of each pod that is attached as desired, records and kernel agreeing."""
+    nodes: dict[str, _NodeView] = {}
+    found: dict[str, IPv4Address] = {}
+    for attachment in desired:
+        record = state.load_record(_record_name(attachment.pod), AttachmentRecord)
+        if record is None or record.attachment != attachment or not record.address:
+            continue
+        if attachment.node_namespace not in nodes:
+            nodes[attachment.node_namespace] = _read_node(attachment.node_namespace)
+        if _is_whole(record, nodes[attachment.node_namespace]):
+            found[attachment.pod] = IPv4Interface(record.address).ip
+    return found
+
+
+def unwanted(
+    state: StateDirectory, desired: Iterable[Attachment], kept: Mapping[str, IPv4Address]
+) -> list[Attachment]:
+    """Return the attachments, whole or begun, of pods that are not kept.
+
+    Where the record is lost (somebody has removed the lab's files), a pod that has a link shows one.
+    """
+    records = (state.load_record(name, AttachmentRecord) for name in state.records(RECORDS))
+    known = {record.attachment.pod: record.attachment for record in records if record is not None}
+    unknown = (attachment for attachment in desired if attachment.pod not in {*known, *kept})
+    found = [*known.values(), *(attachment for attachment in unknown if _has_link(attachment))]
+    return sorted((entry for entry in found if entry.pod not in kept), key=lambda entry: entry.pod)
+
+
+def host_link(state: StateDirectory, pod: str) -> str:
+    """Return the name of the node's end of an attached pod's link.
+
+    Raises:
+        NodeplaneError: the pod is not attached.
+    """
+    record = state.load_record(_record_name(pod), AttachmentRecord)
+    if record is None or not record.host_link:
+        raise NodeplaneError(f"pod {pod} is not attached")
+    return record.host_link
+
+
+def attach(state: StateDirectory, attachments: Iterable[Attachment]) -> dict[str, IPv4Address]:
+    """Run ADD for each, several at a time, and return the pods' addresses.
+
+    Raises:
+        NodeplaneError: the plugin refused; carries its message.
+    """
+    return dict(_in_parallel(lambda attachment: _attach(state, attachment), attachments))
+
+
+def detach(state: StateDirectory, attachments: Iterable[Attachment]) -> None:
+    """Run DEL for each, several at a time, and forget them; what is not there is fine (SPEC: DEL).
+
+    Raises:
+        NodeplaneError: the plugin refused; carries its message.
+    """
+    _in_parallel(lambda attachment: _detach(state, attachment), attachments)
+
+
+def _attach(state: StateDirectory, attachment: Attachment) -> tuple[str, IPv4Address]:
+    name = _record_name(attachment.pod)
+    state.save_record(name, AttachmentRecord(attachment))
+    result = msgspec.json.decode(_run(state, "ADD", attachment), type=_Result)
+    # An interface with a sandbox is inside the container, one without is on the host (SPEC, section 5).
+    host_link = next(interface.name for interface in result.interfaces if not interface.sandbox)
+    state.save_record(name, AttachmentRecord(attachment, result.ips[0].address, host_link))
+    return attachment.pod, IPv4Interface(result.ips[0].address).ip
+
+
+def _detach(state: StateDirectory, attachment: Attachment) -> None:
+    _run(state, "DEL", attachment)
+    state.drop_record(_record_name(attachment.pod))
+
+
+def _run(state: StateDirectory, command: str, attachment: Attachment) -> bytes:
+    namespace, _, name = attachment.pod.partition("/")
+    node = netns.NETNS_DIR / attachment.node_namespace
+    if not netns.is_namespace(node):
+        # DEL for a pod whose node is gone still has an address to give back, and may run on any node.
+        node = netns.NETNS_DIR / fabric_namespace(state.lab)
+    log = state.log_file(f"cni/{attachment.container}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as errors, netns.inside(node):
+        done = subprocess.run(
+            [attachment.plugin],
+            env={
+                **environment(state.lab, f"cni/{attachment.container}"),
+                "CNI_COMMAND": command,
+                "CNI_CONTAINERID": attachment.container,
+                "CNI_NETNS": str(netns.NETNS_DIR / attachment.pod_namespace),
+                "CNI_IFNAME": UPLINK,
+                "CNI_PATH": os.path.dirname(attachment.plugin),
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}",
+            },
+            input=attachment.config.encode(),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise NodeplaneError(f"CNI {command} of pod {attachment.pod}: {_error_text(done.stdout)}; see {log}")
+    return done.stdout
+
+
+def _error_text(output: bytes) -> str:
+    try:
+        error = msgspec.json.decode(output, type=_Error)
+    except msgspec.DecodeError:
+        return "ended without a result"
+    return ": ".join(part for part in (error.msg, error.details) if part)
+
+
+def _read_node(namespace: str) -> _NodeView:
+    path = netns.NETNS_DIR / namespace
+    if not netns.is_namespace(path):
+        return _NodeView({}, frozenset())
+    with open_rtnl(path) as rtnl:
+        routes = frozenset((route.destination, route.link) for route in rtnl.routes())
+        return _NodeView(rtnl.links(), routes)
+
+
+def _is_whole(record: AttachmentRecord, node: _NodeView) -> bool:
+    """Say whether the pod's link is there with its address, joined to the node, which has a route to it."""
+    path = netns.NETNS_DIR / record.attachment.pod_namespace
+    address = IPv4Interface(record.address)
+    host = node.links.get(record.host_link)
+    if host is None or not netns.is_namespace(path):
+        return False
+    with open_rtnl(path) as rtnl:
+        link = rtnl.links().get(UPLINK)
+        if link is None or address not in rtnl.addresses(UPLINK):
+            return False
+    joined = link.peer_index == host.index and host.peer_index == link.index
+    return joined and link.is_up and host.is_up and (IPv4Network(address.ip), record.host_link) in node.routes
+
+
+def _has_link(attachment: Attachment) -> bool:
+    with open_rtnl(netns.NETNS_DIR / attachment.pod_namespace) as rtnl:
+        return UPLINK in rtnl.links()
+
+
+def _in_parallel(work: Callable[[Attachment], T], attachments: Iterable[Attachment]) -> list[T]:
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
+        futures = [executor.submit(work, attachment) for attachment in attachments]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _record_name(pod: str) -> str:
+    return f"{RECORDS}/{pod}"

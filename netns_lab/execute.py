@@ -1,0 +1,49 @@
+"""`netns-lab exec`: a command in the place of a node or a pod."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+from netns_lab.names import node_namespace, pod_namespace
+from netns_lab.plan import pod_command, program_folder
+from netns_lab.state import StateDirectory
+from netns_lab.topology import NodeSpec, PodSpec, Topology
+from nodeplane.datapath import netns
+from nodeplane.errors import ConfigError, NodeplaneError
+
+
+def find_place(topology: Topology, name: str) -> NodeSpec | PodSpec:
+    """Return the node or pod of that name; a pod may be written `namespace/name`.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    nodes = [node for node in topology.nodes if node.name == name]
+    pods = [pod for pod in topology.pods if name in {pod.name, pod.key}]
+    found: list[NodeSpec | PodSpec] = [*nodes, *pods]
+    if len(found) != 1:
+        choices = ", ".join([*(node.name for node in topology.nodes), *(pod.key for pod in topology.pods)])
+        raise ConfigError(name, "", f"expected the name of one node or pod: {choices}")
+    return found[0]
+
+
+def become(state: StateDirectory, place: NodeSpec | PodSpec, command: Sequence[str]) -> None:
+    """Replace this process by the command, in the node's or the pod's namespace.
+
+    Raises:
+        NodeplaneError: the command can't be started.
+        KernelNotFoundError: the namespace is not there: the lab is not up.
+    """
+    if isinstance(place, PodSpec):
+        namespace, arguments = pod_namespace(state.lab, place), pod_command(state, place, tuple(command))
+    else:
+        namespace, arguments = node_namespace(state.lab, place.name), tuple(command)
+    # Python ignores SIGPIPE, and what it becomes would too: `exec … -- yes | head` must end.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # nodeplane's own programs, so that `exec n1 -- kubeproxy show` works without an activated virtualenv.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(program_folder())])
+    with netns.inside(netns.NETNS_DIR / namespace):
+        try:
+            os.execvp(arguments[0], arguments)  # noqa: S606 - to become the command is the purpose
+        except OSError as exc:
+            raise NodeplaneError(f"can't start {arguments[0]}: {exc.strerror}") from exc

@@ -1,0 +1,152 @@
+"""`up` and `down`: from what is asked for, through what is there, to what is missing.
+
+Each step reads the world, compares and does the rest, so it does not matter what earlier commands did or
+where they were killed. Steps are ordered so that nothing is used before it is there, and nothing is taken
+away while it is used.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from netns_lab.attachment import attach, attached, detach, unwanted
+from netns_lab.cluster import PodAddresses, build_cluster, render_files
+from netns_lab.loader import LabSpec, Manifest
+from netns_lab.names import lab_of
+from netns_lab.plan import CONFIG, Plan, build_plan
+from netns_lab.probe import await_probes, build_probes
+from netns_lab.processes import Process, lab_processes, marked_labs, namespace_id, stop
+from netns_lab.programs import forget, running, start, to_stop
+from netns_lab.state import StateDirectory, saved_labs
+from netns_lab.wiring_kernel import converge, lab_namespaces, sweep
+from nodeplane.datapath import netns
+
+IN_SERVICE_LIMIT_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that was made, started, attached or removed."""
+
+    action: str
+    what: str
+
+
+class Lab(msgspec.Struct, frozen=True):
+    """A lab that is in service, and what was done for it."""
+
+    changes: tuple[Change, ...]
+    addresses: PodAddresses
+    cluster: tuple[Manifest, ...]
+
+
+class Changes:
+    """What a command did, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[Change] = []
+
+    def add(self, action: str, what: object) -> None:
+        """Take one change down."""
+        self.done.append(Change(action, str(what)))
+        log.debug("%s %s", action, what)
+
+
+def up(spec: LabSpec, state: StateDirectory) -> Lab:
+    """Bring a lab to what is asked for and wait until it is in service.
+
+    Raises:
+        KernelError: the kernel refused.
+        NodeplaneError: a program did not start, a pod could not be attached, or the lab does not serve.
+    """
+    changes = Changes()
+    plan = build_plan(spec.topology, state)
+    with state.locked():
+        state.save_topology(spec.topology)
+        _stop_programs(plan, state, changes)
+        converge(state.lab, plan.wiring, changes.add)
+        _sync_files(state, CONFIG, plan.files, changes)
+        addresses = _attach_pods(plan, state, changes)
+        sweep(state.lab, plan.wiring, changes.add)
+        cluster = build_cluster(spec, addresses)
+        _sync_files(state, state.manifests.name, render_files(cluster), changes)
+        _start_programs(plan, state, changes)
+        await_probes(spec.topology, build_probes(spec.topology, addresses, cluster), IN_SERVICE_LIMIT_S)
+    return Lab(tuple(changes.done), addresses, cluster)
+
+
+def down(state: StateDirectory) -> list[Change]:
+    """Remove all that there is of a lab, whatever state it is in, and return what that was."""
+    changes = Changes()
+    if not state.exists() and not lab_namespaces(state.lab) and not _processes(state.lab):
+        return changes.done
+    with state.locked():
+        # What a process forks while it is being ended is found by the next look.
+        while processes := _processes(state.lab):
+            stop(processes)
+            for process in processes:
+                changes.add("ended", f"process {process.pid} {process.mark}".rstrip())
+        sweep(state.lab, (), changes.add)
+        state.remove()
+    return changes.done
+
+
+def labs() -> set[str]:
+    """Return the names of all labs of which there is anything on this machine."""
+    owners = {lab_of(name) for name in lab_namespaces()}
+    return saved_labs() | {owner for owner in owners if owner is not None} | marked_labs()
+
+
+def read_running(plan: Plan, state: StateDirectory) -> Mapping[str, Process]:
+    """Return the programs that run as planned."""
+    return running(state, plan.programs, _processes(state.lab))
+
+
+def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
+    while True:
+        processes = _processes(state.lab)
+        surplus = to_stop(state.lab, running(state, plan.programs, processes), processes)
+        if not surplus:
+            break
+        stop(process for group in surplus.values() for process in group)
+        for name in sorted(surplus):
+            changes.add("stopped", name)
+    forget(state, plan.programs)
+
+
+def _attach_pods(plan: Plan, state: StateDirectory, changes: Changes) -> PodAddresses:
+    kept = attached(state, plan.attachments)
+    surplus = unwanted(state, plan.attachments, kept)
+    detach(state, surplus)
+    for attachment in surplus:
+        changes.add("detached", f"pod {attachment.pod}")
+    fresh = attach(state, [attachment for attachment in plan.attachments if attachment.pod not in kept])
+    for pod in fresh:
+        changes.add("attached", f"pod {pod}")
+    return {**kept, **fresh}
+
+
+def _start_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
+    present = read_running(plan, state)
+    for group in (plan.node_programs, plan.workloads):
+        missing = [program for program in group if program.name not in present]
+        start(state, missing)
+        for program in missing:
+            changes.add("started", program.name)
+
+
+def _sync_files(state: StateDirectory, folder: str, files: Mapping[str, bytes], changes: Changes) -> None:
+    delta = state.sync_files(folder, files)
+    for name in delta.upsert:
+        changes.add("wrote", f"{folder}/{name}")
+    for name in sorted(delta.delete):
+        changes.add("removed", f"{folder}/{name}")
+
+
+def _processes(lab: str) -> list[Process]:
+    # A name that holds no namespace (a killed `create` leaves one) is nobody's home.
+    paths = (netns.NETNS_DIR / name for name in lab_namespaces(lab))
+    homes = {home for path in paths if netns.is_namespace(path) and (home := namespace_id(path))}
+    return lab_processes(lab, homes)

@@ -1,0 +1,118 @@
+"""From a topology file to a checked `LabSpec`: everything that can be wrong with it is found here, at once.
+
+Nothing else of the lab reads what people wrote, so a bad file can't leave a half-built lab behind.
+"""
+
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from netns_lab.topology import Topology
+from netns_lab.validation import problems
+from nodeplane.errors import ConfigError
+from nodeplane.kube.manifests import decode_objects
+from nodeplane.kube.objects import API_VERSIONS, EndpointSlice, Namespace, Object, ObjectKey, Service
+from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
+
+CLUSTER_DNS = ("kube-system", "kube-dns")
+"""Namespace and name of the Service that the lab itself adds; programs look for it under this name."""
+
+DEMO_FILE = Path(__file__).with_name("demo.yaml")
+"""The topology of `netns-lab demo`."""
+
+# The network's own two addresses and the cluster DNS.
+_RESERVED_ADDRESSES = 3
+
+_KINDS = (Service, EndpointSlice, Namespace)
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """An object as its author wrote it, and as nodeplane reads it."""
+
+    raw: dict[str, Any]
+    item: Object
+
+
+class LabSpec(msgspec.Struct, frozen=True):
+    """What is asked for: a valid topology, and valid manifests that fit it."""
+
+    topology: Topology
+    manifests: tuple[Manifest, ...]
+
+
+def read_lab(path: Path) -> LabSpec:
+    """Read a topology file and the manifests that it names.
+
+    Raises:
+        ConfigError: something in them is wrong; names file, line and field.
+    """
+    documents = read_documents(path)
+    if len(documents) != 1:
+        raise ConfigError(str(path), "", f"expected one YAML document, got {len(documents)}")
+    document = documents[0]
+    topology = document.convert(Topology)
+    for where, expected in problems(topology):
+        raise document.error(where, expected)
+    seen = {ObjectKey(Service, *CLUSTER_DNS)}
+    addresses = {topology.network.cluster_dns}
+    manifests = []
+    for place, where, item in _objects(document, topology):
+        _check_object(place, where, item, seen)
+        if isinstance(item, Service):
+            _check_addresses(place, where, item, topology, addresses)
+        seen.add(item.key)
+        # The items of a ServiceList leave to its head what they are; on its own, each says it.
+        head = {"apiVersion": API_VERSIONS[type(item)], "kind": type(item).__name__}
+        manifests.append(Manifest(head | place.at(where), item))
+    services = sum(isinstance(manifest.item, Service) for manifest in manifests)
+    if services > IPv4Network(topology.network.service_cidr).num_addresses - _RESERVED_ADDRESSES:
+        raise document.error(("network", "serviceCIDR"), f"expected room for {services} Services")
+    return LabSpec(topology, tuple(manifests))
+
+
+def _objects(document: YamlDocument, topology: Topology) -> Iterator[tuple[YamlDocument, FieldPath, Object]]:
+    """Yield every object of the topology, with the document it stands in and its path there."""
+    for index, entry in enumerate(topology.manifests):
+        if not isinstance(entry, str):
+            yield from (
+                (document, where, item) for where, item in decode_objects(document, ("manifests", index))
+            )
+            continue
+        path = Path(document.file).parent / entry
+        if not path.is_file():
+            raise document.error(("manifests", index), "expected an object or the path of a file")
+        for other in read_documents(path):
+            yield from ((other, where, item) for where, item in decode_objects(other))
+
+
+def _check_object(document: YamlDocument, where: FieldPath, item: Object, seen: set[ObjectKey]) -> None:
+    if not isinstance(item, _KINDS):
+        # Nodes and pods that no namespace stands for would be promises that the lab does not keep.
+        raise document.error((*where, "kind"), "expected Service, EndpointSlice or Namespace")
+    if item.key in seen:
+        raise document.error(
+            (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"
+        )
+
+
+def _check_addresses(
+    document: YamlDocument, where: FieldPath, service: Service, topology: Topology, taken: set[str]
+) -> None:
+    """Refuse what an API server would: an address outside of the Services' range, or one given twice."""
+    path = (*where, "spec", "clusterIP")
+    for address in service.spec.cluster_ips:
+        if not _is_inside(address, topology.network.service_cidr):
+            raise document.error(path, f"expected an address in serviceCIDR {topology.network.service_cidr}")
+        if address in taken:
+            raise document.error(path, "expected each address once")
+        taken.add(address)
+
+
+def _is_inside(address: str, network: str) -> bool:
+    try:
+        return IPv4Address(address) in IPv4Network(network)
+    except AddressValueError:
+        return False

@@ -1,0 +1,76 @@
+"""The names that a lab owns on the machine: everything it makes can be told by its name alone.
+
+A namespace is `nl-<lab>-<node>`, `nl-<lab>-pod-<namespace>-<pod>` or `nl-<lab>-fabric`. A lab's name holds
+no dash, so that the prefix `nl-<lab>-` is never that of another lab.
+"""
+
+import hashlib
+import re
+
+from netns_lab.topology import PodSpec
+
+LAB_NAME_WORDS = "expected up to 20 lower case letters and digits, a letter first"
+
+_LAB_NAME = re.compile("[a-z][a-z0-9]{0,19}")
+_PREFIX = "nl-"
+_IFNAMSIZ = 15  # linux/if.h: 16 with the final NUL
+
+UPLINK = "eth0"
+"""The node's link to the segment, and the pod's link to its node."""
+
+SEGMENT = "segment"
+"""The bridge in the fabric's namespace that is the L2 segment."""
+
+
+NODE_PROGRAMS = ("kubeproxy", "cni-agent", "coredns-lite")
+"""What runs on every node."""
+
+
+def is_lab_name(text: str) -> bool:
+    """Say whether a text may name a lab; only such a text becomes part of a path or of a namespace's name."""
+    return _LAB_NAME.fullmatch(text) is not None
+
+
+def fabric_namespace(lab: str) -> str:
+    """Name the namespace that holds the segment's bridge."""
+    return f"{_PREFIX}{lab}-fabric"
+
+
+def node_namespace(lab: str, node: str) -> str:
+    """Name a node's namespace."""
+    return f"{_PREFIX}{lab}-{node}"
+
+
+def pod_namespace(lab: str, pod: PodSpec) -> str:
+    """Name a pod's namespace."""
+    return f"{_PREFIX}{lab}-pod-{pod.namespace}-{pod.name}"
+
+
+def lab_of(namespace: str) -> str | None:
+    """Return the lab that a namespace's name belongs to, None for a name that is not ours."""
+    lab, dash, rest = namespace.removeprefix(_PREFIX).partition("-")
+    ours = namespace.startswith(_PREFIX) and is_lab_name(lab) and dash and rest
+    return lab if ours else None
+
+
+def port_link(node: str) -> str:
+    """Name the fabric's end of a node's uplink; long node names are hashed to fit a link's name."""
+    name = f"to-{node}"
+    if len(name) <= _IFNAMSIZ:
+        return name
+    return f"to-{hashlib.sha256(node.encode()).hexdigest()[:12]}"
+
+
+def container_id(lab: str, pod: PodSpec) -> str:
+    """Name a pod's container for CNI: the same on every run, so that an unfinished ADD can be undone."""
+    return f"{lab}.{pod.namespace}.{pod.name}"
+
+
+def node_program(node: str, program: str) -> str:
+    """Name a program of a node, for records, logs and marks."""
+    return f"nodes/{node}/{program}"
+
+
+def pod_program(pod: PodSpec) -> str:
+    """Name a pod's workload, for records, logs and marks."""
+    return f"pods/{pod.key}"

@@ -1,0 +1,168 @@
+"""From a topology to what runs on each node: configuration files, attachments of pods, programs.
+
+Pure, but for the place of the programs. The wiring under it is `netns_lab.wiring`, the objects that the
+programs read are `netns_lab.cluster`.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from netns_lab.attachment import Attachment
+from netns_lab.names import container_id, node_namespace, node_program, pod_namespace, pod_program
+from netns_lab.programs import Program
+from netns_lab.state import StateDirectory
+from netns_lab.topology import NodeSpec, PodSpec, Topology
+from netns_lab.wiring import Fact, build_wiring
+
+CONFIG = "config"
+"""The folder of the state directory that the plan's files go to."""
+
+# Python without its site-packages and the user's environment starts in a third of the time.
+_BARE_MODULE = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; main(sys.argv[1:])"
+
+# resolv.conf(5) is one file for a machine. In a mount namespace of its own a pod's program sees the pod's;
+# caching daemons of the machine, which glibc asks before any server, are out of its sight.
+_WITH_RESOLV_CONF = """
+for socket in /run/nscd/socket /run/systemd/resolve/io.systemd.Resolve; do
+  if [ -S "$socket" ]; then mount --bind /dev/null "$socket" || exit; fi
+done
+mount --bind "$0" /etc/resolv.conf && exec "$@"
+"""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All that a lab consists of, but for the objects that depend on the pods' addresses."""
+
+    wiring: tuple[Fact, ...]
+    files: dict[str, bytes]
+    attachments: tuple[Attachment, ...]
+    node_programs: tuple[Program, ...]
+    workloads: tuple[Program, ...]
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """All programs; a workload starts after the nodes', as its first lookup would go unanswered."""
+        return self.node_programs + self.workloads
+
+
+def build_plan(topology: Topology, state: StateDirectory) -> Plan:
+    """Say what makes up a lab; paths are those of `state`."""
+    addresses = topology.node_addresses()
+    files: dict[str, bytes] = {}
+    node_programs: list[Program] = []
+    workloads: list[Program] = []
+    for node in topology.nodes:
+        corefile = _corefile(topology, state, str(addresses[node.name])).encode()
+        agent_config = msgspec.json.encode({"datastore": _datastore(state)})
+        files |= {f"nodes/{node.name}/Corefile": corefile, f"nodes/{node.name}/cni-agent.yaml": agent_config}
+        node_programs += _node_programs(topology, state, node, corefile, agent_config)
+    for pod in topology.pods:
+        files[f"pods/{pod.key}/resolv.conf"] = _resolv_conf(topology, pod).encode()
+        workloads += _pod_programs(topology, state, pod)
+    attachments = tuple(_attachment(topology, state, pod) for pod in topology.pods)
+    return Plan(build_wiring(topology), files, attachments, tuple(node_programs), tuple(workloads))
+
+
+def resolv_conf(state: StateDirectory, pod: PodSpec) -> Path:
+    """Return the path of a pod's resolv.conf."""
+    return state.path / CONFIG / "pods" / pod.key / "resolv.conf"
+
+
+def pod_command(state: StateDirectory, pod: PodSpec, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Wrap a command so that it resolves names as the pod does; nothing outside of it changes.
+
+    unshare(1) makes the new mount namespace private: no mount in it is seen elsewhere, and all end with it.
+    """
+    shell = ("sh", "-c", _WITH_RESOLV_CONF, str(resolv_conf(state, pod)))
+    return ("unshare", "--mount", "--", *shell, *command)
+
+
+def program_folder() -> Path:
+    """Return where nodeplane's programs are: installed beside the running Python."""
+    return Path(sys.executable).parent
+
+
+def bare_module(module: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module's `main` with the standard library and nodeplane alone."""
+    root = str(Path(__file__).parents[1])
+    return (sys.executable, "-I", "-S", "-c", _BARE_MODULE.format(module), root, *arguments)
+
+
+def _node_programs(
+    topology: Topology, state: StateDirectory, node: NodeSpec, corefile: bytes, agent_config: bytes
+) -> list[Program]:
+    namespace = node_namespace(topology.name, node.name)
+    config = state.path / CONFIG / "nodes" / node.name
+    cluster = ("--node-name", node.name, "--manifests", str(state.manifests))
+
+    def program(name: str, *arguments: str, inputs: tuple[bytes, ...] = ()) -> Program:
+        return Program(node_program(node.name, name), namespace, (_script(name), "run", *arguments), inputs)
+
+    return [
+        program("kubeproxy", *cluster),
+        program("cni-agent", *cluster, "--config", str(config / "cni-agent.yaml"), inputs=(agent_config,)),
+        program("coredns-lite", "--conf", str(config / "Corefile"), inputs=(corefile,)),
+    ]
+
+
+def _pod_programs(topology: Topology, state: StateDirectory, pod: PodSpec) -> list[Program]:
+    """Return the pod's one program, none for an idle pod."""
+    name, namespace = pod_program(pod), pod_namespace(topology.name, pod)
+    if pod.command:
+        command = pod_command(state, pod, pod.command)
+        return [Program(name, namespace, command, (_resolv_conf(topology, pod).encode(),), ready="started")]
+    if pod.ports:
+        identity = {"pod": pod.name, "namespace": pod.namespace, "node": pod.node}
+        ports = [(port.protocol, port.port) for port in pod.ports]
+        settings = msgspec.json.encode({"identity": identity, "ports": ports}).decode()
+        return [Program(name, namespace, bare_module("netns_lab.workload", settings))]
+    return []
+
+
+def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Attachment:
+    network = topology.network
+    pool = {"name": "default", "cidr": network.pod_pool, "blockSize": network.block_size}
+    config = {
+        "cniVersion": "1.1.0",
+        "name": "nodeplane",
+        "type": "nodeplane-cni",
+        "nodeName": pod.node,
+        "ipam": {"type": "nodeplane-ipam", "datastore": _datastore(state), "pools": [pool]},
+    }
+    return Attachment(
+        pod=pod.key,
+        container=container_id(topology.name, pod),
+        node_namespace=node_namespace(topology.name, pod.node),
+        pod_namespace=pod_namespace(topology.name, pod),
+        plugin=_script("nodeplane-cni"),
+        config=msgspec.json.encode(config).decode(),
+    )
+
+
+def _corefile(topology: Topology, state: StateDirectory, address: str) -> str:
+    domain = topology.network.cluster_domain
+    return f"""{domain} {{
+    bind {address}
+    errors
+    kubernetes {domain} {{
+        manifests {state.manifests}
+    }}
+}}
+"""
+
+
+def _resolv_conf(topology: Topology, pod: PodSpec) -> str:
+    """Return what kubelet writes for dnsPolicy ClusterFirst (k/k pkg/kubelet/network/dns)."""
+    domain = topology.network.cluster_domain
+    search = f"{pod.namespace}.svc.{domain} svc.{domain} {domain}"
+    return f"search {search}\nnameserver {topology.network.cluster_dns}\noptions ndots:5\n"
+
+
+def _datastore(state: StateDirectory) -> str:
+    return f"sqlite://{state.datastore}"
+
+
+def _script(name: str) -> str:
+    return str(program_folder() / name)

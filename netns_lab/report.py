@@ -1,0 +1,64 @@
+"""What `status` and `demo` show of a lab: pure rows, the same for people and for programs."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from netns_lab.cluster import PodAddresses
+from netns_lab.names import NODE_PROGRAMS, node_namespace, node_program, pod_namespace, pod_program
+from netns_lab.topology import Topology
+from nodeplane.kube.objects import EndpointSlice, Object, Service
+from nodeplane.runtime.output import Row
+
+
+def node_rows(topology: Topology, running: Collection[str]) -> list[Row]:
+    """Return each node's place and programs; `running` holds the names of programs that run as planned."""
+    addresses = topology.node_addresses()
+    return [
+        {
+            "node": node.name,
+            "address": str(addresses[node.name]),
+            "zone": node.zone,
+            "namespace": node_namespace(topology.name, node.name),
+            **{name: _life(node_program(node.name, name) in running) for name in NODE_PROGRAMS},
+        }
+        for node in topology.nodes
+    ]
+
+
+def pod_rows(topology: Topology, addresses: PodAddresses, running: Collection[str]) -> list[Row]:
+    """Return each pod's place and workload; a pod that is not attached has no address."""
+    return [
+        {
+            "pod": pod.key,
+            "node": pod.node,
+            "address": str(addresses.get(pod.key, "")),
+            "namespace": pod_namespace(topology.name, pod),
+            "workload": _life(pod_program(pod) in running) if pod.ports or pod.command else "idle",
+        }
+        for pod in topology.pods
+    ]
+
+
+def service_rows(objects: Iterable[Object]) -> list[Row]:
+    """Return each Service with its address, ports and ready endpoints."""
+    items = list(objects)
+    endpoints: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for piece in (item for item in items if isinstance(item, EndpointSlice)):
+        ready = [endpoint.addresses[0] for endpoint in piece.endpoints if endpoint.is_ready]
+        endpoints[piece.metadata.namespace, piece.service_name] |= {
+            f"{address}:{port.port}" for address in ready for port in piece.ports
+        }
+    services = [item for item in items if isinstance(item, Service)]
+    return [
+        {
+            "service": f"{service.metadata.namespace}/{service.metadata.name}",
+            "cluster_ip": service.spec.cluster_ip,
+            "ports": [f"{port.protocol}/{port.port}" for port in service.spec.ports],
+            "endpoints": sorted(endpoints[service.metadata.namespace, service.metadata.name]),
+        }
+        for service in sorted(services, key=lambda item: (item.metadata.namespace, item.metadata.name))
+    ]
+
+
+def _life(is_running: bool) -> str:
+    return "running" if is_running else "ended"

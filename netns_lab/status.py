@@ -1,0 +1,40 @@
+"""What runs of a lab, read from the machine: the same rows that `up` leaves behind when all is well."""
+
+from netns_lab.attachment import attached
+from netns_lab.lab import read_running
+from netns_lab.plan import build_plan
+from netns_lab.report import node_rows, pod_rows, service_rows
+from netns_lab.state import StateDirectory
+from netns_lab.wiring import diff_wiring
+from netns_lab.wiring_kernel import read_wiring
+from nodeplane.errors import NodeplaneError
+from nodeplane.kube.manifests import ManifestDirectory
+
+
+def read_status(state: StateDirectory) -> dict[str, object]:
+    """Return a lab's report; `state` in it is `up` when nothing is missing, `incomplete` else.
+
+    Raises:
+        NodeplaneError: no `up` has come as far as keeping what it was asked for.
+    """
+    topology = state.load_topology()
+    if topology is None:
+        raise NodeplaneError(f"lab {state.lab} is half-built: run up again, or down")
+    plan = build_plan(topology, state)
+    running = read_running(plan, state)
+    addresses = attached(state, plan.attachments)
+    wiring = diff_wiring(plan.wiring, list(read_wiring(state.lab, plan.wiring)))
+    missing = [
+        *(str(fact) for fact in wiring.make),
+        *(f"pod {pod.key} attached" for pod in topology.pods if pod.key not in addresses),
+        *(f"{program.name} running" for program in plan.programs if program.name not in running),
+    ]
+    objects = ManifestDirectory(state.manifests).read() if state.manifests.exists() else []
+    return {
+        "lab": state.lab,
+        "state": "incomplete" if missing else "up",
+        "nodes": node_rows(topology, running),
+        "pods": pod_rows(topology, addresses, running),
+        "services": service_rows(objects),
+        "missing": missing,
+    }

@@ -1,0 +1,307 @@
+"""From any state of the machine to the one that is asked for, and back to nothing."""
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netns_lab.names import fabric_namespace
+from netns_lab.processes import lab_processes, stop
+from netns_lab.programs import ProgramRecord
+from nodeplane.datapath import netns
+from nodeplane.datapath.rtnl import open_rtnl
+from tests.lab.labs import COMMAND, TWO_NODES, LabUnderTest, lab_from, remains, run
+from tests.netns_fixture import eventually
+
+pytestmark = pytest.mark.lab
+
+
+def kill_kubeproxy(lab: LabUnderTest) -> None:
+    """End one program by force."""
+    record = lab.state.load_record("programs/nodes/n1/kubeproxy", ProgramRecord)
+    assert record is not None
+    stop([record.process], grace_s=0)
+
+
+def remove_node(lab: LabUnderTest) -> None:
+    """Remove a node's namespace under its running programs."""
+    netns.remove(lab.node("n2").name)
+
+
+def remove_pod(lab: LabUnderTest) -> None:
+    """Remove a pod's namespace under its running workload."""
+    netns.remove(lab.pod("default/web-1").name)
+
+
+def remove_fabric(lab: LabUnderTest) -> None:
+    """Remove the segment: all nodes lose their uplinks."""
+    netns.remove(fabric_namespace(lab.name))
+
+
+def delete_pod_link(lab: LabUnderTest) -> None:
+    """Delete a pod's link."""
+    with open_rtnl(lab.pod("default/web-2")) as rtnl:
+        rtnl.delete_link("eth0")
+
+
+def set_uplink_down(lab: LabUnderTest) -> None:
+    """Set a node's uplink down: its default route goes with it."""
+    with open_rtnl(lab.node("n1")) as rtnl:
+        rtnl.set_down("eth0")
+
+
+def remove_files(lab: LabUnderTest) -> None:
+    """Remove all that the lab has written down."""
+    subprocess.run(["rm", "-r", lab.state.path], check=True)
+
+
+def remove_a_manifest(lab: LabUnderTest) -> None:
+    """Remove a file that every node's programs read."""
+    (lab.state.manifests / "service.default.web.json").unlink()
+
+
+DAMAGES = (
+    kill_kubeproxy,
+    remove_node,
+    remove_pod,
+    remove_fabric,
+    delete_pod_link,
+    set_uplink_down,
+    remove_files,
+    remove_a_manifest,
+)
+
+
+def in_service(lab: LabUnderTest) -> bool:
+    """Say whether the client reaches the service by name, and the lab counts as up."""
+    answer = lab.execute("client", "getent", "ahostsv4", "web", check=False)
+    return answer.returncode == 0 and lab.status()["state"] == "up"
+
+
+def test_up_twice_changes_nothing(two_nodes: LabUnderTest) -> None:
+    two_nodes.up()
+    before = lab_processes(two_nodes.name, [])
+
+    second = two_nodes.up()
+
+    assert (second["summary"], second["changes"]) == ("nothing to change", [])
+    assert lab_processes(two_nodes.name, []) == before
+    assert in_service(two_nodes)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: str(damage.__name__))
+def test_up_repairs(damage: Callable[[LabUnderTest], None], repaired_lab: LabUnderTest) -> None:
+    """Whatever has happened to a lab, `up` brings it back, and a second one finds nothing to do."""
+    damage(repaired_lab)
+
+    first = repaired_lab.up()
+    second = repaired_lab.up()
+
+    assert first["changes"]
+    assert second["changes"] == []
+    assert in_service(repaired_lab)
+
+
+def test_status_tells_what_is_missing(two_nodes: LabUnderTest) -> None:
+    two_nodes.up()
+    kill_kubeproxy(two_nodes)
+    set_uplink_down(two_nodes)
+
+    status = two_nodes.status()
+
+    uplink = f"nl-{two_nodes.name}-n1"
+    assert status["state"] == "incomplete"
+    assert status["missing"] == [
+        f"eth0 up in {uplink}",
+        f"default route via 172.30.0.1 in {uplink}",
+        "nodes/n1/kubeproxy running",
+    ]
+    assert [node["kubeproxy"] for node in status["nodes"]] == ["ended", "running"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_up_after_kill_9(seed: int, two_nodes: LabUnderTest) -> None:
+    """However far a killed `up` came, the next one ends where an undisturbed one does."""
+    delay_s = random.Random(seed + os.getpid()).uniform(0.1, 1.8)
+    with subprocess.Popen([COMMAND, "up", two_nodes.file], stdout=subprocess.DEVNULL) as first:
+        try:
+            first.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            first.kill()
+
+    two_nodes.up()
+
+    assert two_nodes.up()["changes"] == []
+    assert in_service(two_nodes)
+    two_nodes.down()
+    assert remains(two_nodes.name) == []
+
+
+def test_down_after_kill_9(two_nodes: LabUnderTest) -> None:
+    """A half-built lab goes without its file; `down` needs no `up` before it."""
+    with subprocess.Popen([COMMAND, "up", two_nodes.file], stdout=subprocess.DEVNULL) as first:
+        eventually(lambda: len(lab_processes(two_nodes.name, [])), bool)
+        first.kill()
+    two_nodes.file.unlink()
+
+    two_nodes.down()
+
+    assert remains(two_nodes.name) == []
+
+
+def test_changed_file_is_applied(two_nodes: LabUnderTest) -> None:
+    """Nodes and pods go, move and come; what stays is left alone."""
+    two_nodes.up()
+    before = {row["pod"]: row for row in two_nodes.status()["pods"]}
+    client, web_1, web_2 = two_nodes.topology["pods"]
+    two_nodes.topology["nodes"] = [{"name": "n1"}, {"name": "n3", "address": "172.30.0.9"}]
+    two_nodes.topology["pods"] = [client, {**web_2, "node": "n3"}, {**web_1, "name": "web-3", "node": "n3"}]
+    two_nodes.write()
+
+    changes = two_nodes.up()["changes"]
+
+    status = two_nodes.status()
+    after = {row["pod"]: row for row in status["pods"]}
+    assert {pod: row["node"] for pod, row in after.items()} == {
+        "default/client": "n1",
+        "default/web-2": "n3",
+        "default/web-3": "n3",
+    }
+    assert [row["address"] for row in status["nodes"]] == ["172.30.0.2", "172.30.0.9"]
+    assert after["default/client"] == before["default/client"]
+    assert endpoints(status, "default/web") == {
+        after[pod]["address"] for pod in ("default/web-2", "default/web-3")
+    }
+    assert not [
+        change for change in changes if "nodes/n1/" in change["what"] and change["action"] == "stopped"
+    ]
+    assert {change["what"] for change in changes if change["action"] == "removed"} >= {
+        f"namespace nl-{two_nodes.name}-n2",
+        f"namespace nl-{two_nodes.name}-pod-default-web-1",
+    }
+    assert two_nodes.up()["changes"] == []
+    assert in_service(two_nodes)
+
+
+def endpoints(status: dict[str, Any], service: str) -> set[str]:
+    """Return the addresses behind a service."""
+    row = next(row for row in status["services"] if row["service"] == service)
+    return {endpoint.partition(":")[0] for endpoint in row["endpoints"]}
+
+
+def test_command_workload(two_nodes: LabUnderTest) -> None:
+    """A pod's own command runs in its namespace and resolves names as the pod does."""
+    script = "until getent hosts web; do sleep 0.1; done; exec sleep 600"
+    two_nodes.topology["pods"].append({"name": "job", "node": "n2", "command": ["sh", "-c", script]})
+    two_nodes.write()
+    two_nodes.up()
+
+    log = two_nodes.state.log_file("pods/default/job")
+    service = next(row for row in two_nodes.status()["services"] if row["service"] == "default/web")
+    printed = eventually(log.read_text, lambda text: text.endswith("\n"))
+
+    assert printed.split() == [service["cluster_ip"], "web.default.svc.cluster.local"]
+    assert two_nodes.status()["state"] == "up"
+
+
+def test_root_namespace_is_left_as_it_was(two_nodes: LabUnderTest) -> None:
+    """`up` and `down` touch nothing of the machine's own; a person's shell in a node goes with it."""
+    before = machine()
+    two_nodes.up()
+    during = machine()
+    with netns.inside(two_nodes.node("n1")):
+        guest = subprocess.Popen(["sleep", "600"])
+    with guest:
+        two_nodes.down()
+        ended = guest.wait(60)
+
+    assert ended == -signal.SIGTERM
+    assert (during, machine()) == (before, before)
+    assert remains(two_nodes.name) == []
+
+
+def machine() -> dict[str, str]:
+    """Return what of the machine's own a lab could have changed."""
+    commands = {
+        "links": ("ip", "-o", "link"),
+        "addresses": ("ip", "-o", "address"),
+        "routes": ("ip", "route", "show", "table", "all"),
+        "tables": ("nft", "list", "tables"),
+        "resolver": ("cat", "/etc/resolv.conf"),
+        "files": ("find", "/etc/netns", "/etc/cni", "/var/lib/cni", "/var/lib/nodeplane"),
+    }
+    return {
+        name: subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        for name, command in commands.items()
+    }
+
+
+def test_two_labs_side_by_side(two_nodes: LabUnderTest, tmp_path: Path) -> None:
+    """The same topology twice: same addresses, and neither sees the other, nor its end."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    with lab_from(TWO_NODES, folder) as other:
+        two_nodes.up()
+        other.up()
+        addresses = [row["address"] for row in other.status()["pods"]]
+        assert addresses == [row["address"] for row in two_nodes.status()["pods"]]
+        two_nodes.down()
+
+        assert remains(two_nodes.name) == []
+        assert other.up()["changes"] == []
+        assert in_service(other)
+
+
+def test_commands_at_the_same_time(two_nodes: LabUnderTest) -> None:
+    """Two `up` and a `down` wait for one another; what comes last holds."""
+    with (
+        subprocess.Popen([COMMAND, "up", two_nodes.file], stdout=subprocess.DEVNULL) as first,
+        subprocess.Popen([COMMAND, "up", two_nodes.file], stdout=subprocess.DEVNULL) as second,
+        subprocess.Popen([COMMAND, "down", two_nodes.name], stdout=subprocess.DEVNULL) as third,
+    ):
+        assert [process.wait(240) for process in (first, second, third)] == [0, 0, 0]
+
+    two_nodes.up()
+    assert in_service(two_nodes)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        pytest.param(
+            {"nodes": [{"name": "n1"}, {"name": "n1"}]},
+            "nodes[1].name: expected each node once, got 'n1'",
+            id="two nodes of one name",
+        ),
+        pytest.param(
+            {
+                "manifests": [
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Service",
+                        "metadata": {"name": "web"},
+                        "spec": {"ports": [{"port": 99999}]},
+                    }
+                ]
+            },
+            "manifests[0].spec.ports[0].port: expected `int` <= 65535, got '99999'",
+            id="a manifest with port 99999",
+        ),
+    ],
+)
+def test_bad_input_creates_nothing(change: dict[str, Any], error: str, two_nodes: LabUnderTest) -> None:
+    two_nodes.topology.update(change)
+    two_nodes.write()
+
+    done = run("up", str(two_nodes.file), check=False)
+
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (2, "", 1)
+    assert lines[0].startswith(f"netns-lab: {two_nodes.file}:")
+    assert lines[0].endswith(f": {error}")
+    assert remains(two_nodes.name) == []

@@ -1,0 +1,72 @@
+"""The command line: wrong usage is one line and exit code 2, whoever asks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netns_lab.topology import json_schema
+
+COMMAND = Path(sys.executable).parent / "netns-lab"
+NO_LAB = "nolabhasthisname"
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run netns-lab to its end."""
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        pytest.param(("up",), "Missing argument 'FILE'.", id="up without a file"),
+        pytest.param(
+            ("up", "/no/such/file.yaml"),
+            "/no/such/file.yaml: expected a readable file: No such file or directory",
+            id="up with no such file",
+        ),
+        pytest.param(
+            ("down", "../etc"),
+            "../etc: expected up to 20 lower case letters and digits, a letter first",
+            id="a lab's name that is a path",
+        ),
+        pytest.param(
+            ("demo", "--lab", "A"),
+            "A: expected up to 20 lower case letters and digits, a letter first",
+            id="a lab's name in capitals",
+        ),
+        pytest.param(("exec", "n1"), "Missing argument 'COMMAND...'.", id="exec without a command"),
+        pytest.param(
+            ("status", "-o", "xml"),
+            "Invalid value for '-o' / '--output': 'xml' is not one of 'table', 'json', 'yaml'.",
+            id="unknown format",
+        ),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], line: str) -> None:
+    done = run(*arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"netns-lab: {line}\n")
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("arguments", [("status", NO_LAB), ("exec", "--lab", NO_LAB, "n1", "--", "true")])
+def test_unknown_lab(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert done.stderr.startswith(f"netns-lab: {NO_LAB}: expected the name of a lab that is up: ")
+
+
+@pytest.mark.netns
+def test_down_of_what_is_not_there() -> None:
+    done = run("down", NO_LAB, "-o", "json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"labs": [{"lab": NO_LAB, "removed": 0}]}
+
+
+def test_schema() -> None:
+    assert json.loads(run("schema").stdout) == json.loads(json.dumps(json_schema()))

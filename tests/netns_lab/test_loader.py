@@ -1,0 +1,236 @@
+"""Bad topologies: each is one line that names file, line, field and what is expected."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from netns_lab.loader import read_lab
+from nodeplane.errors import ConfigError
+from tests.netns_lab.samples import service
+
+NODES = "nodes: [{name: n1}, {name: n2}]\n"
+HEAD = f"name: lab\n{NODES}"
+WEB = """\
+manifests:
+  - kind: Service
+    apiVersion: v1
+    metadata: {name: web}
+    spec:
+      ports:
+        - port: 80
+"""
+LABEL = "expected a DNS label (up to 63 lower case letters, digits, '-')"
+LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        pytest.param("name: [", "2: expected YAML: did not find expected node content", id="not YAML"),
+        pytest.param("name: lab\n---\nname: lab\n", " expected one YAML document, got 2", id="two documents"),
+        pytest.param("name: lab\n", "1: nodes: expected a value", id="no nodes field"),
+        pytest.param("name: lab\nnodes: []\n", "2: nodes: expected at least one node", id="no node"),
+        pytest.param(f"{HEAD}podz: []\n", "3: podz: expected no such field", id="unknown field"),
+        pytest.param(f"name: my-lab\n{NODES}", f"1: name: {LAB_NAME}, got 'my-lab'", id="name of the lab"),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n  - name: n1\n",
+            "4: nodes[1].name: expected each node once, got 'n1'",
+            id="two nodes of one name",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: N_1\n", f"3: nodes[0].name: {LABEL}, got 'N_1'", id="name of a node"
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: fabric\n",
+            "3: nodes[0].name: expected another name, this one is the segment's, got 'fabric'",
+            id="the segment's name",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n    address: 10.9.9.9\n",
+            "4: nodes[0].address: expected a host's address in segment 172.30.0.0/24, got '10.9.9.9'",
+            id="address outside of the segment",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n    address: 172.30.0.255\n",
+            "4: nodes[0].address: expected a host's address in segment 172.30.0.0/24, got '172.30.0.255'",
+            id="broadcast address",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n    address: 172.30.0.1\n",
+            "4: nodes[0].address: expected another address, 172.30.0.1 is the segment's gateway, "
+            "got '172.30.0.1'",
+            id="gateway's address",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - {name: n1, address: 172.30.0.7}\n  - {name: n2, address: 172.30.0.7}\n",
+            "4: nodes[1].address: expected each address once, got '172.30.0.7'",
+            id="address twice",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  segment: 10.0.0.0/30\n",
+            "4: network.segment: expected room for 2 nodes and a gateway, got '10.0.0.0/30'",
+            id="segment too small",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  segment: 10.0.0.1/24\n",
+            "4: network.segment: expected an IPv4 network such as 10.0.0.0/16, host bits zero, "
+            "got '10.0.0.1/24'",
+            id="host bits",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  podPool: 172.16.0.0/12\n",
+            "4: network.podPool: expected a network apart from segment 172.30.0.0/24, got '172.16.0.0/12'",
+            id="overlapping networks",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  podPool: 10.0.0.0/27\n",
+            "4: network.blockSize: expected at least the pool's prefix length 27",
+            id="block larger than the pool",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  clusterDNS: 10.97.0.10\n",
+            "4: network.clusterDNS: expected an IPv4 address in serviceCIDR 10.96.0.0/16, got '10.97.0.10'",
+            id="cluster DNS elsewhere",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  clusterDomain: cluster.local.\n",
+            "4: network.clusterDomain: expected a DNS name in lower case without a final dot, "
+            "got 'cluster.local.'",
+            id="cluster domain",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - name: web\n    node: n3\n",
+            "5: pods[0].node: expected the name of a node, got 'n3'",
+            id="pod on an unknown node",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - {{name: web, node: n1}}\n  - {{name: web, node: n2}}\n",
+            "5: pods[1].name: expected each pod once, default/web is here twice, got 'web'",
+            id="pod twice",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n"
+            "  - {name: b-c, namespace: a, node: n1}\n"
+            "  - {name: c, namespace: a-b, node: n1}\n",
+            "5: pods[1].name: expected a name whose nl-lab-pod-a-b-c is free, got 'c'",
+            id="two pods, one namespace name",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - name: web\n    node: n1\n    ports:\n      - port: 99999\n",
+            "7: pods[0].ports[0].port: expected `int` <= 65535, got '99999'",
+            id="port of a pod",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - name: web\n    node: n1\n    ports: [{{port: 1}}, {{port: 1}}]\n",
+            "6: pods[0].ports[1].port: expected each protocol and port once, got '1'",
+            id="port twice",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n"
+            "  - name: web\n"
+            "    node: n1\n"
+            "    ports: [{port: 1, name: a}, {port: 2, name: a}]\n",
+            "6: pods[0].ports[1].name: expected each port name once, got 'a'",
+            id="port name twice",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("80", "99999"),
+            "9: manifests[0].spec.ports[0].port: expected `int` <= 65535, got '99999'",
+            id="port of an inline manifest",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      clusterIP: 10.1.2.3"),
+            "8: manifests[0].spec.clusterIP: expected an address in serviceCIDR 10.96.0.0/16, got '10.1.2.3'",
+            id="cluster IP outside of the range",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      clusterIP: 10.96.0.10"),
+            "8: manifests[0].spec.clusterIP: expected each address once, got '10.96.0.10'",
+            id="cluster IP of the cluster DNS",
+        ),
+        pytest.param(
+            f"{HEAD}{WEB}{WEB.removeprefix('manifests:')}".replace("\n\n", "\n"),
+            "12: manifests[1].metadata.name: expected each object once, Service/default/web is here twice, "
+            "got 'web'",
+            id="service twice",
+        ),
+        pytest.param(
+            f"{HEAD}manifests:\n  - {{kind: Pod, apiVersion: v1, metadata: {{name: web}}}}\n",
+            "4: manifests[0].kind: expected Service, EndpointSlice or Namespace, got 'Pod'",
+            id="a kind that the lab makes itself",
+        ),
+        pytest.param(
+            f"{HEAD}network: {{serviceCIDR: 10.0.0.0/30, clusterDNS: 10.0.0.1}}\n"
+            + WEB
+            + WEB.removeprefix("manifests:\n").replace("web", "other"),
+            "3: network.serviceCIDR: expected room for 2 Services, got '10.0.0.0/30'",
+            id="more services than addresses",
+        ),
+        pytest.param(
+            f"{HEAD}manifests: [absent.yaml]\n",
+            "3: manifests[0]: expected an object or the path of a file, got 'absent.yaml'",
+            id="manifest file that is not there",
+        ),
+    ],
+)
+def test_refused(text: str, error: str, tmp_path: Path) -> None:
+    """Errors start with the place; what follows the file's name is compared whole."""
+    path = tmp_path / "lab.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        read_lab(path)
+
+    assert str(caught.value) == f"{path}:{error}"
+
+
+def test_refused_in_a_manifest_file(tmp_path: Path) -> None:
+    """The place is in the manifest's own file."""
+    (tmp_path / "web.yaml").write_text(
+        "kind: Service\napiVersion: v1\nmetadata: {name: web}\nspec:\n  ports: []\n"
+    )
+    (tmp_path / "lab.yaml").write_text(f"{HEAD}manifests: [web.yaml]\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_lab(tmp_path / "lab.yaml")
+
+    assert str(caught.value) == f"{tmp_path / 'web.yaml'}:5: spec.ports: expected at least one port"
+
+
+def test_manifests_inline_and_by_path(tmp_path: Path) -> None:
+    """Several objects may share a file, by documents or by a List; order and raw fields are kept."""
+    (tmp_path / "lab.yaml").write_text(
+        HEAD
+        + dedent("""\
+            manifests:
+              - kind: Service
+                apiVersion: v1
+                metadata: {name: web, namespace: default}
+                spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+              - more/services.yaml
+            """)
+    )
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/services.yaml").write_text(
+        dedent("""\
+            apiVersion: v1
+            kind: List
+            items:
+              - kind: Service
+                apiVersion: v1
+                metadata: {name: a, namespace: x}
+                spec: {clusterIP: None, sessionAffinity: ClientIP}
+            ---
+            kind: Service
+            apiVersion: v1
+            metadata: {name: b, namespace: x}
+            spec: {clusterIP: None}
+            """)
+    )
+
+    assert [manifest.raw for manifest in read_lab(tmp_path / "lab.yaml").manifests] == [
+        service(),
+        service("a", "x", clusterIP="None", sessionAffinity="ClientIP"),
+        service("b", "x", clusterIP="None"),
+    ]

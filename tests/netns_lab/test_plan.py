@@ -1,0 +1,113 @@
+"""What runs in a lab of a given topology."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from netns_lab.plan import build_plan, pod_command, resolv_conf
+from netns_lab.programs import Program
+from netns_lab.state import StateDirectory
+from netns_lab.topology import Network, NodeSpec, PodSpec, PortSpec, Topology
+
+STATE = StateDirectory("lab", Path("/run/labs"))
+BIN = Path(sys.executable).parent
+NETWORK = Network(cluster_domain="corp.test", pod_pool="10.1.0.0/16", block_size=27)
+PODS = (
+    PodSpec("idle", "n1", "x"),
+    PodSpec("web", "n1", ports=(PortSpec(80), PortSpec(53, protocol="UDP"))),
+    PodSpec("job", "n1", command=("sleep", "9")),
+)
+PLAN = build_plan(Topology("lab", (NodeSpec("n1"),), PODS, NETWORK), STATE)
+PROGRAMS = {program.name: program for program in PLAN.programs}
+
+COREFILE = b"""\
+corp.test {
+    bind 172.30.0.2
+    errors
+    kubernetes corp.test {
+        manifests /run/labs/lab/manifests
+    }
+}
+"""
+
+
+def test_files() -> None:
+    def resolver(namespace: str) -> bytes:
+        search = f"search {namespace}.svc.corp.test svc.corp.test corp.test\n"
+        return f"{search}nameserver 10.96.0.10\noptions ndots:5\n".encode()
+
+    assert PLAN.files == {
+        "nodes/n1/Corefile": COREFILE,
+        "nodes/n1/cni-agent.yaml": b'{"datastore":"sqlite:///run/labs/lab/ipam.sqlite"}',
+        "pods/x/idle/resolv.conf": resolver("x"),
+        "pods/default/web/resolv.conf": resolver("default"),
+        "pods/default/job/resolv.conf": resolver("default"),
+    }
+
+
+def test_cni_configuration() -> None:
+    """The keys are those of CNI 1.1.0 and of nodeplane-cni; one datastore serves all nodes."""
+    attachment = PLAN.attachments[0]
+
+    assert (attachment.pod, attachment.container) == ("x/idle", "lab.x.idle")
+    assert (attachment.node_namespace, attachment.pod_namespace) == ("nl-lab-n1", "nl-lab-pod-x-idle")
+    assert attachment.plugin == str(BIN / "nodeplane-cni")
+    assert msgspec.json.decode(attachment.config) == {
+        "cniVersion": "1.1.0",
+        "name": "nodeplane",
+        "type": "nodeplane-cni",
+        "nodeName": "n1",
+        "ipam": {
+            "type": "nodeplane-ipam",
+            "datastore": "sqlite:///run/labs/lab/ipam.sqlite",
+            "pools": [{"name": "default", "cidr": "10.1.0.0/16", "blockSize": 27}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "inputs"),
+    [
+        pytest.param(
+            "kubeproxy",
+            ("run", "--node-name", "n1", "--manifests", "/run/labs/lab/manifests"),
+            (),
+            id="kubeproxy",
+        ),
+        pytest.param(
+            "cni-agent",
+            (
+                *("run", "--node-name", "n1", "--manifests", "/run/labs/lab/manifests"),
+                *("--config", "/run/labs/lab/config/nodes/n1/cni-agent.yaml"),
+            ),
+            (PLAN.files["nodes/n1/cni-agent.yaml"],),
+            id="cni-agent",
+        ),
+        pytest.param(
+            "coredns-lite",
+            ("run", "--conf", "/run/labs/lab/config/nodes/n1/Corefile"),
+            (COREFILE,),
+            id="coredns-lite",
+        ),
+    ],
+)
+def test_node_program(name: str, command: tuple[str, ...], inputs: tuple[bytes, ...]) -> None:
+    expected = Program(f"nodes/n1/{name}", "nl-lab-n1", (str(BIN / name), *command), inputs)
+
+    assert PROGRAMS[f"nodes/n1/{name}"] == expected
+
+
+def test_workloads() -> None:
+    """An idle pod runs nothing, ports get the echo server, a command gets its pod's resolv.conf."""
+    assert {name for name in PROGRAMS if name.startswith("pods/")} == {"pods/default/web", "pods/default/job"}
+    echo, job = PROGRAMS["pods/default/web"], PROGRAMS["pods/default/job"]
+    assert (echo.namespace, echo.ready) == ("nl-lab-pod-default-web", "notify")
+    assert msgspec.json.decode(echo.command[-1]) == {
+        "identity": {"pod": "web", "namespace": "default", "node": "n1"},
+        "ports": [["TCP", 80], ["UDP", 53]],
+    }
+    assert (job.namespace, job.ready) == ("nl-lab-pod-default-job", "started")
+    assert job.command == pod_command(STATE, PODS[2], ("sleep", "9"))
+    assert job.command[-3:] == (str(resolv_conf(STATE, PODS[2])), "sleep", "9")

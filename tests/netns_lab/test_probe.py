@@ -1,0 +1,84 @@
+"""What is asked of a lab before it counts as in service."""
+
+from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
+import pytest
+
+from netns_lab.cluster import build_cluster
+from netns_lab.probe import Connection, Name, Probe, Routes, build_probes, uncovered
+from netns_lab.topology import Topology
+from nodeplane.datapath.rtnl import Route
+from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, lab_spec, service
+
+ADDRESSES = {
+    "clients/client": IPv4Address("10.244.0.1"),
+    "default/web-1": IPv4Address("10.244.0.2"),
+    "default/web-2": IPv4Address("10.244.1.2"),
+}
+WEB = "10.96.209.100"
+JOB = msgspec.structs.replace(WEB_2, command=("python3", "-m", "http.server", "8080"))
+
+
+def always(node: str, far: set[str]) -> list[Probe]:
+    """Return what is asked of a node in every lab: the routes, and the cluster DNS's own name."""
+    addresses = frozenset(ADDRESSES[pod] for pod in far)
+    return [Routes(node, addresses), Name(node, "kube-dns.kube-system.svc.cluster.local", "10.96.0.10")]
+
+
+@pytest.mark.parametrize(
+    ("topology", "services", "doors"),
+    [
+        pytest.param(TOPOLOGY, [], [], id="no services"),
+        pytest.param(TOPOLOGY, [service()], [(WEB, 80)], id="echo servers behind a service"),
+        pytest.param(
+            msgspec.structs.replace(TOPOLOGY, pods=(CLIENT, WEB_1, JOB)),
+            [service()],
+            [],
+            id="another program behind it may not listen yet",
+        ),
+        pytest.param(
+            TOPOLOGY, [service(selector={"app": "none"}, ports=[{"port": 80}])], [], id="nothing behind it"
+        ),
+        pytest.param(
+            TOPOLOGY,
+            [service(selector={"app": "web"}, ports=[{"port": 80, "protocol": "UDP"}])],
+            [],
+            id="UDP connects without an answer",
+        ),
+    ],
+)
+def test_build_probes(
+    topology: Topology, services: list[dict[str, object]], doors: list[tuple[str, int]]
+) -> None:
+    cluster = build_cluster(lab_spec(topology, *services), ADDRESSES)
+
+    probes = build_probes(topology, ADDRESSES, cluster)
+
+    names = ["web.default.svc.cluster.local"] if services else []
+    assert len(probes) == len(set(probes))
+    assert set(probes) == {
+        probe
+        for node, far in (("n1", {"default/web-2"}), ("n2", {"clients/client", "default/web-1"}))
+        for probe in (
+            *always(node, far),
+            *(Name(node, name, WEB) for name in names),
+            *(Connection(node, *door) for door in doors),
+        )
+    }
+
+
+BLOCK = IPv4Network("10.244.1.0/26")
+
+
+@pytest.mark.parametrize(
+    ("routes", "missing"),
+    [
+        pytest.param([], ["10.244.1.2"], id="no route"),
+        pytest.param([Route(BLOCK, gateway=IPv4Address("172.30.0.3"))], [], id="route to the block"),
+        pytest.param([Route(BLOCK, kind="blackhole")], ["10.244.1.2"], id="a blackhole leads nowhere"),
+        pytest.param([Route(IPv4Network("10.244.2.0/26"))], ["10.244.1.2"], id="another block"),
+    ],
+)
+def test_uncovered(routes: list[Route], missing: list[str]) -> None:
+    assert uncovered([ADDRESSES["default/web-2"]], routes) == [IPv4Address(pod) for pod in missing]

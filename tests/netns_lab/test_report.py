@@ -1,0 +1,63 @@
+"""The rows of `status` and `demo`."""
+
+from ipaddress import IPv4Address
+
+from netns_lab.cluster import build_cluster
+from netns_lab.report import node_rows, pod_rows, service_rows
+from tests.netns_lab.samples import TOPOLOGY, lab_spec, service
+
+ADDRESSES = {"default/web-1": IPv4Address("10.244.0.2"), "default/web-2": IPv4Address("10.244.1.2")}
+RUNNING = {"nodes/n1/kubeproxy", "nodes/n1/coredns-lite", "pods/default/web-1"}
+
+
+def test_node_rows() -> None:
+    assert node_rows(TOPOLOGY, RUNNING) == [
+        {
+            "node": "n1",
+            "address": "172.30.0.2",
+            "zone": "a",
+            "namespace": "nl-lab-n1",
+            "kubeproxy": "running",
+            "cni-agent": "ended",
+            "coredns-lite": "running",
+        },
+        {
+            "node": "n2",
+            "address": "172.30.0.3",
+            "zone": "",
+            "namespace": "nl-lab-n2",
+            "kubeproxy": "ended",
+            "cni-agent": "ended",
+            "coredns-lite": "ended",
+        },
+    ]
+
+
+def test_pod_rows() -> None:
+    rows = pod_rows(TOPOLOGY, ADDRESSES, RUNNING)
+
+    assert [(row["pod"], row["node"], row["address"], row["workload"]) for row in rows] == [
+        ("clients/client", "n1", "", "idle"),
+        ("default/web-1", "n1", "10.244.0.2", "running"),
+        ("default/web-2", "n2", "10.244.1.2", "ended"),
+    ]
+
+
+def test_service_rows() -> None:
+    cluster = build_cluster(lab_spec(TOPOLOGY, service(), service("none", clusterIP="None")), ADDRESSES)
+
+    assert service_rows(manifest.item for manifest in cluster) == [
+        {"service": "default/none", "cluster_ip": "None", "ports": [], "endpoints": []},
+        {
+            "service": "default/web",
+            "cluster_ip": "10.96.209.100",
+            "ports": ["TCP/80"],
+            "endpoints": ["10.244.0.2:8080", "10.244.1.2:8080"],
+        },
+        {
+            "service": "kube-system/kube-dns",
+            "cluster_ip": "10.96.0.10",
+            "ports": ["UDP/53"],
+            "endpoints": ["172.30.0.2:53", "172.30.0.3:53"],
+        },
+    ]

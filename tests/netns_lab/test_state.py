@@ -1,0 +1,133 @@
+"""The lab's directory: whole files, and one command at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from netns_lab.state import StateDirectory, read_record, saved_labs, write_file
+from nodeplane.reconcile.delta import Delta
+from tests.netns_fixture import eventually
+from tests.netns_lab.samples import TOPOLOGY
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """A record."""
+
+    value: int
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    """Return the directory of a lab that is not there yet."""
+    return StateDirectory("lab", tmp_path / "labs")
+
+
+def test_topology_is_kept(state: StateDirectory) -> None:
+    before = state.load_topology()
+    state.save_topology(TOPOLOGY)
+
+    assert (before, state.load_topology()) == (None, TOPOLOGY)
+
+
+def test_records(state: StateDirectory) -> None:
+    state.save_record("programs/nodes/n1/kubeproxy", Fact(1))
+    state.save_record("programs/pods/default/web-1", Fact(2))
+    state.save_record("attachments/default/web-1", Fact(3))
+    state.drop_record("programs/pods/default/web-1")
+    state.drop_record("programs/never/was")
+
+    assert state.records("programs") == {"programs/nodes/n1/kubeproxy"}
+    assert state.load_record("attachments/default/web-1", Fact) == Fact(3)
+    assert state.load_record("programs/pods/default/web-1", Fact) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"value": "text"}', b"\xff"], ids=repr)
+def test_a_record_that_is_none_counts_as_none(content: bytes, tmp_path: Path) -> None:
+    write_file(tmp_path / "fact.json", content)
+
+    assert read_record(tmp_path / "fact.json", Fact) is None
+
+
+def test_sync_files(state: StateDirectory) -> None:
+    first = state.sync_files("config", {"a": b"1", "sub/b": b"2"})
+    second = state.sync_files("config", {"a": b"1", "sub/b": b"3", "c": b"4"})
+    third = state.sync_files("config", {"c": b"4"})
+
+    assert first == Delta({"a": b"1", "sub/b": b"2"}, frozenset())
+    assert second == Delta({"sub/b": b"3", "c": b"4"}, frozenset())
+    assert third == Delta({}, frozenset({"a", "sub/b"}))
+    assert [path.name for path in (state.path / "config").rglob("*") if path.is_file()] == ["c"]
+
+
+def test_sync_files_cleans_up_after_a_killed_write(state: StateDirectory) -> None:
+    write_file(state.path / "manifests" / ".web.json.new", b"half")
+
+    state.sync_files("manifests", {"web.json": b"{}"})
+
+    assert [path.name for path in state.manifests.iterdir()] == ["web.json"]
+
+
+def test_remove_leaves_nothing(state: StateDirectory) -> None:
+    other = StateDirectory("other", state.path.parent)
+    with state.locked(), other.locked():
+        state.sync_files("manifests", {"a": b""})
+        state.remove()
+        labs = saved_labs(state.path.parent)
+        other.remove()
+
+    assert labs == {"other"}
+    assert not state.path.parent.exists()
+    assert saved_labs(state.path.parent) == set()
+
+
+_HOLDER = """
+import sys, pathlib
+from netns_lab.state import StateDirectory
+state = StateDirectory("lab", pathlib.Path(sys.argv[1]))
+print("waiting", flush=True)
+with state.locked():
+    print("locked", flush=True)
+    command = sys.stdin.readline()
+    if command == "remove\\n":
+        state.remove()
+"""
+
+
+def holder(state: StateDirectory) -> "subprocess.Popen[str]":
+    """Start another command that takes the lab's lock and holds it until it is told to end."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(state.path.parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("ending", ["", "remove", "kill"])
+def test_second_command_waits_for_the_first(state: StateDirectory, ending: str) -> None:
+    """The lock passes on when its holder ends, is killed, or has removed the directory and the lock."""
+    with holder(state) as first:
+        said = [first.stdout.readline(), first.stdout.readline()] if first.stdout else []
+        assert said == ["waiting\n", "locked\n"]
+        with holder(state) as second:
+            assert second.stdout is not None
+            assert second.stdout.readline() == "waiting\n"
+            eventually(lambda: waits_for_lock(second.pid), bool)
+            if ending == "kill":
+                first.kill()
+                first.communicate()
+            else:
+                first.communicate(f"{ending}\n")
+
+            assert second.stdout.readline() == "locked\n"
+            assert (state.path / "lock").exists()
+            second.communicate("\n")
+
+
+def waits_for_lock(pid: int) -> bool:
+    """Say whether a process waits for a file lock: proc(5) marks waiters with an arrow."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and line.split()[5] == str(pid) for line in lines)

@@ -1,0 +1,1 @@
+"""Tests of what every program shares: command line, logs, daemons."""
