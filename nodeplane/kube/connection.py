@@ -1,8 +1,8 @@
 """The way to an API server: address, trust, identity and proxy, read afresh for every session.
 
-A session is an open client that lasts until something goes wrong. Since each begins with reading the kubeconfig
-and every file that it names, a rotated CA, certificate or token needs no code of its own: the failure that the
-rotation brings is followed by a session that knows the new files.
+A session is an open client that lasts until something goes wrong. Since each begins with reading the
+kubeconfig and every file that it names, a rotated CA, certificate or token needs no code of its own: the
+failure that the rotation brings is followed by a session that knows the new files.
 """
 
 import logging
@@ -157,9 +157,7 @@ def _guilty_field(target: Target) -> tuple[Any, str]:
     cluster, user = target.cluster, target.user
     ca_field = "certificate-authority-data" if not cluster.certificate_auth else "certificate-authority"
     try:
-        verify_cluster(
-            cluster, type(user)(), lambda name: target.file(str(name))
-        )
+        verify_cluster(cluster, type(user)(), lambda name: target.file(str(name)))
     except (OSError, ValueError, Base64Error):
         return "cluster", ca_field
     return "user", "client-certificate" if user.client_cert else "client-certificate-data"

@@ -1,7 +1,7 @@
 """Who we are to an API server: bearer tokens as httpx2 puts them on requests.
 
-A token file is read for every request. Requests are rare (a list's pages, a watch every few minutes), and so a
-token that the kubelet has replaced is used at once instead of after the first refusal.
+A token file is read for every request. Requests are rare (a list's pages, a watch every few minutes), and
+so a token that the kubelet has replaced is used at once instead of after the first refusal.
 """
 
 import logging
@@ -64,7 +64,7 @@ class ExecAuth(httpx2.Auth):
             return
         self._plugin.refuse(credential)
         fresh = await self._plugin.credential()
-        # A client certificate is the connection's: the session that follows this refusal presents the new one.
+        # A client certificate is the connection's: the session after this refusal presents the new one.
         if fresh.token:
             request.headers["Authorization"] = f"Bearer {fresh.token}"
             yield request

@@ -103,15 +103,17 @@ class ExecPlugin:
             async with asyncio.timeout(self._timeout_s):
                 output, errors = await process.communicate()
         except TimeoutError as exc:
-            raise ApiError(f"credential plugin {command.command}: no answer in {self._timeout_s:g} s") from exc
+            raise ApiError(
+                f"credential plugin {command.command}: no answer in {self._timeout_s:g} s"
+            ) from exc
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            said = errors.decode(errors="replace").strip().splitlines()
+            last_words = errors.decode(errors="replace").strip().rpartition("\n")[2]
             raise ApiError(
-                f"credential plugin {command.command}: exit code {process.returncode}: {said[-1] if said else ''}"
+                f"credential plugin {command.command}: exit code {process.returncode}: {last_words}"
             )
         return output
 

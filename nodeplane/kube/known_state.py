@@ -66,8 +66,17 @@ class KnownState:
 
     @property
     def incomplete(self) -> Collection[type[Object]]:
-        """The kinds whose first list has not come to its end."""
+        """The kinds of which more may be true than is known: not listed yet, or lost since."""
         return self._incomplete
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell, or something that has been taken back since."""
+        return bool(self._told)
+
+    def lose(self, kind: type[Object]) -> None:
+        """Take note that a kind is not followed any more: what is known of it stays."""
+        self._incomplete.add(kind)
 
     def relist(self, kind: type[Object]) -> Relist:
         """Begin a complete list of a kind; nothing changes before `finish`."""
@@ -84,6 +93,12 @@ class KnownState:
     def put(self, item: Object) -> None:
         """Take in that an object is there."""
         self._put(item.key, item)
+
+    def keep(self, key: ObjectKey) -> None:
+        """Take in that an object is there in a shape that we can't read: what was known of it stays.
+
+        Its endpoints in force are more likely right than none at all (law 4).
+        """
 
     def remove(self, key: ObjectKey) -> None:
         """Take in that an object has gone."""

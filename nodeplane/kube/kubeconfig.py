@@ -1,7 +1,7 @@
 """Which API server, and as whom: a kubeconfig file, or the service account that every pod has.
 
-The models are lightkube's, with the fields that it does not read. Everything that can be judged without asking
-the server is judged here, with file, line and field.
+The models are lightkube's, with the fields that it does not read. Everything that can be judged without
+asking the server is judged here, with file, line and field.
 """
 
 import os

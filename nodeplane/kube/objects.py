@@ -16,7 +16,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """The label that ties an EndpointSlice to its Service (discovery.k8s.io/v1)."""
 
 
-class _Value(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Value(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """A part of an object."""
 
 
@@ -27,12 +27,11 @@ class Metadata(_Value, frozen=True):
     namespace: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
-    uid: str = ""
     resource_version: str = ""
     deletion_timestamp: str | None = None
 
 
-class Object(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Object(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """What every kind has."""
 
     metadata: Metadata
@@ -48,7 +47,7 @@ class Object(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         return self.metadata.labels or {}
 
 
-class ObjectKey(msgspec.Struct, frozen=True, order=False):
+class ObjectKey(msgspec.Struct, frozen=True, gc=False, order=False):
     """Kind, namespace (empty for cluster-scoped kinds) and name."""
 
     kind: type[Object]

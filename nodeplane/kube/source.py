@@ -16,7 +16,7 @@ import msgspec
 from nodeplane.kube.objects import Object, ObjectKey
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One object's step: `old` is None for an addition, `new` for a deletion."""
 
     key: ObjectKey

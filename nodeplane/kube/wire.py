@@ -1,16 +1,18 @@
 """What an API server sends: pages of a list and events of a watch, as values.
 
-An object of a shape we do not know must not stop the others, so it is told apart (`Unreadable`) and its reader
-keeps the version from before. What is no page or event at all is the peer's error.
+An object of a shape we do not know must not stop the others, so it is told apart (`Unreadable`) and its
+reader keeps the version from before. What is no page or event at all is the peer's error.
 """
 
 import logging
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from nodeplane.errors import ProtocolError
 from nodeplane.kube.objects import Object, ObjectKey
+from nodeplane.kube.sharing import share
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ class Put(msgspec.Struct, frozen=True):
     """An object is there, new or changed."""
 
     item: Object
+    resource_version: str
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -116,7 +119,7 @@ class WireDecoder:
         self._named = msgspec.json.Decoder(_Named)
         self._status = msgspec.json.Decoder(Status)
 
-    def page(self, body: bytes) -> Page:
+    def page(self, body: bytes | bytearray) -> Page:
         """Decode a response to a list.
 
         Raises:
@@ -128,7 +131,10 @@ class WireDecoder:
             return self._page_one_by_one(body)
         except msgspec.DecodeError as exc:
             raise ProtocolError(f"expected a list of {self._kind.__name__}: {exc}") from exc
-        return Page(page.items or (), (), page.metadata.resource_version, page.metadata.token)
+        items = page.items or ()
+        for item in items:
+            _settle(item)
+        return Page(items, (), page.metadata.resource_version, page.metadata.token)
 
     def event(self, line: bytes) -> Event:
         """Decode a line of a watch; None for a type of event that we do not know.
@@ -143,10 +149,10 @@ class WireDecoder:
         except msgspec.DecodeError as exc:
             raise ProtocolError(f"expected an event of {self._kind.__name__}: {exc}") from exc
         if event.type in {"ADDED", "MODIFIED"}:
-            return Put(event.object)
+            return Put(event.object, _settle(event.object))
         return self._event_by_type(line)
 
-    def _page_one_by_one(self, body: bytes) -> Page:
+    def _page_one_by_one(self, body: bytes | bytearray) -> Page:
         """Decode a page in which at least one object does not fit."""
         try:
             page = self._raw_page.decode(body)
@@ -156,6 +162,7 @@ class WireDecoder:
         for raw in page.items or ():
             try:
                 items.append(self._item.decode(raw))
+                _settle(items[-1])
             except msgspec.ValidationError as exc:
                 found = self._unreadable(raw, exc)
                 if found.key is not None:
@@ -185,7 +192,8 @@ class WireDecoder:
 
     def _put(self, raw: msgspec.Raw) -> Put | Unreadable:
         try:
-            return Put(self._item.decode(raw))
+            item = self._item.decode(raw)
+            return Put(item, _settle(item))
         except msgspec.ValidationError as exc:
             return self._unreadable(raw, exc)
 
@@ -208,6 +216,18 @@ class WireDecoder:
             str(refusal),
         )
         return Unreadable(key, names.resource_version)
+
+
+def _settle(item: Object) -> str:
+    """Make an object ready to be kept, and return the version that it had.
+
+    A version says how often an object was written, not what it says. Without it, a write that changes nothing
+    we read, such as a node's heartbeat, leaves an object equal and wakes nobody.
+    """
+    share(item)
+    version = item.metadata.resource_version
+    force_setattr(item.metadata, "resource_version", "")
+    return version
 
 
 def decode_status(body: bytes) -> Status:

@@ -199,7 +199,7 @@ def test_refused_in_a_manifest_file(tmp_path: Path) -> None:
 
 
 def test_manifests_inline_and_by_path(tmp_path: Path) -> None:
-    """Several objects may share a file, by documents or by a List; order and raw fields are kept."""
+    """Several objects may share a file, by documents or by a list; order and raw fields are kept."""
     (tmp_path / "lab.yaml").write_text(
         HEAD
         + dedent("""\
@@ -226,6 +226,12 @@ def test_manifests_inline_and_by_path(tmp_path: Path) -> None:
             apiVersion: v1
             metadata: {name: b, namespace: x}
             spec: {clusterIP: None}
+            ---
+            kind: ServiceList
+            apiVersion: v1
+            items:
+              - metadata: {name: c, namespace: x}
+                spec: {clusterIP: None}
             """)
     )
 
@@ -233,4 +239,5 @@ def test_manifests_inline_and_by_path(tmp_path: Path) -> None:
         service(),
         service("a", "x", clusterIP="None", sessionAffinity="ClientIP"),
         service("b", "x", clusterIP="None"),
+        service("c", "x", clusterIP="None"),
     ]

@@ -58,10 +58,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_exception(capsys: pytest.CaptureFixture[str]) -> None:
     """A traceback is a field of its line."""
     setup_logging("json", 0)
-    try:
-        raise ValueError("why")
-    except ValueError as exc:
-        log.error("failed", exc_info=exc)
+    log.error("failed", exc_info=ValueError("why"))
     (line,) = capsys.readouterr().err.splitlines()
 
     assert json.loads(line)["exception"].splitlines()[-1] == "ValueError: why"

@@ -1,0 +1,322 @@
+"""Cluster state from an API server: what a large list costs, and how long an event takes to its reader.
+
+The server is a process of its own that sends prepared bytes over TLS, objects as Kubernetes 1.36 writes them.
+The peer is `json.loads` of the same bytes: parsing alone, without a connection, objects or a store.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from bench.figure import median, report
+
+_ENDPOINTS = 4
+_PAGE = 500
+_EVENTS_PER_S = 1000
+_STAMP = "bench/sent-at"
+_SERVICES, _SLICES = "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"
+
+
+def managed_fields(manager: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Build the bookkeeping that an API server adds to each object."""
+    return [
+        {
+            "manager": manager,
+            "operation": "Update",
+            "apiVersion": "v1",
+            "time": "2026-11-21T00:56:01Z",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": fields,
+        }
+    ]
+
+
+def service(number: int) -> dict[str, Any]:
+    """Build the Service of that number, as a list holds it."""
+    address = str(IPv4Address("10.96.0.0") + number + 1)
+    ports: dict[str, Any] = {
+        ".": {},
+        'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}},
+    }
+    spec = {"f:internalTrafficPolicy": {}, "f:ports": ports, "f:selector": {}, "f:type": {}}
+    return {
+        "metadata": {
+            "name": f"service-{number}",
+            "namespace": f"team-{number % 50}",
+            "uid": f"0b68f3a6-073b-4152-9dcb-{number:012d}",
+            "resourceVersion": str(100_000 + number),
+            "creationTimestamp": "2026-11-21T00:56:01Z",
+            "labels": {"app": f"service-{number}", "app.kubernetes.io/managed-by": "Helm"},
+            "managedFields": managed_fields("helm", {"f:metadata": {"f:labels": {".": {}}}, "f:spec": spec}),
+        },
+        "spec": {
+            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}],
+            "selector": {"app": f"service-{number}"},
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    }
+
+
+def endpoint_slice(number: int, stamp: str = "") -> dict[str, Any]:
+    """Build the slice of the Service of that number."""
+    name = f"service-{number}"
+    namespace = f"team-{number % 50}"
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "name": name,
+        "uid": f"0b68f3a6-073b-4152-9dcb-{number:012d}",
+    }
+    first = IPv4Address("10.128.0.0") + number * 8
+    return {
+        "metadata": {
+            "name": f"{name}-jbhvm",
+            "generateName": f"{name}-",
+            "namespace": namespace,
+            "uid": f"70dfc3ed-9a58-4d83-9620-{number:012d}",
+            "resourceVersion": str(200_000 + number),
+            "generation": 3,
+            "creationTimestamp": "2026-11-21T00:56:56Z",
+            "labels": {
+                "app": name,
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                "kubernetes.io/service-name": name,
+            },
+            "annotations": {_STAMP: stamp or "never"},
+            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+            "managedFields": managed_fields(
+                "kube-controller-manager",
+                {
+                    "f:addressType": {},
+                    "f:endpoints": {},
+                    "f:metadata": {"f:labels": {".": {}}},
+                    "f:ports": {},
+                },
+            ),
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {
+                "addresses": [str(first + index)],
+                "conditions": {"ready": True, "serving": True, "terminating": False},
+                "targetRef": {
+                    "kind": "Pod",
+                    "namespace": namespace,
+                    "name": f"{name}-7d9c6b5f4-{index:05d}",
+                    "uid": f"5c8d0f3e-1111-4d83-{index:04d}-{number:012d}",
+                },
+                "nodeName": f"node-{(number + index) % 100}",
+                "zone": f"zone-{index % 3}",
+            }
+            for index in range(_ENDPOINTS)
+        ],
+        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
+    }
+
+
+def pages(path: str, services: int) -> list[bytes]:
+    """Render a list in pages of 500, compact as Go writes JSON."""
+    build = service if path == _SERVICES else endpoint_slice
+    bodies = []
+    for start in range(0, services, _PAGE):
+        metadata = {"resourceVersion": "300000"}
+        if start + _PAGE < services:
+            metadata["continue"] = str(start // _PAGE + 1)
+        items = [build(number) for number in range(start, min(start + _PAGE, services))]
+        document = {"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}
+        bodies.append(json.dumps(document, separators=(",", ":")).encode())
+    return bodies
+
+
+async def serve(directory: Path, services: int) -> None:
+    """Serve the lists, and watches in which a slice changes every millisecond; print the port first."""
+    bodies = {path: pages(path, services) for path in (_SERVICES, _SLICES)}
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                target = head.split(b" ", 2)[1].decode()
+                path, _, query = target.partition("?")
+                if "sendInitialEvents" in query:
+                    await send(writer, b'{"kind":"Status","code":400}', b"400 Bad Request")
+                elif "watch=1" in query:
+                    await watch(writer, path, services)
+                else:
+                    number = int(query.rpartition("continue=")[2]) if "continue=" in query else 0
+                    await send(writer, bodies[path][number], b"200 OK")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem", directory / "server.key")
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+async def send(writer: asyncio.StreamWriter, body: bytes, status: bytes) -> None:
+    """Send a whole response."""
+    writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
+    writer.write(body)
+    await writer.drain()
+
+
+async def watch(writer: asyncio.StreamWriter, path: str, services: int) -> None:
+    """Send events of slices at their rate, each stamped with the time it was sent; none of services."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    loop = asyncio.get_running_loop()
+    due, number = loop.time(), 0
+    while path == _SLICES:
+        due += 1 / _EVENTS_PER_S
+        number += 1
+        await asyncio.sleep(due - loop.time())
+        item = endpoint_slice(number % services, stamp=repr(time.monotonic()))
+        event = json.dumps({"type": "MODIFIED", "object": item}, separators=(",", ":")).encode() + b"\n"
+        writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+        await writer.drain()
+    await asyncio.Event().wait()
+
+
+async def measure_ours(kubeconfig: Path, events: int) -> dict[str, Any]:
+    """List into a store, then take so many events; return what it cost."""
+    # Only this process must have these in its memory.
+    from nodeplane.kube.apiserver import ApiServerSource
+    from nodeplane.kube.connection import Connection
+    from nodeplane.kube.objects import EndpointSlice, Service
+    from nodeplane.kube.store import Store
+
+    store = Store()
+    latencies: list[float] = []
+    started, cpu = time.perf_counter(), time.process_time()
+    source = ApiServerSource(Connection.from_kubeconfig(kubeconfig))
+    async with aclosing(source.batches((Service, EndpointSlice))) as batches:
+        store.apply(await anext(batches))
+        cost = {
+            "seconds": time.perf_counter() - started,
+            "cpu_s": time.process_time() - cpu,
+            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        }
+        while len(latencies) < events:
+            batch = await anext(batches)
+            now = time.monotonic()
+            latencies += [
+                now - float((change.new.metadata.annotations or {})[_STAMP])
+                for change in batch
+                if change.new is not None
+            ]
+            store.apply(batch)
+    return {**cost, "latencies": latencies}
+
+
+def measure_peer(services: int) -> dict[str, Any]:
+    """Return the CPU seconds of `json.loads` of all pages, held as one list would be."""
+    bodies = [*pages(_SERVICES, services), *pages(_SLICES, services)]
+    cpu = time.process_time()
+    held = [json.loads(body) for body in bodies]
+    return {"cpu_s": time.process_time() - cpu, "bytes": sum(map(len, bodies)), "pages": len(held)}
+
+
+def run_child(*arguments: str) -> dict[str, Any]:
+    """Run a part of this script in a process of its own, so that its memory is its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, text=True, stdout=subprocess.PIPE, timeout=250
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@contextmanager
+def running_server(directory: Path, services: int) -> Iterator[Path]:
+    """Run the server; yield the kubeconfig that leads to it."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1",
+         "-keyout", directory / "server.key", "-out", directory / "server.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    command = [sys.executable, __file__, "--serve", str(directory), "--services", str(services)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = f"https://127.0.0.1:{server.stdout.readline().strip()}"
+            cluster = {"server": url, "certificate-authority": "server.pem"}
+            config = {
+                "current-context": "bench",
+                "contexts": [{"name": "bench", "context": {"cluster": "bench"}}],
+                "clusters": [{"name": "bench", "cluster": cluster}],
+            }
+            kubeconfig = directory / "kubeconfig"
+            # JSON is YAML.
+            kubeconfig.write_text(json.dumps(config))
+            yield kubeconfig
+        finally:
+            server.terminate()
+
+
+def report_all(services: int, rounds: int, events: int) -> None:
+    """Report every figure of one size."""
+    with tempfile.TemporaryDirectory() as name, running_server(Path(name), services) as kubeconfig:
+        ours = [run_child("--ours", str(kubeconfig), "--events", str(events)) for _ in range(rounds)]
+    peers = [run_child("--peer", "--services", str(services)) for _ in range(rounds)]
+    latencies = sorted(each for one in ours for each in one["latencies"])
+
+    def middle(results: Sequence[dict[str, Any]], name: str) -> float:
+        return median([result[name] for result in results])
+
+    report(f"kube_source_bytes_{services}", "MB", peers[0]["bytes"] / 1e6)
+    report(f"kube_source_list_{services}", "s", middle(ours, "seconds"))
+    report(
+        f"kube_source_list_cpu_{services}",
+        "s",
+        middle(ours, "cpu_s"),
+        peer=middle(peers, "cpu_s"),
+        peer_name="json.loads of the same bytes",
+        goal="ratio <= 1.2",
+    )
+    report(f"kube_source_peak_rss_{services}", "MB", middle(ours, "rss_mb"), goal="ours <= 80")
+    report("kube_source_latency_p50", "ms", 1000 * latencies[len(latencies) // 2])
+    report("kube_source_latency_p99", "ms", 1000 * latencies[len(latencies) * 99 // 100], goal="ours <= 5")
+
+
+def main() -> None:
+    """Measure 10,000 services of four endpoints, and events at 1,000 a second."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="measure once instead of five times")
+    parser.add_argument("--services", type=int, default=10_000)
+    parser.add_argument("--events", type=int, default=5_000, help=argparse.SUPPRESS)
+    # The parts that run in processes of their own.
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        asyncio.run(serve(arguments.serve, arguments.services))
+    elif arguments.ours:
+        print(json.dumps(asyncio.run(measure_ours(arguments.ours, arguments.events))))
+    elif arguments.peer:
+        print(json.dumps(measure_peer(arguments.services)))
+    else:
+        report_all(arguments.services, 1 if arguments.quick else 5, arguments.events)
+
+
+if __name__ == "__main__":
+    main()

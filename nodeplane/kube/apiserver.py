@@ -1,0 +1,123 @@
+"""Cluster state from a Kubernetes API server, as a `nodeplane.kube.source.Source`.
+
+Decides what a reader sees of several kinds that are followed independently: nothing before all are complete,
+then what changed since it last asked, however long it took to ask.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from contextlib import suppress
+
+from nodeplane.errors import ApiError, NodeplaneError
+from nodeplane.kube.api_request import Selector
+from nodeplane.kube.connection import Connection
+from nodeplane.kube.known_state import KnownState
+from nodeplane.kube.objects import Object
+from nodeplane.kube.reflector import Reflector, Server, Subject, Timing
+from nodeplane.kube.source import Batch
+
+_EVERYTHING = Selector()
+
+
+class ApiServerSource:
+    """A `Source` over the server that a connection leads to.
+
+    `selectors` names the objects wanted of a kind; without an entry they are all wanted. A server that can't
+    be reached is waited for without end; with `snapshot_within_s`, for so many seconds until the snapshot.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        selectors: Mapping[type[Object], Selector] | None = None,
+        *,
+        snapshot_within_s: float | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._connection = connection
+        self._selectors = selectors or {}
+        self._snapshot_within_s = snapshot_within_s
+        self._timing = timing or Timing()
+        self._server = Server()
+
+    async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
+        """Yield the snapshot of `kinds`, then changes; see `Source`."""
+        state = KnownState(kinds)
+        news = asyncio.Event()
+        reflectors = [
+            Reflector(
+                Subject(kind, self._selectors.get(kind, _EVERYTHING)),
+                self._connection,
+                state,
+                self._server,
+                changed=news.set,
+                timing=self._timing,
+            )
+            for kind in dict.fromkeys(kinds)
+        ]
+        # A task group around a yield would cancel the reader's task (PEP 789), so it has a task of its own.
+        following = asyncio.create_task(_run_all(reflectors))
+        following.add_done_callback(lambda _: news.set())
+        try:
+            await self._await_snapshot(state, news, following, reflectors)
+            yield state.take()
+            given_up: set[type[Object]] = set()
+            while True:
+                await _next(news, following)
+                given_up &= set(state.incomplete)
+                if state.has_news and set(state.incomplete) - given_up:
+                    # A lost server takes all kinds along, and they come back one after the other: what
+                    # changed meanwhile is one batch. A kind that stays away must not hold the others up.
+                    with suppress(TimeoutError):
+                        await _complete(state, news, following, self._timing.hold_s)
+                    given_up = set(state.incomplete)
+                batch = state.take()
+                if batch:
+                    yield batch
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+    async def _await_snapshot(
+        self,
+        state: KnownState,
+        news: asyncio.Event,
+        following: asyncio.Task[None],
+        reflectors: Iterable[Reflector],
+    ) -> None:
+        try:
+            await _complete(state, news, following, self._snapshot_within_s)
+        except TimeoutError as exc:
+            errors = {str(each.last_error): None for each in reflectors if each.last_error is not None}
+            raise ApiError(
+                f"cluster state not complete after {self._snapshot_within_s:g} s: {'; '.join(errors)}"
+            ) from exc
+
+
+async def _complete(
+    state: KnownState, news: asyncio.Event, following: asyncio.Task[None], within_s: float | None
+) -> None:
+    """Wait until all kinds are complete; TimeoutError after `within_s` seconds."""
+    async with asyncio.timeout(within_s):
+        while state.incomplete:
+            await _next(news, following)
+
+
+async def _next(news: asyncio.Event, following: asyncio.Task[None]) -> None:
+    """Wait until something came in, or raise what ended the task that follows the server."""
+    await news.wait()
+    news.clear()
+    if following.done():
+        following.result()
+
+
+async def _run_all(reflectors: Iterable[Reflector]) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in reflectors:
+                tasks.create_task(reflector.run())
+    except ExceptionGroup as group:
+        first = group.exceptions[0]
+        if isinstance(first, NodeplaneError):
+            raise first from group
+        raise

@@ -1,0 +1,212 @@
+"""Keeps what is known of one kind in step with the server: list, watch, and again after any failure.
+
+    open a session ─► streaming list ──(not offered)──► paged list ─► watch ─► watch ─► …
+           ▲                │                               │           │
+           └────────────────┴─── failure: pause, longer ────┴───────────┘
+
+Only a watch that ends at the time it was given is continued. After any other end the server may be another
+one, with other data in which our resource version means nothing: the kind is listed again, and what is known
+is compared with the list, so that no deletion is missed.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from nodeplane.errors import ApiError, ConfigError, NodeplaneError
+from nodeplane.kube.api_request import PAGE_SIZE, Selector, streaming_list_query, watch_query
+from nodeplane.kube.backoff import Backoff
+from nodeplane.kube.connection import READ_TIMEOUT_S, Connection
+from nodeplane.kube.intake import Intake, WatchFailedError
+from nodeplane.kube.known_state import KnownState
+from nodeplane.kube.objects import Object
+from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
+
+_GONE = 410
+# What says nothing about whether a streaming list is offered: not now, or not to us.
+_SAYS_NOTHING = frozenset({401, 429, 502, 503, 504})
+
+log = logging.getLogger(__name__)
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How patient a reflector is, in seconds."""
+
+    first_retry_s: float = 0.5
+    max_retry_s: float = 30.0
+    # client-go's range: random, so that a cluster's watches do not all end together.
+    watch_s: tuple[int, int] = (300, 600)
+    # How much later than agreed a watch may end, and how long a streaming list may pause.
+    grace_s: float = 15.0
+    initial_silence_s: float = READ_TIMEOUT_S
+    # How long a batch waits for the kinds that were lost together with those that are back.
+    hold_s: float = 5.0
+
+
+class Server:
+    """What the reflectors of one server tell each other about it."""
+
+    def __init__(self) -> None:
+        self.offers_streaming_list = True
+        self._answered = asyncio.Event()
+
+    def answered(self) -> None:
+        """Take note that the server is there: whoever waits for that has waited long enough."""
+        self._answered.set()
+        self._answered = asyncio.Event()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for at most so many seconds until the server answers somebody."""
+        answered = self._answered
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await answered.wait()
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is followed: the objects of one kind that a selector names."""
+
+    kind: type[Object]
+    selector: Selector
+
+
+class Reflector:
+    """Follows a subject, and calls `changed` when something came in."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        connection: Connection,
+        state: KnownState,
+        server: Server,
+        *,
+        changed: Callable[[], None],
+        timing: Timing,
+    ) -> None:
+        self.last_error: NodeplaneError | None = None
+        self._has_listed = False
+        self._connection = connection
+        self._kind = subject.kind
+        self._selector = subject.selector
+        self._state = state
+        self._server = server
+        self._changed = changed
+        self._timing = timing
+        self._backoff = Backoff(timing.first_retry_s, timing.max_retry_s)
+
+    async def run(self) -> None:
+        """Follow the server for as long as the task lives.
+
+        Raises:
+            ConfigError: the way to the server is wrong, before the first list; later it is tried again.
+        """
+        while True:
+            started = asyncio.get_running_loop().time()
+            try:
+                async with await self._connection.open() as client:
+                    await self._follow(Session(client, self._kind, self._selector))
+            except NodeplaneError as exc:
+                if isinstance(exc, ConfigError) and not self._has_listed:
+                    raise
+                self.last_error = exc
+                self._state.lose(self._kind)
+                lasted_s = asyncio.get_running_loop().time() - started
+                if lasted_s > self._timing.max_retry_s:
+                    self._backoff.reset()
+                pause_s = self._backoff.pause_s(getattr(exc, "retry_after_s", None))
+                log.warning(
+                    "cluster state lost, last state in force kind=%s error=%r retry_s=%.1f",
+                    self._kind.__name__, str(exc), pause_s,
+                )  # fmt: skip
+                if isinstance(exc, RefusedError):
+                    # The server is there, and does not want this request now.
+                    await asyncio.sleep(pause_s)
+                else:
+                    await self._server.pause(pause_s)
+
+    async def _follow(self, session: Session) -> None:
+        """List and watch until something goes wrong, which it says by raising."""
+        intake = await self._stream(session) if self._server.offers_streaming_list else None
+        if intake is None:
+            intake = await self._list(session)
+        while True:
+            watch_s = self._pick_watch_s()
+            async with session.watch(watch_query(self._selector, intake.version, watch_s)) as watch:
+                await self._drain(watch, intake, watch_s)
+
+    async def _stream(self, session: Session) -> Intake | None:
+        """Take a streaming list in, and the watch that it turns into; None if the server offers none."""
+        intake = Intake(self._state, self._kind)
+        watch_s = self._pick_watch_s()
+        try:
+            async with session.watch(streaming_list_query(self._selector, watch_s)) as watch:
+                await self._drain(watch, intake, watch_s)
+        except (RefusedError, WatchFailedError, SilenceError) as exc:
+            if intake.is_complete or getattr(exc, "code", None) in _SAYS_NOTHING:
+                raise
+            # An older server does not know the parameters, or knows them and has the feature switched off.
+            log.info("streaming list not offered, listing in pages error=%r", str(exc))
+            self._server.offers_streaming_list = False
+            return None
+        return intake
+
+    async def _list(self, session: Session) -> Intake:
+        """Take a list in, page by page."""
+        intake = Intake(self._state, self._kind)
+        # A continue token expires when etcd is compacted, every five minutes. Begin again once; a list that
+        # never comes to its end that way is asked for as a whole, as client-go's pager does.
+        for limit in (PAGE_SIZE, PAGE_SIZE, None):
+            try:
+                async for page in session.pages(limit):
+                    intake.take_page(page)
+            except RefusedError as exc:
+                if exc.code != _GONE or limit is None:
+                    raise
+                log.info("list expired, beginning again kind=%s", self._kind.__name__)
+                intake.restart()
+            else:
+                break
+        self._tell(intake)
+        return intake
+
+    async def _drain(self, watch: Watch, intake: Intake, watch_s: int) -> None:
+        """Take a watch's events in until it ends as agreed.
+
+        Raises:
+            ApiError: it ended in any other way.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + watch_s
+        while True:
+            was_complete = intake.is_complete
+            rest_s = max(end - loop.time(), 0.0) + self._timing.grace_s
+            events = await watch.read(rest_s if was_complete else self._timing.initial_silence_s)
+            if events is None:
+                break
+            for event in events:
+                intake.take(event)
+            if not was_complete and intake.is_complete:
+                self._tell(intake)
+            elif was_complete and events:
+                self._changed()
+        early_s = end - loop.time()
+        if not intake.is_complete:
+            raise SilenceError(f"watch {self._kind.__name__}: ended before its initial events did")
+        if early_s > min(self._timing.grace_s, watch_s / 2):
+            raise ApiError(f"watch {self._kind.__name__}: ended {early_s:.0f} s too early")
+
+    def _tell(self, intake: Intake) -> None:
+        log.info(
+            "listed kind=%s objects=%d resource_version=%s",
+            self._kind.__name__, intake.listed, intake.version,
+        )  # fmt: skip
+        self._has_listed = True
+        self._server.answered()
+        self._changed()
+
+    def _pick_watch_s(self) -> int:
+        return random.randint(*self._timing.watch_s)

@@ -1,0 +1,217 @@
+"""What an API server would refuse, and that it refuses nothing that one has sent."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from nodeplane.kube.objects import EndpointSlice, Namespace, Node, Object, Pod, Service
+from nodeplane.kube.validation import Problem, problems
+from tests.kube.recordings import recorded_items
+
+LABEL = "expected a DNS label (lower case, digits, '-')"
+SUBDOMAIN = "expected a DNS subdomain name (lower case, digits, '-')"
+ADDRESS = "expected an IP address or None"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param("list-endpointslices.json", EndpointSlice, id="EndpointSlice"),
+        pytest.param("list-services.json", Service, id="Service"),
+        pytest.param("list-namespaces.json", Namespace, id="Namespace"),
+        pytest.param("list-nodes.json", Node, id="Node"),
+        pytest.param("list-pods.json", Pod, id="Pod"),
+    ],
+)
+def test_recorded_objects_are_valid(name: str, kind: type[Object]) -> None:
+    """What a real API server holds has no problem."""
+    items = [msgspec.convert(item, kind) for item in recorded_items(name)]
+
+    assert items
+    assert [problem for item in items for problem in problems(item)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "namespace", "expected"),
+    [
+        pytest.param(Service, "web-1", "default", [], id="service"),
+        pytest.param(Service, "a" * 63, "a", [], id="longest label"),
+        pytest.param(Service, "a" * 64, "a", [(("metadata", "name"), LABEL)], id="label too long"),
+        pytest.param(Service, "a.b", "a", [(("metadata", "name"), LABEL)], id="service with a dot"),
+        pytest.param(Service, "Web", "a", [(("metadata", "name"), LABEL)], id="upper case"),
+        pytest.param(Service, "-a", "a", [(("metadata", "name"), LABEL)], id="dash first"),
+        pytest.param(Service, "a-", "a", [(("metadata", "name"), LABEL)], id="dash last"),
+        pytest.param(Service, "a\n", "a", [(("metadata", "name"), LABEL)], id="line end"),
+        pytest.param(Service, "", "a", [(("metadata", "name"), LABEL)], id="empty"),
+        pytest.param(Service, "ä", "a", [(("metadata", "name"), LABEL)], id="not ASCII"),
+        pytest.param(Service, "a", "a.b", [(("metadata", "namespace"), LABEL)], id="namespace with a dot"),
+        pytest.param(Service, "a", "", [(("metadata", "namespace"), LABEL)], id="no namespace"),
+        pytest.param(Pod, "a.b", "a", [], id="pod with a dot"),
+        pytest.param(Pod, "a..b", "a", [(("metadata", "name"), SUBDOMAIN)], id="empty label"),
+        pytest.param(Pod, ".".join(["a" * 49] * 5) + ".bcd", "a", [], id="longest name"),
+        pytest.param(
+            Pod, ".".join(["a" * 49] * 5) + ".bcde", "a", [(("metadata", "name"), SUBDOMAIN)], id="too long"
+        ),
+        pytest.param(Node, "n1.example.org", "", [], id="node has no namespace"),
+        pytest.param(Namespace, "a.b", "", [(("metadata", "name"), LABEL)], id="name of a namespace"),
+    ],
+)
+def test_metadata(kind: type[Object], name: str, namespace: str, expected: list[Problem]) -> None:
+    """Names are DNS names (RFC 1123), those that become one DNS label are labels."""
+    item = msgspec.convert({"metadata": {"name": name, "namespace": namespace}, "addressType": "IPv4"}, kind)
+    found = [problem for problem in problems(item) if problem[0][0] == "metadata"]
+
+    assert found == expected
+
+
+def port(number: int, name: str = "", **fields: Any) -> dict[str, Any]:
+    """Build a Service's port as it is on the wire."""
+    return {"port": number, "name": name, **fields}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"ports": [port(80)]}, [], id="no address yet"),
+        pytest.param({"ports": [port(80)], "clusterIP": "10.96.0.1"}, [], id="IPv4"),
+        pytest.param(
+            {"ports": [port(80)], "clusterIP": "fd00::1", "clusterIPs": ["fd00::1", "10.0.0.1"]},
+            [],
+            id="dual",
+        ),
+        pytest.param({"clusterIP": "None", "clusterIPs": ["None"]}, [], id="headless without ports"),
+        pytest.param({"type": "ExternalName", "externalName": "Example.org."}, [], id="ExternalName"),
+        pytest.param({}, [(("spec", "ports"), "expected at least one port")], id="no ports"),
+        *(
+            pytest.param(
+                {"ports": [port(80)], "clusterIP": text}, [(("spec", "clusterIP"), ADDRESS)], id=text
+            )
+            for text in ("10.96.0", "10.96.0.01", "10.96.0.256", "none", "fe80::1%eth0", " 10.96.0.1")
+        ),
+        pytest.param(
+            {"ports": [port(80)], "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "x"]},
+            [(("spec", "clusterIPs", 1), ADDRESS)],
+            id="second address",
+        ),
+        pytest.param(
+            {"ports": [port(80)], "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]},
+            [(("spec", "clusterIPs", 0), "expected the same address as in clusterIP")],
+            id="two first addresses",
+        ),
+        pytest.param(
+            {"type": "ExternalName", "externalName": "a_b"},
+            [(("spec", "externalName"), "expected a DNS name")],
+            id="no DNS name",
+        ),
+        pytest.param(
+            {"type": "ExternalName"},
+            [(("spec", "externalName"), "expected a DNS name")],
+            id="ExternalName of none",
+        ),
+        pytest.param(
+            {"ports": [port(53, "a"), port(53, "b", protocol="UDP")]}, [], id="one port, two protocols"
+        ),
+        pytest.param(
+            {"ports": [port(80, "a"), port(80, "b")]},
+            [(("spec", "ports", 1, "port"), "expected each protocol and port once")],
+            id="port twice",
+        ),
+        pytest.param(
+            {"ports": [port(80, "a"), port(81)]},
+            [(("spec", "ports", 1, "name"), "expected a name, since there are several ports")],
+            id="several ports, one without a name",
+        ),
+        pytest.param(
+            {"ports": [port(80, "a"), port(81, "a")]},
+            [(("spec", "ports", 1, "name"), "expected each port name once")],
+            id="name twice",
+        ),
+        pytest.param({"ports": [port(80, "A")]}, [(("spec", "ports", 0, "name"), LABEL)], id="name"),
+        pytest.param({"ports": [port(80, targetPort="http")]}, [], id="target by name"),
+        pytest.param(
+            {"ports": [port(80, targetPort=65536)]},
+            [(("spec", "ports", 0, "targetPort"), "expected a port number from 1 to 65535")],
+            id="target",
+        ),
+        pytest.param({"ports": [port(80, nodePort=30080)]}, [], id="node port"),
+        pytest.param(
+            {"ports": [port(80, nodePort=99999)]},
+            [(("spec", "ports", 0, "nodePort"), "expected a port number from 1 to 65535")],
+            id="node port out of range",
+        ),
+    ],
+)
+def test_service(spec: dict[str, Any], expected: list[Problem]) -> None:
+    """Each problem has the path of its field."""
+    item = msgspec.convert({"metadata": {"name": "web", "namespace": "a"}, "spec": spec}, Service)
+
+    assert [*problems(item)] == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses", "expected"),
+    [
+        pytest.param("IPv4", [["10.0.0.1"], ["10.0.0.2"]], [], id="IPv4"),
+        pytest.param("IPv6", [["fd00::1"]], [], id="IPv6"),
+        pytest.param("FQDN", [["example.org"]], [], id="names are not looked at"),
+        pytest.param("IPv4", [], [], id="no endpoints"),
+        pytest.param(
+            "IPv4",
+            [["10.0.0.1"], []],
+            [(("endpoints", 1, "addresses"), "expected at least one address")],
+            id="no address",
+        ),
+        pytest.param(
+            "IPv4",
+            [["10.0.0.1", "fd00::1"]],
+            [(("endpoints", 0, "addresses", 1), "expected an IPv4 address")],
+            id="another family",
+        ),
+        pytest.param(
+            "IPv6",
+            [["fe80::1%eth0"]],
+            [(("endpoints", 0, "addresses", 0), "expected an IPv6 address")],
+            id="with an interface",
+        ),
+    ],
+)
+def test_slice(family: str, addresses: list[list[str]], expected: list[Problem]) -> None:
+    """The addresses of a slice are of its type."""
+    item = msgspec.convert(
+        {
+            "metadata": {"name": "web-1", "namespace": "a"},
+            "addressType": family,
+            "endpoints": [{"addresses": each} for each in addresses],
+        },
+        EndpointSlice,
+    )
+
+    assert [*problems(item)] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "expected"),
+    [
+        pytest.param("InternalIP", "172.30.0.1", [], id="address"),
+        pytest.param("Hostname", "n1", [], id="a name is no address"),
+        pytest.param(
+            "InternalIP",
+            "n1",
+            [(("status", "addresses", 0, "address"), "expected an IP address")],
+            id="InternalIP",
+        ),
+        pytest.param(
+            "ExternalIP",
+            "",
+            [(("status", "addresses", 0, "address"), "expected an IP address")],
+            id="ExternalIP",
+        ),
+    ],
+)
+def test_node(kind: str, address: str, expected: list[Problem]) -> None:
+    """The addresses that are used as addresses must be some."""
+    status = {"addresses": [{"type": kind, "address": address}]}
+    item = msgspec.convert({"metadata": {"name": "n1"}, "status": status}, Node)
+
+    assert [*problems(item)] == expected

@@ -1,0 +1,1 @@
+"""Tests of diffs and of the sync loop."""
