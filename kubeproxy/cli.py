@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,26 +10,26 @@ import click
 
 from kubeproxy import daemon
 from kubeproxy.layout import TABLE, read_services
-from kubeproxy.proxier import FAMILIES, WATCHED, FamilyProxier, Proxier
+from kubeproxy.proxier import FAMILIES, SELECTORS, WATCHED, FamilyProxier, Proxier
 from kubeproxy.report import describe_plan, describe_services
 from nodeplane.datapath.nft.kernel import KernelTable
-from nodeplane.kube.manifests import ManifestDirectory
+from nodeplane.kube.open_source import open_source
+from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
 from nodeplane.runtime.output import print_result
+from nodeplane.runtime.source_options import source_options
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# `once` and `plan` don't wait for an API server for ever.
+_SNAPSHOT_WITHIN_S = 60.0
 
 
 def _input_options(command: F) -> F:
     for option in (
         click.option("--node-name", required=True, help="This node's name in the cluster."),
-        click.option(
-            "--manifests",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="Directory of manifests to take Services and EndpointSlices from.",
-        ),
+        source_options,
         click.option(
             "--proxy-mode",
             # One mode so far: there is nothing to pass on.
@@ -60,28 +60,39 @@ def program() -> None:
     type=click.FloatRange(min=0),
     help="Seconds between two syncs; changes in between are written together.",
 )
-def run_command(node_name: str, manifests: Path, min_sync_interval: float) -> None:
+def run_command(
+    node_name: str,
+    manifests: Path | None,
+    kubeconfig: Path | None,
+    master: str | None,
+    min_sync_interval: float,
+) -> None:
     """Keep the kernel in step with the cluster until SIGTERM; the rules stay in force afterwards."""
+    source = open_source(manifests, kubeconfig, master, SELECTORS)
     with _proxier(node_name) as proxier:
-        run_daemon(daemon.run(ManifestDirectory(manifests), proxier, min_sync_interval_s=min_sync_interval))
+        run_daemon(daemon.run(source, proxier, min_sync_interval_s=min_sync_interval))
 
 
 @program.command()
 @_input_options
-def once(node_name: str, manifests: Path) -> None:
+def once(node_name: str, manifests: Path | None, kubeconfig: Path | None, master: str | None) -> None:
     """Sync once and exit."""
+    source = open_source(manifests, kubeconfig, master, SELECTORS, snapshot_within_s=_SNAPSHOT_WITHIN_S)
     with _proxier(node_name) as proxier:
-        _take_snapshot(proxier, manifests)
+        _take_snapshot(proxier, source)
         proxier.sync(full=True)
 
 
 @program.command()
 @_input_options
 @output_option
-def plan(node_name: str, manifests: Path, output: str) -> None:
+def plan(
+    node_name: str, manifests: Path | None, kubeconfig: Path | None, master: str | None, output: str
+) -> None:
     """Print what `once` would change in the kernel; write nothing."""
+    source = open_source(manifests, kubeconfig, master, SELECTORS, snapshot_within_s=_SNAPSHOT_WITHIN_S)
     with _proxier(node_name) as proxier:
-        _take_snapshot(proxier, manifests)
+        _take_snapshot(proxier, source)
         print_result(describe_plan(proxier.plan()), output)
 
 
@@ -113,13 +124,12 @@ def _proxier(node_name: str) -> Iterator[Proxier]:
         yield Proxier(node_name, [FamilyProxier(family, edge) for family, edge in edges.items()])
 
 
-def _take_snapshot(proxier: Proxier, manifests: Path) -> None:
-    async def first_batch() -> None:
-        batches = ManifestDirectory(manifests).batches(WATCHED)
-        proxier.take(await anext(batches))
-        await batches.aclose()
+def _take_snapshot(proxier: Proxier, source: Source) -> None:
+    async def take_first_batch() -> None:
+        async with aclosing(source.batches(WATCHED)) as batches:
+            proxier.take(await anext(batches))
 
-    asyncio.run(first_batch())
+    asyncio.run(take_first_batch())
 
 
 def main() -> None:

@@ -12,11 +12,12 @@ import msgspec
 
 from kubeproxy.desired import DesiredElements
 from kubeproxy.layout import TABLE
-from kubeproxy.service_port import build_service_ports
+from kubeproxy.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, build_service_ports
 from kubeproxy.skeleton import build_skeleton
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table
+from nodeplane.kube.api_request import Selector
 from nodeplane.kube.objects import EndpointSlice, Object, Service
 from nodeplane.kube.source import Batch
 from nodeplane.kube.store import Store
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 
 FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 WATCHED: tuple[type[Object], ...] = (Service, EndpointSlice)
+SELECTORS: dict[type[Object], Selector] = {
+    Service: Selector(label=f"!{PROXY_NAME_LABEL}", field="spec.clusterIP!=None"),
+    EndpointSlice: Selector(label=f"!{HEADLESS_LABEL}"),
+}
+"""What upstream asks an API server for; `build_service_ports` leaves the same things out by itself."""
 
 
 class FamilyChange(msgspec.Struct, frozen=True):
