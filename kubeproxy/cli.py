@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from kubeproxy import daemon
+from kubeproxy.daemon import Daemon
 from kubeproxy.layout import TABLE, read_services
 from kubeproxy.proxier import FAMILIES, SELECTORS, WATCHED, FamilyProxier, Proxier
 from kubeproxy.report import describe_plan, describe_services
+from kubeproxy.skeleton import build_skeleton
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Source
@@ -70,7 +71,7 @@ def run_command(
     """Keep the kernel in step with the cluster until SIGTERM; the rules stay in force afterwards."""
     source = open_source(manifests, kubeconfig, master, SELECTORS)
     with _proxier(node_name) as proxier:
-        run_daemon(daemon.run(source, proxier, min_sync_interval_s=min_sync_interval))
+        run_daemon(Daemon(proxier, min_sync_interval_s=min_sync_interval).run(source))
 
 
 @program.command()
@@ -103,7 +104,7 @@ def show(output: str) -> None:
     services = {}
     for family in FAMILIES:
         with KernelTable(family, TABLE) as table:
-            state = table.read()
+            state = table.read(build_skeleton(family))
             services.update(read_services(state.elements) if state else {})
     print_result(describe_services(services), output)
 

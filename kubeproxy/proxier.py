@@ -49,6 +49,13 @@ class FamilyChange(msgspec.Struct, frozen=True):
         return self.replace or bool(self.elements)
 
 
+class SyncReport(msgspec.Struct, frozen=True):
+    """What a sync did: transactions, and elements that went or came."""
+
+    transactions: int
+    elements: int
+
+
 class FamilyProxier:
     """The desired table of one family and the edge that it is written to."""
 
@@ -62,7 +69,7 @@ class FamilyProxier:
         """Say what to write: after reading the table if `full`, else what changed since the last plan."""
         if not full:
             return FamilyChange(self.family, replace=False, changes=self.desired.take_changes())
-        state = self.edge.read()
+        state = self.edge.read(self.skeleton)
         if state is None or not state.holds(self.skeleton):
             return FamilyChange(self.family, replace=True, changes=self.desired.changes_from({}))
         return FamilyChange(self.family, replace=False, changes=self.desired.changes_from(state.elements))
@@ -96,8 +103,8 @@ class Proxier:
         """Say what a full sync would write; writes nothing."""
         return [proxier.plan(full=True) for proxier in self._families]
 
-    def sync(self, *, full: bool) -> int:
-        """Bring the kernel to the desired state; return how many elements were written.
+    def sync(self, *, full: bool) -> SyncReport:
+        """Bring the kernel to the desired state.
 
         Raises:
             KernelError: the kernel refused; a family that was written stays written. Sync in full next.
@@ -124,7 +131,7 @@ class Proxier:
             sum(proxier.desired.service_ports for proxier in self._families),
             time.monotonic() - started,
         )
-        return written
+        return SyncReport(commits, written)
 
     def is_disturbed(self) -> bool:
         """Say whether somebody else has written to the ruleset since the last sync."""

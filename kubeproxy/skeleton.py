@@ -5,14 +5,16 @@ A new connection's way (established ones never come here: conntrack translates t
     prerouting, output ── services ── dispatch ── balance-N ── translated to one endpoint
          (nat, -100)        │ no service: on its way, untouched
                             └ refused: untouched here, then
-    input, forward, output ── refusals ── refuse ── reset or ICMP port unreachable
-         (filter, 0)
+    prerouting, output ── refusals ── refuse ── reset or ICMP port unreachable
+         (filter, -90, 0)
     postrouting ── an endpoint that was led to itself: masqueraded, so that the answer comes back here
          (nat, 100)
 
-Between rules the pool travels in `meta priority`. It is free to use: forwarding overwrites it from the
-TOS field (ip_forward() in net/ipv4), a packet for a local process has no queue to be sorted in, and
-the output path sets it back. Only the first packet of a connection is touched at all.
+Refusing comes before routing, unlike upstream's (forward and input, priority 0): it must not depend on the
+node having a route to an address that is nowhere.
+
+Between rules the pool travels in `meta priority`. Only the first packet of a connection has it, and loses
+it in postrouting, before it comes to a queue; one for a local process meets no queue.
 
 A lookup that finds nothing ends its rule, not its chain. That is how a pool of 19 endpoints lives in 24
 slots: the rules of `balance-24` draw again when they hit an empty slot, and finally draw from the first
@@ -32,15 +34,16 @@ _EXACT_SIZES = 16
 _DRAWS = 5
 
 # Hook numbers (netfilter.h) and upstream's priorities, the contract with network policies and meshes.
-_PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
+_PREROUTING, _OUTPUT, _POSTROUTING = 0, 3, 4
 _BASE_CHAINS = (
     Chain(
         "nat-prerouting", "connections that come from pods and from outside", Hook("nat", _PREROUTING, -100)
     ),
     Chain("nat-output", "connections of this node's own processes", Hook("nat", _OUTPUT, -100)),
+    # Ahead of everybody's source translation: the first that decides ends the walk of a hook's nat chains.
+    Chain("nat-postrouting-reset", "the pool has been used", Hook("nat", _POSTROUTING, 0)),
     Chain("nat-postrouting", "sources of translated connections", Hook("nat", _POSTROUTING, 100)),
-    Chain("filter-input", "refuse what no endpoint can answer", Hook("filter", _INPUT, 0)),
-    Chain("filter-forward", "refuse what no endpoint can answer", Hook("filter", _FORWARD, 0)),
+    Chain("filter-prerouting", "refuse what no endpoint can answer", Hook("filter", _PREROUTING, -90)),
     Chain("filter-output", "refuse what no endpoint can answer", Hook("filter", _OUTPUT, 0)),
 )
 
@@ -103,6 +106,11 @@ def _rules(family: Family) -> list[Rule]:
             for modulus in balance_draws(size)
         ),
         Rule(
+            "nat-postrouting-reset",
+            is_translated + expr.load_constant(bytes(4), 0) + expr.set_meta("priority", 0),
+            "queues must not see it",
+        ),
+        Rule(
             "nat-postrouting",
             is_translated
             + expr.load_address(family, "saddr", 0)
@@ -111,14 +119,8 @@ def _rules(family: Family) -> list[Rule]:
             + expr.masquerade(),
             "an endpoint that was led to itself",
         ),
-        Rule("filter-input", is_new + expr.verdict("jump", "refusals")),
-        Rule("filter-forward", is_new + expr.verdict("jump", "refusals")),
+        Rule("filter-prerouting", is_new + expr.verdict("jump", "refusals")),
         Rule("filter-output", is_new + expr.verdict("jump", "refusals")),
-        Rule(
-            "filter-output",
-            is_new + is_translated + expr.load_constant(bytes(4), 0) + expr.set_meta("priority", 0),
-            "the pool has been used; queues must not see it",
-        ),
         # Translated connections have an endpoint's address by now and are not found.
         Rule("refusals", find_pool + expr.verdict("goto", "dispatch-refusals")),
         Rule("dispatch-refusals", class_of_pool + expr.look_up_verdict(_REFUSALS, 0)),

@@ -59,6 +59,9 @@ class KernelPermissionError(KernelError):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        return f"{super().__str__()}: must run as root"
+
 
 _BY_ERRNO: dict[int, type[KernelError]] = {
     errno_names.ENOENT: KernelNotFoundError,

@@ -92,6 +92,11 @@ def _run(ns: Path, command: str) -> None:
     assert done.returncode == 0, (command, done.stderr)
 
 
+def _run_nft(ns: Path, command: str) -> None:
+    done = run_in(ns, "nft", command)
+    assert done.returncode == 0, (command, done.stderr)
+
+
 def _serve(stack: ExitStack, ns: Path, name: str) -> None:
     """Answer each connection and each datagram with who we are and what source we saw."""
     for version in (4, 6):
@@ -168,6 +173,38 @@ def test_service_without_endpoints_refuses(
     """The client learns at once, by a reset or by ICMP port unreachable."""
     with pytest.raises(ConnectionRefusedError):
         ask(sites[site], protocol, EMPTY_VIP[version], version)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+def test_node_without_default_route(sites: dict[str, Path], protocol: str, version: int) -> None:
+    """For what it forwards, a node needs no route toward service addresses: not even to refuse."""
+    flag = "-4" if version == 4 else "-6"
+    via = address("client", version)
+    _run(sites["node"], f"ip {flag} route delete default via {via}")
+    try:
+        assert ask(sites["client"], protocol, VIP[version], version)[1] == via
+        with pytest.raises(ConnectionRefusedError):
+            ask(sites["client"], protocol, EMPTY_VIP[version], version)
+    finally:
+        _run(sites["node"], f"ip {flag} route add default via {via}")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("site", ["client", "node"])
+def test_pool_does_not_reach_queues(sites: dict[str, Path], site: str, version: int) -> None:
+    """A packet that leaves the node has no pool in its priority any more."""
+    family = {4: "ip", 6: "ip6"}[version]
+    chain = "type filter hook postrouting priority 300; meta priority != none counter"
+    _run_nft(sites["node"], f"table {family} probe {{ chain last {{ {chain}; }}; }}")
+    try:
+        for _ in range(10):
+            ask(sites[site], "TCP", VIP[version], version)
+        listing = run_in(sites["node"], "nft", "list", "table", family, "probe").stdout
+    finally:
+        _run_nft(sites["node"], f"delete table {family} probe")
+
+    assert "packets 0 " in listing
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -11,6 +11,7 @@ from kubeproxy.desired import DesiredElements
 from kubeproxy.layout import FRONTENDS, HAIRPINS, SLOTS, TABLE, read_services
 from kubeproxy.pool_numbers import PoolNumbers
 from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.nft.kernel import KernelTable, TableEdge
@@ -32,7 +33,7 @@ def proxier_on(edge: TableEdge) -> Proxier:
 
 
 def services_in(edge: TableEdge) -> dict[str, list[str]]:
-    state = edge.read()
+    state = edge.read(build_skeleton("ip"))
     assert state is not None
     return {
         str(frontend): [str(endpoint) for endpoint in endpoints]
@@ -41,7 +42,7 @@ def services_in(edge: TableEdge) -> dict[str, list[str]]:
 
 
 def elements_in(edge: TableEdge) -> dict[str, dict[bytes, bytes]]:
-    state = edge.read()
+    state = edge.read(build_skeleton("ip"))
     assert state is not None
     return {name: state.elements[name] for name in (FRONTENDS, SLOTS, HAIRPINS)}
 
@@ -52,7 +53,7 @@ def test_publishes() -> None:
     proxier = proxier_on(edge)
     proxier.take(additions(WEB, WEB_SLICE, EMPTY))
 
-    assert proxier.sync(full=True) == 5
+    assert proxier.sync(full=True).elements == 5
     assert services_in(edge) == {
         "TCP 10.96.0.1:80": ["10.244.0.1:8080", "10.244.0.2:8080"],
         "TCP 10.96.0.2:80": [],
@@ -65,7 +66,7 @@ def test_nothing_before_the_snapshot() -> None:
     edge = FakeTable()
     proxier_on(edge)
 
-    assert (edge.read(), edge.batches) == (None, 0)
+    assert (edge.read(build_skeleton("ip")), edge.batches) == (None, 0)
 
 
 def test_restart_writes_nothing() -> None:
@@ -88,7 +89,7 @@ def test_restart_sweeps_what_is_stale() -> None:
     new = proxier_on(edge)
     new.take(additions(WEB, WEB_SLICE))
 
-    assert new.sync(full=True) == 1
+    assert new.sync(full=True).elements == 1
     assert list(services_in(edge)) == ["TCP 10.96.0.1:80"]
 
 
@@ -103,7 +104,9 @@ def test_change_is_one_small_batch() -> None:
     before = elements_in(edge)
     proxier.take(diff_objects({WEB_SLICE.key: WEB_SLICE}, {grown.key: grown}))
 
-    assert proxier.sync(full=False) == 8  # slots: 2 go, 3 come; the frontend goes and comes; a hairpin
+    assert (
+        proxier.sync(full=False).elements == 8
+    )  # slots: 2 go, 3 come; the frontend goes and comes; a hairpin
     assert edge.batches == 2
     after = elements_in(edge)
     assert {key: data for key, data in before[FRONTENDS].items() if after[FRONTENDS][key] == data}.keys() == (
@@ -229,6 +232,12 @@ def test_path_does_not_matter_to_the_kernel(path: list[tuple[Object, ...]]) -> N
         pytest.param(f"flush map ip {TABLE} slots", id="elements gone"),
         pytest.param(f"add element ip {TABLE} hairpins {{ 1.1.1.1 . 1.1.1.1 }}", id="element added"),
         pytest.param(f"flush map ip {TABLE} classes", id="fixed elements gone"),
+        pytest.param(f"add element ip {TABLE} frontends {{ * : ff00:0 }}", id="catch-all added"),
+        pytest.param(
+            f"add chain ip {TABLE} filter-output {{ type filter hook output priority 0; policy drop; }}",
+            id="policy changed",
+        ),
+        pytest.param(f"add table ip {TABLE} {{ flags dormant; }}", id="made dormant"),
     ],
 )
 def test_damage_is_noticed_and_repaired(damage: str) -> None:
@@ -258,5 +267,5 @@ def test_kernel_restart_writes_nothing() -> None:
         second = proxier_on(edge)
         second.take(additions(WEB, WEB_SLICE, EMPTY))
 
-        assert second.sync(full=True) == 0
+        assert second.sync(full=True).elements == 0
         assert edge.generation() == generation

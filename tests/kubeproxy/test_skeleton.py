@@ -45,7 +45,7 @@ def test_kernel_and_nft_take_it(family: Family) -> None:
     with namespace() as ns:
         with netns.inside(ns), KernelTable(family, skeleton.name) as edge:
             edge.replace(skeleton, {})
-            state = edge.read()
+            state = edge.read(skeleton)
         text = run_in(ns, "nft", "list", "ruleset")
         data = run_in(ns, "nft", "-j", "list", "ruleset")
 

@@ -3,7 +3,9 @@
 import errno
 from collections.abc import Mapping
 
-from nodeplane.datapath.nft.table import ElementChange, Elements, Table, TableState
+from msgspec.structs import replace
+
+from nodeplane.datapath.nft.table import ElementChange, Elements, Table, TableState, build_state
 from nodeplane.errors import kernel_error
 
 
@@ -15,26 +17,20 @@ class FakeTable:
         self._generation = 1
         self._state: TableState | None = None
 
-    def read(self) -> TableState | None:
+    def read(self, table: Table) -> TableState | None:
         """See `TableEdge`."""
         if self._state is None:
             return None
-        elements = {name: dict(content) for name, content in self._state.elements.items()}
-        return TableState(self._state.signature, self._state.use, self._state.rules, elements)
+        names = {declared.name for declared in table.maps}
+        elements = {name: dict(part) for name, part in self._state.elements.items() if name in names}
+        return replace(self._state, elements=elements)
 
     def replace(self, table: Table, elements: Elements) -> None:
         """See `TableEdge`."""
-        content: dict[str, dict[bytes, bytes]] = {declared.name: {} for declared in table.maps}
-        for name, part in (*table.fixed.items(), *elements.items()):
-            if name not in content:
-                raise kernel_error(f"add elements to {name}", errno.ENOENT)
-            content[name].update(part)
-        self._state = TableState(
-            signature=table.signature,
-            use=len(table.chains) + len(table.maps),
-            rules=tuple((rule.chain, rule.expressions) for rule in table.rules),
-            elements=content,
-        )
+        unknown = elements.keys() - {declared.name for declared in table.maps}
+        if unknown:
+            raise kernel_error(f"add elements to {min(unknown)}", errno.ENOENT)
+        self._state = build_state(table, elements)
         self._commit()
 
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
@@ -55,7 +51,7 @@ class FakeTable:
                 if key in fresh[name]:
                     raise kernel_error(f"add element to {name}", errno.EEXIST)
                 fresh[name][key] = data
-        self._state = TableState(self._state.signature, self._state.use, self._state.rules, fresh)
+        self._state = replace(self._state, elements=fresh)
         self._commit()
 
     def delete(self) -> bool:

@@ -1,8 +1,9 @@
 """One nf_tables table of the network namespace that this process is in.
 
 `KernelTable` talks to the kernel, `FakeTable` (in `fake`) is as strict and holds it in memory. Calls are
-plain system calls that never wait for anyone: a netlink request is worked off inside `sendmsg`, 0.05 ms
-for a small change, so they may be made from an event loop.
+plain system calls that never wait for anyone: a netlink request is worked off inside `sendmsg`. A change
+takes 0.05 ms, so they are made from the event loop, where they stay ordered; reading a table of 10,000
+services back takes 0.3 s, which only a start and an audit do.
 """
 
 import errno
@@ -13,6 +14,14 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from nodeplane.datapath.nft import netlink as nl
+from nodeplane.datapath.nft.dump import (
+    Facts,
+    decode_comment,
+    decode_elements,
+    decode_hook,
+    decode_rule,
+    decode_shape,
+)
 from nodeplane.datapath.nft.expr import NFPROTO, Family
 from nodeplane.datapath.nft.table import ElementChange, Elements, Table, TableState
 from nodeplane.datapath.nft.transaction import (
@@ -30,13 +39,14 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER_BYTES = 64 << 20
 _RECEIVE_BYTES = 1 << 18
 _ANSWER_LIMIT_S = 30
+_READ_ATTEMPTS = 5
 
 
 class TableEdge(Protocol):
     """A table that we own whole, and the generation of the namespace's ruleset."""
 
-    def read(self) -> TableState | None:
-        """Return the table as it is, or None if there is none."""
+    def read(self, table: Table) -> TableState | None:
+        """Return what stands in the kernel under the name of `table`, or None if nothing does."""
         ...
 
     def replace(self, table: Table, elements: Elements) -> None:
@@ -81,23 +91,46 @@ class KernelTable:
     def __exit__(self, *_exc: object) -> None:
         self._socket.close()
 
-    def read(self) -> TableState | None:
-        """See `TableEdge`."""
+    def read(self, table: Table) -> TableState | None:
+        """See `TableEdge`.
+
+        Raises:
+            KernelError: the table can't be read; EINTR, others commit faster than it can be read.
+        """
+        for _ in range(_READ_ATTEMPTS - 1):
+            try:
+                return self._read(table)
+            except KernelError as exc:
+                if exc.errno != errno.EINTR:
+                    raise
+        return self._read(table)
+
+    def _read(self, table: Table) -> TableState | None:
         name = nl.text(1, self._name)
         try:
             found = next(iter(self._ask(nl.GETTABLE, nl.NLM_F_ACK, name)))
         except KernelNotFoundError:
             return None
         facts = nl.attribute_map(found)
-        rules = tuple(
-            (nl.read_text(rule[2]), bytes(rule[4]))
-            for rule in map(nl.attribute_map, self._dump(nl.GETRULE, name))
-        )
+        chains = self._find_all(nl.GETCHAIN, 3, [chain.name for chain in table.chains])
+        maps = self._find_all(nl.GETSET, 2, [declared.name for declared in table.maps])
+        elements: dict[str, dict[bytes, bytes]] = {map_name: {} for map_name in maps}
+        odd_elements = 0
+        for map_name, content in elements.items():
+            for message in self._dump(nl.GETSETELEM, name + nl.text(2, map_name)):
+                part, odd = decode_elements(message)
+                content.update(part)
+                odd_elements += odd
         return TableState(
-            signature=_read_comment(facts.get(6)),
+            signature=decode_comment(facts.get(6, memoryview(b""))),
+            flags=nl.read_u32(facts[2]),
             use=nl.read_u32(facts[3]),
-            rules=rules,
-            elements={map_name: self._read_elements(map_name) for map_name in self._map_names()},
+            hooks={chain: decode_hook(known) for chain, known in chains.items()},
+            policies={chain: nl.read_u32(known[5]) for chain, known in chains.items() if 5 in known},
+            shapes={map_name: decode_shape(known) for map_name, known in maps.items()},
+            rules=tuple(decode_rule(nl.attribute_map(rule)) for rule in self._dump(nl.GETRULE, name)),
+            elements=elements,
+            odd_elements=odd_elements,
         )
 
     def replace(self, table: Table, elements: Elements) -> None:
@@ -139,17 +172,16 @@ class KernelTable:
             return False
         return True
 
-    def _map_names(self) -> list[str]:
-        names = map(nl.attribute_map, self._dump(nl.GETSET, nl.text(1, self._name)))
-        return [nl.read_text(facts[2]) for facts in names]
-
-    def _read_elements(self, map_name: str) -> dict[bytes, bytes]:
-        elements: dict[bytes, bytes] = {}
-        for message in self._dump(nl.GETSETELEM, nl.text(1, self._name) + nl.text(2, map_name)):
-            for kind, entries in nl.attributes(message):
-                if kind == 3:
-                    elements.update(_read_element(entry) for _, entry in nl.attributes(entries))
-        return elements
+    def _find_all(self, operation: int, name_attribute: int, names: list[str]) -> dict[str, Facts]:
+        """Ask for chains or maps one by one: a dump would hold those of all other tables too."""
+        found: dict[str, Facts] = {}
+        for name in names:
+            payload = nl.text(1, self._name) + nl.text(name_attribute, name)
+            try:
+                found[name] = nl.attribute_map(next(iter(self._ask(operation, nl.NLM_F_ACK, payload))))
+            except KernelNotFoundError:
+                continue
+        return found
 
     def _commit(self, operation: str, requests: list[Request]) -> None:
         batch, last = encode_batch(self._family, requests)
@@ -226,17 +258,3 @@ class KernelTable:
 def _error_code(payload: memoryview) -> int:
     """Return the errno of an NLMSG_ERROR, 0 for an acknowledgement."""
     return -int.from_bytes(payload[:4], sys.byteorder, signed=True)
-
-
-def _read_comment(userdata: memoryview | None) -> str:
-    """Return the first comment of user data (type, length, value)."""
-    if not userdata or len(userdata) < 2:
-        return ""
-    return nl.read_text(userdata[2 : 2 + userdata[1]])
-
-
-def _read_element(entry: memoryview) -> tuple[bytes, bytes]:
-    facts = nl.attribute_map(entry)
-    key = next(payload for _, payload in nl.attributes(facts[1]))
-    data = next((payload for _, payload in nl.attributes(facts[2])), b"") if 2 in facts else b""
-    return bytes(key), bytes(data)

@@ -105,7 +105,7 @@ def read_u32(payload: memoryview) -> int:
 
 def read_text(payload: memoryview) -> str:
     """Decode a NUL-terminated string."""
-    return bytes(payload).rstrip(b"\0").decode()
+    return bytes(payload).rstrip(b"\0").decode(errors="replace")
 
 
 def comment_userdata(kind: int, value: str) -> bytes:

@@ -1,7 +1,7 @@
 """A table as a value: its chains, maps and rules, which never change, and the elements, which do."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from operator import itemgetter
 
 import msgspec
@@ -20,6 +20,9 @@ TYPES = {
 _TYPE_BYTES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "mark": 4, "classid": 4}
 HOST_ENDIAN = {"mark", "classid"}
 VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
+_VERDICT_BYTES = 16  # struct nft_verdict, as the kernel reports it
+SET_IS_MAP = 0x8
+ACCEPT = 1  # NF_ACCEPT
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
 """Elements by map name: encoded key to encoded data (empty for a set)."""
@@ -66,6 +69,18 @@ class Map(msgspec.Struct, frozen=True):
         """Length of encoded data."""
         return _length(self.data) if isinstance(self.data, tuple) else 0
 
+    @property
+    def shape(self) -> "MapShape":
+        """What the kernel will know of it."""
+        is_verdict = self.data == "verdict"
+        return MapShape(
+            flags=SET_IS_MAP if self.data else 0,
+            key_type=type_number(self.key),
+            key_length=self.key_bytes,
+            data_type=VERDICT_TYPE if is_verdict else type_number(tuple(self.data)),
+            data_length=_VERDICT_BYTES if is_verdict else self.data_bytes,
+        )
+
 
 class Rule(msgspec.Struct, frozen=True):
     """A rule: encoded expressions, and the comment that `nft list` shows."""
@@ -93,28 +108,61 @@ class Table(msgspec.Struct, frozen=True):
         return f"{self.comment} {digest}"
 
 
+class MapShape(msgspec.Struct, frozen=True):
+    """What the kernel knows of a map beside its elements; lengths in bytes."""
+
+    flags: int
+    key_type: int
+    key_length: int
+    data_type: int
+    data_length: int
+
+
 class TableState(msgspec.Struct, frozen=True):
-    """A table as the kernel holds it."""
+    """A table as the kernel holds it: its chains and maps are those that were asked for and are there.
+
+    `policies` are the base chains', `use` is the kernel's own count of chains, maps and other objects, and
+    `odd_elements` counts those that no map of ours ever has, such as a catch-all.
+    """
 
     signature: str
+    flags: int
     use: int
+    hooks: dict[str, Hook | None]
+    policies: dict[str, int]
+    shapes: dict[str, MapShape]
     rules: tuple[tuple[str, bytes], ...]
     elements: dict[str, dict[bytes, bytes]]
+    odd_elements: int = 0
 
     def holds(self, table: Table) -> bool:
         """Say whether the constant part is exactly `table`, whatever its dynamic elements are."""
-        return (
-            self.signature == table.signature
-            # The kernel counts chains and maps of a table: one too many is somebody else's.
-            and self.use == len(table.chains) + len(table.maps)
-            and _by_chain(self.rules) == _by_chain((rule.chain, rule.expressions) for rule in table.rules)
-            and all(self.elements.get(name) == dict(content) for name, content in table.fixed.items())
+        fixed = {name: dict(content) for name, content in table.fixed.items()}
+        return self._constant_part() == build_state(table, {})._constant_part() and (
+            {name: self.elements.get(name) for name in fixed} == fixed and not self.odd_elements
         )
 
+    def _constant_part(self) -> tuple[object, ...]:
+        # The sort is stable, so the order of rules inside a chain still counts.
+        rules = sorted(self.rules, key=itemgetter(0))
+        return self.signature, self.flags, self.use, self.hooks, self.policies, self.shapes, rules
 
-def _by_chain(rules: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Order rules by chain; the sort is stable, so their order inside a chain still counts."""
-    return sorted(rules, key=itemgetter(0))
+
+def build_state(table: Table, elements: Elements) -> TableState:
+    """Build the state of a table that has just been written."""
+    content: dict[str, dict[bytes, bytes]] = {declared.name: {} for declared in table.maps}
+    for name, part in (*table.fixed.items(), *elements.items()):
+        content[name].update(part)
+    return TableState(
+        signature=table.signature,
+        flags=0,
+        use=len(table.chains) + len(table.maps),
+        hooks={chain.name: chain.hook for chain in table.chains},
+        policies={chain.name: ACCEPT for chain in table.chains if chain.hook},
+        shapes={declared.name: declared.shape for declared in table.maps},
+        rules=tuple((rule.chain, rule.expressions) for rule in table.rules),
+        elements=content,
+    )
 
 
 def _length(types: tuple[str, ...]) -> int:

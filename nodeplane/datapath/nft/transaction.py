@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.expr import NFPROTO, Family
 from nodeplane.datapath.nft.table import (
+    ACCEPT,
     HOST_ENDIAN,
     VERDICT_TYPE,
     Chain,
@@ -23,8 +24,6 @@ from nodeplane.datapath.nft.table import (
 
 # The list of a message is one attribute, whose length field has 16 bits.
 _LIST_BYTES = 60_000
-
-_SET_IS_MAP = 0x8
 
 Request = tuple[int, int, bytes]
 """Operation, flags, payload."""
@@ -85,7 +84,7 @@ def _encode_chain(table: str, chain: Chain) -> bytes:
     if chain.hook:
         priority = struct.unpack("I", struct.pack("i", chain.hook.priority))[0]
         encoded += nl.nested(4, nl.u32(1, chain.hook.number), nl.u32(2, priority))
-        encoded += nl.u32(5, 1) + nl.text(7, chain.hook.kind)
+        encoded += nl.u32(5, ACCEPT) + nl.text(7, chain.hook.kind)
     return encoded + nl.attribute(12, nl.comment_userdata(0, chain.comment))
 
 
@@ -101,8 +100,7 @@ def _encode_map(table: str, declared: Map, number: int) -> bytes:
         encoded += nl.u32(6, type_number(declared.data)) + nl.u32(7, declared.data_bytes)
         userdata += _byte_order(1, declared.data)
     userdata += nl.comment_userdata(7, declared.comment)
-    flags = _SET_IS_MAP if declared.data else 0
-    return encoded + nl.u32(3, flags) + nl.u32(10, number) + nl.attribute(13, userdata)
+    return encoded + nl.u32(3, declared.shape.flags) + nl.u32(10, number) + nl.attribute(13, userdata)
 
 
 def _byte_order(kind: int, types: tuple[str, ...]) -> bytes:

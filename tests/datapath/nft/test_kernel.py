@@ -53,7 +53,7 @@ def edge(request: pytest.FixtureRequest) -> Iterator[TableEdge]:
 
 
 def content(edge: TableEdge) -> dict[str, dict[bytes, bytes]]:
-    state = edge.read()
+    state = edge.read(TABLE)
     assert state is not None
     assert state.holds(TABLE)
     return {name: elements for name, elements in state.elements.items() if name not in TABLE.fixed}
@@ -61,7 +61,7 @@ def content(edge: TableEdge) -> dict[str, dict[bytes, bytes]]:
 
 def test_replace_is_read_back_whole(edge: TableEdge) -> None:
     """A table that was written is the table that is read."""
-    assert edge.read() is None
+    assert edge.read(TABLE) is None
 
     edge.replace(TABLE, CONTENT)
 
@@ -145,7 +145,7 @@ def test_delete(edge: TableEdge) -> None:
     edge.replace(TABLE, CONTENT)
 
     assert edge.delete()
-    assert edge.read() is None
+    assert edge.read(TABLE) is None
     assert not edge.delete()
 
 
@@ -156,7 +156,7 @@ def test_generation_counts_commits(edge: TableEdge) -> None:
 
     edge.update(TABLE, {"numbers": ElementChange(add={A: B})})
     edge.update(TABLE, {})
-    edge.read()
+    edge.read(TABLE)
     edge.replace(TABLE, CONTENT)
 
     assert edge.generation() == start + 2
@@ -169,6 +169,17 @@ FOREIGN_WRITES = [
     pytest.param("add rule ip contract second accept", id="rule added"),
     pytest.param("insert rule ip contract first accept", id="rule inserted"),
     pytest.param("delete element ip contract verdicts { 0x2 }", id="fixed element deleted"),
+    pytest.param("add element ip contract numbers { * : 0x1 }", id="catch-all added"),
+    pytest.param(
+        "add set ip contract extra { type mark ; elements = { * } ; }", id="set with catch-all added"
+    ),
+    pytest.param(
+        "add chain ip contract first { type filter hook output priority 0; policy drop; }",
+        id="policy changed",
+    ),
+    pytest.param("add table ip contract { flags dormant; }", id="made dormant"),
+    pytest.param("add counter ip contract extra", id="counter added"),
+    pytest.param("rename chain ip contract second third", id="chain renamed"),
 ]
 
 
@@ -180,7 +191,7 @@ def test_foreign_write_is_seen(command: str) -> None:
         edge.replace(TABLE, CONTENT)
         before = edge.generation()
         subprocess.run(["nft", command], check=True, capture_output=True)
-        state = edge.read()
+        state = edge.read(TABLE)
 
         assert state is not None
         assert not state.holds(TABLE)
