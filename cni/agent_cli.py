@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from nodeplane.runtime.cli import common_options, run, start_logging
+from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
+from nodeplane.runtime.source_options import source_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,29 +17,31 @@ def program() -> None:
 
 
 @program.command("run")
-@click.option("--node-name", required=True, help="This node's name in the cluster.")
+@click.option("--node-name", required=True, type=NODE_NAME, help="This node's name in the cluster.")
 @click.option(
     "--config",
     "config_file",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE_PATH,
     help="YAML file with `datastore:`, the URL that nodeplane-cni uses too.",
 )
-@click.option(
-    "--manifests",
-    type=click.Path(path_type=Path),
-    help="Directory of manifests to take Nodes from; without it there are no other nodes.",
-)
-def run_command(node_name: str, config_file: Path, manifests: Path | None) -> None:
-    """Keep this node's routes in step with the cluster until SIGTERM; they stay in force afterwards."""
+@source_options
+def run_command(
+    node_name: str, config_file: Path, manifests: Path | None, kubeconfig: Path | None, master: str | None
+) -> None:
+    """Keep this node's routes in step with the cluster until SIGTERM; they stay in force afterwards.
+
+    With neither manifests nor a kubeconfig there are no other nodes.
+    """
     # Late: `--help` needs neither pyroute2 nor SQLite.
     from cni import agent
     from cni.agent_config import read_agent_config
-    from nodeplane.kube.manifests import ManifestDirectory
+    from nodeplane.kube.open_source import open_source
     from nodeplane.runtime.daemon import run_daemon
 
     config = read_agent_config(config_file)
-    source = ManifestDirectory(manifests) if manifests is not None else None
+    is_chosen = any(option is not None for option in (manifests, kubeconfig, master))
+    source = open_source(manifests, kubeconfig, master) if is_chosen else None
     run_daemon(agent.run(node_name, source, config.datastore))
 
 

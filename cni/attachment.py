@@ -13,13 +13,12 @@ from typing import Literal
 import msgspec
 
 from nodeplane.cnispec import Request
-from nodeplane.datapath.rtnl import Link
+from nodeplane.datapath.rtnl import ALIAS_BYTES, Link
 
 HOST_LINK_PREFIX = "npl"
 """Every link of this prefix is nodeplane's."""
 
 _HASH_DIGITS = 11  # with the prefix 14 bytes; a link's name has at most 15 (IFNAMSIZ less the closing zero)
-_ALIAS_BYTES = 255  # IFALIASZ less the closing zero
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -43,16 +42,20 @@ class Attachment(msgspec.Struct, frozen=True):
     def alias(self) -> str:
         """The text on the host's link; cut off where the kernel would refuse it."""
         pod = f" {self.pod_namespace}/{self.pod_name}" if self.pod_name else ""
-        return (self._identity + pod)[:_ALIAS_BYTES]
+        return _cut(self._identity + pod)
 
     def is_named_by(self, alias: str) -> bool:
         """Say whether an alias names this attachment, whatever it says of the pod."""
-        return alias.partition(" ")[0] == self._identity[:_ALIAS_BYTES]
+        return alias.partition(" ")[0] == _cut(self._identity)
 
     @property
     def _identity(self) -> str:
         # SPEC: a container id has only ASCII letters, digits and _.-, so the first slash ends it.
         return f"{self.container_id}/{self.interface}"
+
+
+def _cut(alias: str) -> str:
+    return alias.encode()[:ALIAS_BYTES].decode(errors="ignore")
 
 
 Found = Literal["nothing", "ours", "stale", "foreign"]

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cni.apply import adopt_links, apply_plan, create_links, remove_links
-from cni.attachment import Attachment, build_attachment, is_ours, judge_links
+from cni.attachment import HOST_LINK_PREFIX, Attachment, build_attachment, is_ours, judge_links
 from cni.ipam_delegate import find_ipam, pod_address
 from cni.mtu import read_uplink_mtu
 from cni.network_config import decode_ipam_type, decode_network
@@ -73,9 +73,8 @@ def delete(request: Request) -> None:
     """
     ipam, attachment = find_ipam(decode_ipam_type(request.config)), build_attachment(request)
     with open_rtnl() as host:
-        link = _find(host, attachment.host_link)
-        if link is not None and is_ours(attachment, link, _find_pod_link(attachment)):
-            remove_links(host, link.name)
+        for name in _own_links(attachment, host):
+            remove_links(host, name)
     ipam.delete(request)
 
 
@@ -125,6 +124,20 @@ def _find(rtnl: Rtnl, name: str) -> Link | None:
         return rtnl.link(name)
     except KernelNotFoundError:
         return None
+
+
+def _own_links(attachment: Attachment, host: Rtnl) -> list[str]:
+    """Return the names of the host's links that belong to an attachment, whatever CNI_ARGS its DEL brings.
+
+    A DEL need not repeat them (SPEC section 2 asks the runtime, "should"), and they name the link. Were one
+    left, its pod would go on with an address that is free for the next.
+    """
+    pod = _find_pod_link(attachment)
+    named = _find(host, attachment.host_link)
+    if named is not None and is_ours(attachment, named, pod):
+        return [named.name]
+    ours = (link for link in host.links().values() if link.name.startswith(HOST_LINK_PREFIX))
+    return [link.name for link in ours if is_ours(attachment, link, pod)]
 
 
 def _find_pod_link(attachment: Attachment) -> Link | None:

@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 import click
 
 from coredns_lite import daemon
-from coredns_lite.config import Listener, Plugins, decode_config
+from coredns_lite.config import Listener, Origin, Plugins, decode_config
 from coredns_lite.corefile import read_corefile
-from nodeplane.kube.manifests import ManifestDirectory
+from nodeplane.kube.open_source import open_source
+from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
+from nodeplane.runtime.option_types import FILE_PATH
 from nodeplane.runtime.output import Row, print_result
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,7 +24,7 @@ def _conf_option(command: F) -> F:
         "--conf",
         "corefile",
         required=True,
-        type=click.Path(path_type=Path),
+        type=FILE_PATH,
         help="The Corefile: server blocks and their plugins.",
     )(command)
 
@@ -38,7 +40,7 @@ def program() -> None:
 @_conf_option
 def run_command(corefile: Path) -> None:
     """Serve until SIGTERM."""
-    run_daemon(daemon.run(decode_config(read_corefile(corefile)), ManifestDirectory))
+    run_daemon(daemon.run(decode_config(read_corefile(corefile)), _open_cluster))
 
 
 @program.command()
@@ -47,6 +49,10 @@ def run_command(corefile: Path) -> None:
 def check(corefile: Path, output: str) -> None:
     """Check a Corefile and print what it serves: a line for each zone on each address and port."""
     print_result(list(_describe(decode_config(read_corefile(corefile)))), output)
+
+
+def _open_cluster(origin: Origin) -> Source:
+    return open_source(origin.manifests, origin.kubeconfig)
 
 
 def _describe(listeners: tuple[Listener, ...]) -> Iterator[Row]:

@@ -24,11 +24,18 @@ _ZONE = re.compile(r"\.|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Where a cluster's objects come from: a directory of manifests, or an API server's kubeconfig."""
+
+    manifests: Path | None = None
+    kubeconfig: Path | None = None
+
+
 class Kubernetes(msgspec.Struct, frozen=True):
     """The plugin `kubernetes`: zones with the names of a cluster's Services."""
 
     zones: tuple[str, ...]
-    manifests: Path
+    origin: Origin
     ttl_s: int = DEFAULT_TTL_S
 
 
@@ -150,7 +157,10 @@ def _decode_log(plugins: Plugins, directive: Directive, _zones: tuple[str, ...])
 
 
 def _decode_kubernetes(plugins: Plugins, directive: Directive, zones: tuple[str, ...]) -> Plugins:
-    """Decode `kubernetes [ZONE...] { manifests DIR; ttl SECONDS }`; no zone means those of the block."""
+    """Decode `kubernetes [ZONE...] { manifests DIR; ttl SECONDS }`; no zone means those of the block.
+
+    `kubeconfig FILE` stands in the place of `manifests DIR` where the cluster has an API server.
+    """
     own = []
     for token in directive.args:
         own.append(_decode_zone(token, token.text))
@@ -158,22 +168,25 @@ def _decode_kubernetes(plugins: Plugins, directive: Directive, zones: tuple[str,
             raise token.error("expected a zone inside those of the server block")
     values: dict[str, Token] = {}
     for option in directive.block or ():
-        if option.name.text not in {"manifests", "ttl"}:
-            raise option.name.error("expected an option of kubernetes: manifests, ttl")
+        if option.name.text not in {"kubeconfig", "manifests", "ttl"}:
+            raise option.name.error("expected an option of kubernetes: kubeconfig, manifests, ttl")
         if option.name.text in values:
             raise option.name.error("expected each option once")
         if len(option.args) != 1:
             raise option.name.error(f"expected one value after it, got {len(option.args)}")
+        if not option.args[0].text:
+            raise option.args[0].error("expected a value")
         values[option.name.text] = option.args[0]
-    if "manifests" not in values:
-        raise directive.name.error("expected the option manifests DIR in its block")
+    origins = {name: Path(value.text) for name, value in values.items() if name != "ttl"}
+    if len(origins) != 1:
+        raise directive.name.error("expected one of the options manifests DIR, kubeconfig FILE in its block")
     ttl_s: int | None = DEFAULT_TTL_S
     if "ttl" in values:
         ttl_s = _decode_number(values["ttl"].text, 0, MAX_TTL_S)
     if ttl_s is None:
         raise values["ttl"].error(f"expected seconds from 0 to {MAX_TTL_S}")
     served = tuple(dict.fromkeys(own)) or zones
-    return replace(plugins, kubernetes=Kubernetes(served, Path(values["manifests"].text), ttl_s))
+    return replace(plugins, kubernetes=Kubernetes(served, Origin(**origins), ttl_s))
 
 
 def _refuse_anything(directive: Directive) -> None:

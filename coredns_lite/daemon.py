@@ -1,6 +1,6 @@
 """`coredns-lite run`: packet loops answer while the asyncio loop follows the cluster.
 
-    manifests ─► batches ─► NameIndex ─► new Responder ─► UdpWorker.responder     (the asyncio loop)
+    cluster ───► batches ─► NameIndex ─► new Responder ─► UdpWorker.responder     (the asyncio loop)
                                                                ▲
     datagrams ─────────────► UdpWorker.run ────────────────────┘                  (a thread for each socket)
 
@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
-from coredns_lite.config import Listener
+from coredns_lite.config import Listener, Origin
 from coredns_lite.name_index import KINDS, NameIndex
 from coredns_lite.query_log import SiteQueryLog
 from coredns_lite.responder import Responder
@@ -72,8 +71,8 @@ class Server:
         self._listening.socket.close()
 
 
-async def run(listeners: Sequence[Listener], open_source: Callable[[Path], Source]) -> None:
-    """Serve the listeners for as long as the task lives; `open_source` gives a directory's cluster.
+async def run(listeners: Sequence[Listener], open_source: Callable[[Origin], Source]) -> None:
+    """Serve the listeners for as long as the task lives; `open_source` gives the cluster of an origin.
 
     Raises:
         KernelError: an address can't be listened on, or its socket failed.
@@ -82,7 +81,7 @@ async def run(listeners: Sequence[Listener], open_source: Callable[[Path], Sourc
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     configured = [site.plugins.kubernetes for listener in listeners for site in listener.sites]
     keys = {cluster_key(kubernetes) for kubernetes in configured if kubernetes}
-    indexes = {(manifests, ttl_s): NameIndex(ttl_s) for manifests, ttl_s in keys}
+    indexes = {(origin, ttl_s): NameIndex(ttl_s) for origin, ttl_s in keys}
     with ExitStack() as stack:
         servers = []
         for listener in listeners:
@@ -93,9 +92,9 @@ async def run(listeners: Sequence[Listener], open_source: Callable[[Path], Sourc
             for server in servers:
                 tasks.create_task(server.run(threads))
             snapshots = []
-            for (manifests, _), index in indexes.items():
+            for (origin, _), index in indexes.items():
                 snapshots.append(asyncio.Event())
-                tasks.create_task(_follow(open_source(manifests), index, servers, snapshots[-1]))
+                tasks.create_task(_follow(open_source(origin), index, servers, snapshots[-1]))
             for snapshot in snapshots:
                 await snapshot.wait()
             notify("READY=1")

@@ -1,21 +1,20 @@
 """Which zone serves a name on one listener, and whether its queries are logged."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from coredns_lite.config import Kubernetes, Listener, Site, is_inside
+from coredns_lite.config import Kubernetes, Listener, Origin, Site, is_inside
 from coredns_lite.name_index import NameIndex
 from coredns_lite.names import encode_name
 from coredns_lite.responder import Handler
 from coredns_lite.zone import Zone, ZoneTable
 
-ClusterKey = tuple[Path, int]
-"""What tells one NameIndex from another: the manifests' directory and the TTL in seconds."""
+ClusterKey = tuple[Origin, int]
+"""What tells one NameIndex from another: where the objects come from, and the TTL in seconds."""
 
 
 def cluster_key(kubernetes: Kubernetes) -> ClusterKey:
     """Say which index a plugin's zones are served from; plugins of the same input share one."""
-    return kubernetes.manifests, kubernetes.ttl_s
+    return kubernetes.origin, kubernetes.ttl_s
 
 
 def build_zones(listener: Listener, indexes: Mapping[ClusterKey, NameIndex]) -> ZoneTable[Handler | None]:

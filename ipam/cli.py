@@ -16,6 +16,7 @@ from ipam.ledger import Ledger, LedgerReader
 from ipam.model import Address, Allocation
 from nodeplane.errors import ConfigError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
+from nodeplane.runtime.option_types import NODE_NAME
 from nodeplane.runtime.output import print_result
 
 _datastore_option = click.option(
@@ -113,7 +114,10 @@ def release(address: str, url: str, output: str) -> None:
 
 @program.command()
 @click.option(
-    "--node-name", default=None, help="The node whose pods are looked at; the host name by default."
+    "--node-name",
+    default=None,
+    type=NODE_NAME,
+    help="The node whose pods are looked at; the host name by default.",
 )
 @click.option(
     "--grace",

@@ -18,6 +18,7 @@ from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
+from nodeplane.runtime.option_types import NODE_NAME
 from nodeplane.runtime.output import print_result
 from nodeplane.runtime.source_options import source_options
 
@@ -29,7 +30,7 @@ _SNAPSHOT_WITHIN_S = 60.0
 
 def _input_options(command: F) -> F:
     for option in (
-        click.option("--node-name", required=True, help="This node's name in the cluster."),
+        click.option("--node-name", required=True, type=NODE_NAME, help="This node's name in the cluster."),
         source_options,
         click.option(
             "--proxy-mode",

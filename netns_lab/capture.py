@@ -78,10 +78,14 @@ def await_packets(file: Path, count: int, limit_s: float) -> None:
 
 
 def count_packets(file: Path) -> int:
-    """Count the whole packets in a capture file that may still grow (pcap-savefile(5))."""
-    size = file.stat().st_size
+    """Count the whole packets in a capture file that may still grow (pcap-savefile(5)).
+
+    Raises:
+        NodeplaneError: the file can't be read.
+    """
     count, offset = 0, _FILE_HEADER_BYTES
-    with file.open("rb") as capture_file:
+    with _read_errors(file), file.open("rb") as capture_file:
+        size = os.fstat(capture_file.fileno()).st_size
         while offset + _RECORD_HEADER.size <= size:
             header = os.pread(capture_file.fileno(), _RECORD_HEADER.size, offset)
             _, _, captured_bytes, _ = _RECORD_HEADER.unpack(header)
@@ -91,12 +95,17 @@ def count_packets(file: Path) -> int:
 
 
 def read_packets(file: Path) -> list[Packet]:
-    """Read the TCP segments of a capture file; other packets are left out."""
+    """Read the TCP segments of a capture file; other packets are left out.
+
+    Raises:
+        NodeplaneError: the file can't be read, or holds no capture.
+    """
+    from scapy.error import Scapy_Exception
     from scapy.layers.inet import IP, TCP
     from scapy.layers.l2 import Ether  # noqa: F401 - scapy decodes Ethernet once this is loaded
     from scapy.utils import PcapReader
 
-    with PcapReader(str(file)) as reader:
+    with _read_errors(file, (OSError, Scapy_Exception)), PcapReader(str(file)) as reader:
         return [
             Packet(
                 source=frame[IP].src,
@@ -109,6 +118,15 @@ def read_packets(file: Path) -> list[Packet]:
             for frame in reader
             if IP in frame and TCP in frame
         ]
+
+
+@contextmanager
+def _read_errors(file: Path, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    try:
+        yield
+    except kinds as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise NodeplaneError(f"capture {file}: {reason}") from exc
 
 
 def _await_listening(tcpdump: "subprocess.Popen[bytes]", link: str) -> None:

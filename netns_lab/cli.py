@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from netns_lab.apiserver.cli import apiserver
 from netns_lab.names import LAB_NAME_WORDS, is_lab_name
 from nodeplane.errors import ConfigError, NodeplaneError, SetupError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
+from nodeplane.runtime.option_types import FILE_PATH
 from nodeplane.runtime.output import print_report
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def program() -> None:
 
 
 @program.command("up")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @output_option
 def up_command(file: Path, output: str) -> None:
     """Bring the lab of a topology FILE up, or repair it, or change it; wait until it is in service."""
@@ -55,13 +57,17 @@ def up_command(file: Path, output: str) -> None:
     spec = read_lab(file)
     _need_root()
     started = time.monotonic()
-    lab = up(spec, StateDirectory(spec.topology.name))
+    with _said_when_interrupted("run `up` again, or `down`"):
+        lab = up(spec, StateDirectory(spec.topology.name))
     summary = f"{len(lab.changes)} changes" if lab.changes else "nothing to change"
-    report: dict[str, object] = {"lab": spec.topology.name, "state": "up", "summary": summary}
+    report: dict[str, object] = {"lab": spec.topology.name, "state": _word(lab.missing), "summary": summary}
     report["seconds"] = round(time.monotonic() - started, 2)
     if output != "table":
         report["changes"] = [{"action": change.action, "what": change.what} for change in lab.changes]
+    if lab.missing:
+        report["missing"] = list(lab.missing)
     print_report(report, output)
+    _fail_if(report["state"] != "up")
 
 
 @program.command("down")
@@ -81,7 +87,10 @@ def down_command(lab: str | None, every: bool, output: str) -> None:
         names = [lab]
     else:
         names = [_only(found)] if found else []
-    rows = [{"lab": name, "removed": len(down(StateDirectory(name)))} for name in names]
+    for name in (name for name in names if name not in found):
+        click.echo(f"netns-lab: {name}: no lab of that name, nothing to remove", err=True)
+    with _said_when_interrupted("run `down` again"):
+        rows = [{"lab": name, "removed": len(down(StateDirectory(name)))} for name in names if name in found]
     print_report({"labs": rows}, output)
 
 
@@ -89,13 +98,15 @@ def down_command(lab: str | None, every: bool, output: str) -> None:
 @_lab_argument
 @output_option
 def status(lab: str | None, output: str) -> None:
-    """Print a LAB's nodes, pods, services and what runs; without LAB, of the one there is."""
+    """Print a LAB's nodes, pods, services and what runs; exit code 1 if something is missing."""
     from netns_lab.lab import labs
     from netns_lab.state import StateDirectory
     from netns_lab.status import read_status
 
     _need_root()
-    print_report(read_status(StateDirectory(_choose(lab, labs()))), output)
+    report = read_status(StateDirectory(_choose(lab, labs())))
+    print_report(report, output)
+    _fail_if(report["state"] != "up")
 
 
 @program.command("exec", context_settings={"ignore_unknown_options": True})
@@ -122,16 +133,19 @@ def exec_command(lab: str | None, place: str, command: tuple[str, ...]) -> None:
 @output_option
 def demo(lab: str, keep: bool, output: str) -> None:
     """Show a client reach a service in another namespace by name; exit code 0 if every claim held."""
-    from netns_lab.demo import demonstrate
+    from netns_lab.demo import check_free, demonstrate
     from netns_lab.state import StateDirectory
 
     _need_root()
     state = StateDirectory(lab)
-    with _removed_at_the_end(state, keep=keep):
-        report, passed = demonstrate(state)
-        print_report(report, output)
-    if not passed:
-        raise click.exceptions.Exit(1)
+    advice = "run it again, or `down`" if keep else "the lab is removed"
+    # Held to the end: another command on this lab must not change what is being watched.
+    with _said_when_interrupted("nothing was done"), state.locked():
+        check_free(state)
+        with _said_when_interrupted(advice), _removed_at_the_end(state, keep=keep):
+            report, passed = demonstrate(state)
+            print_report(report, output)
+    _fail_if(not passed)
 
 
 @program.command()
@@ -140,6 +154,9 @@ def schema() -> None:
     from netns_lab.topology import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+program.add_command(apiserver)
 
 
 def main() -> None:
@@ -167,6 +184,24 @@ def _removed_at_the_end(state: "StateDirectory", *, keep: bool) -> Iterator[None
             for number in endings:
                 signal.signal(number, signal.SIG_IGN)
             down(state)
+
+
+@contextmanager
+def _said_when_interrupted(advice: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        click.echo(f"netns-lab: interrupted: {advice}", err=True)
+        raise click.exceptions.Exit(130) from exc
+
+
+def _word(missing: tuple[str, ...]) -> str:
+    return "incomplete" if missing else "up"
+
+
+def _fail_if(has_failed: bool) -> None:
+    if has_failed:
+        raise click.exceptions.Exit(1)
 
 
 def _choose(lab: str | None, found: set[str]) -> str:

@@ -20,8 +20,9 @@ from netns_lab.plan import bare_module, build_plan, pod_command
 from netns_lab.programs import environment
 from netns_lab.report import node_rows, pod_rows, service_rows
 from netns_lab.state import StateDirectory
+from netns_lab.wiring_kernel import lab_namespaces
 from nodeplane.datapath import netns
-from nodeplane.errors import NodeplaneError
+from nodeplane.errors import ConfigError, NodeplaneError
 from nodeplane.runtime.output import Row
 
 CONNECTIONS = 100
@@ -36,6 +37,20 @@ def demo_spec(lab: str) -> LabSpec:
     """Return the demo's topology under a lab's name."""
     spec = read_lab(DEMO_FILE)
     return msgspec.structs.replace(spec, topology=msgspec.structs.replace(spec.topology, name=lab))
+
+
+def check_free(state: StateDirectory) -> None:
+    """Refuse to take a lab over that is not the demo's; call with the lab's lock held.
+
+    Raises:
+        ConfigError: there is a lab of that name that was made of something else.
+    """
+    topology = state.load_topology()
+    if topology == demo_spec(state.lab).topology or (topology is None and not lab_namespaces(state.lab)):
+        return
+    raise ConfigError(
+        state.lab, "", "expected no lab of this name, there is one and not the demo's: take another --lab"
+    )
 
 
 def demonstrate(state: StateDirectory) -> tuple[dict[str, object], bool]:

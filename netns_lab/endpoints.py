@@ -45,7 +45,7 @@ def _service_slices(
     backends: defaultdict[Ports, list[Endpoint]] = defaultdict(list)
     for pod in pods:
         if pod.status.pod_ip and pod.status.phase == "Running" and selector <= pod.labels.items():
-            backends[_target_ports(service, pod)].append(_endpoint(pod, zones))
+            backends[target_ports(service, pod)].append(_endpoint(pod, zones))
     for ports, endpoints in backends.items():
         yield EndpointSlice(
             metadata=Metadata(
@@ -59,7 +59,8 @@ def _service_slices(
         )
 
 
-def _target_ports(service: Service, pod: Pod) -> Ports:
+def target_ports(service: Service, pod: Pod) -> Ports:
+    """Return the ports that a Service's ports lead to in one pod; a name that the pod lacks is left out."""
     resolved = ((port, _target_number(port, pod)) for port in service.spec.ports)
     return tuple(
         EndpointPort(name=port.name, protocol=port.protocol, port=number)

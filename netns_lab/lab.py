@@ -16,8 +16,16 @@ from netns_lab.loader import LabSpec, Manifest
 from netns_lab.names import lab_of
 from netns_lab.plan import CONFIG, Plan, build_plan
 from netns_lab.probe import await_probes, build_probes
-from netns_lab.processes import Process, lab_processes, marked_labs, namespace_id, stop
-from netns_lab.programs import forget, running, start, to_stop
+from netns_lab.processes import (
+    NamespaceId,
+    Process,
+    lab_processes,
+    machine_namespaces,
+    marked_labs,
+    namespace_id,
+    stop,
+)
+from netns_lab.programs import completed, exit_codes, forget, missing, running, start, to_stop
 from netns_lab.state import StateDirectory, saved_labs
 from netns_lab.wiring_kernel import converge, lab_namespaces, sweep
 from nodeplane.datapath import netns
@@ -35,11 +43,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Lab(msgspec.Struct, frozen=True):
-    """A lab that is in service, and what was done for it."""
+    """A lab that is in service, and what was done for it; `missing` names programs that have ended since."""
 
     changes: tuple[Change, ...]
     addresses: PodAddresses
     cluster: tuple[Manifest, ...]
+    missing: tuple[str, ...]
 
 
 class Changes:
@@ -74,7 +83,8 @@ def up(spec: LabSpec, state: StateDirectory) -> Lab:
         _sync_files(state, state.manifests.name, render_files(cluster), changes)
         _start_programs(plan, state, changes)
         await_probes(spec.topology, build_probes(spec.topology, addresses, cluster), IN_SERVICE_LIMIT_S)
-    return Lab(tuple(changes.done), addresses, cluster)
+        ended = missing(plan.programs, read_running(plan, state), exit_codes(state, plan.programs))
+    return Lab(tuple(changes.done), addresses, cluster, tuple(ended))
 
 
 def down(state: StateDirectory) -> list[Change]:
@@ -107,7 +117,8 @@ def read_running(plan: Plan, state: StateDirectory) -> Mapping[str, Process]:
 def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
     while True:
         processes = _processes(state.lab)
-        surplus = to_stop(state.lab, running(state, plan.programs, processes), processes)
+        kept = {*running(state, plan.programs, processes), *completed(exit_codes(state, plan.programs))}
+        surplus = to_stop(state.lab, kept, processes)
         if not surplus:
             break
         stop(process for group in surplus.values() for process in group)
@@ -129,11 +140,11 @@ def _attach_pods(plan: Plan, state: StateDirectory, changes: Changes) -> PodAddr
 
 
 def _start_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
-    present = read_running(plan, state)
+    present = {*read_running(plan, state), *completed(exit_codes(state, plan.programs))}
     for group in (plan.node_programs, plan.workloads):
-        missing = [program for program in group if program.name not in present]
-        start(state, missing)
-        for program in missing:
+        absent = [program for program in group if program.name not in present]
+        start(state, absent)
+        for program in absent:
             changes.add("started", program.name)
 
 
@@ -145,8 +156,16 @@ def _sync_files(state: StateDirectory, folder: str, files: Mapping[str, bytes], 
         changes.add("removed", f"{folder}/{name}")
 
 
-def _processes(lab: str) -> list[Process]:
-    # A name that holds no namespace (a killed `create` leaves one) is nobody's home.
+def homes(lab: str) -> set[NamespaceId]:
+    """Return the lab's namespaces, whose processes are the lab's.
+
+    A name that holds no namespace (a killed `create` leaves one) is nobody's home. Nor is one that somebody
+    has given to the machine's own namespace (`ip netns attach`): every process would be the lab's.
+    """
     paths = (netns.NETNS_DIR / name for name in lab_namespaces(lab))
-    homes = {home for path in paths if netns.is_namespace(path) and (home := namespace_id(path))}
-    return lab_processes(lab, homes)
+    found = {home for path in paths if netns.is_namespace(path) and (home := namespace_id(path))}
+    return found - machine_namespaces()
+
+
+def _processes(lab: str) -> list[Process]:
+    return lab_processes(lab, homes(lab))

@@ -28,7 +28,7 @@ _WITH_RESOLV_CONF = """
 for socket in /run/nscd/socket /run/systemd/resolve/io.systemd.Resolve; do
   if [ -S "$socket" ]; then mount --bind /dev/null "$socket" || exit; fi
 done
-mount --bind "$0" /etc/resolv.conf && exec "$@"
+mount --bind "$1" /etc/resolv.conf && shift && exec "$@"
 """
 
 
@@ -75,7 +75,8 @@ def pod_command(state: StateDirectory, pod: PodSpec, command: tuple[str, ...]) -
 
     unshare(1) makes the new mount namespace private: no mount in it is seen elsewhere, and all end with it.
     """
-    shell = ("sh", "-c", _WITH_RESOLV_CONF, str(resolv_conf(state, pod)))
+    # The name behind the script is who the shell's own messages (a command that is not there) come from.
+    shell = ("sh", "-c", _WITH_RESOLV_CONF, f"pod {pod.key}", str(resolv_conf(state, pod)))
     return ("unshare", "--mount", "--", *shell, *command)
 
 
@@ -111,8 +112,8 @@ def _pod_programs(topology: Topology, state: StateDirectory, pod: PodSpec) -> li
     """Return the pod's one program, none for an idle pod."""
     name, namespace = pod_program(pod), pod_namespace(topology.name, pod)
     if pod.command:
-        command = pod_command(state, pod, pod.command)
-        return [Program(name, namespace, command, (_resolv_conf(topology, pod).encode(),), ready="started")]
+        command = pod_command(state, pod, bare_module("netns_lab.job", *pod.command))
+        return [Program(name, namespace, command, (_resolv_conf(topology, pod).encode(),))]
     if pod.ports:
         identity = {"pod": pod.name, "namespace": pod.namespace, "node": pod.node}
         ports = [(port.protocol, port.port) for port in pod.ports]

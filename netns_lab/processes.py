@@ -41,12 +41,18 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def namespace_id(path: Path) -> NamespaceId | None:
-    """Return the identity of the namespace that a path leads to, None if it leads nowhere."""
+    """Return the identity of the namespace that a path leads to, None if it leads nowhere we may look."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     return found.st_dev, found.st_ino
+
+
+def machine_namespaces() -> set[NamespaceId]:
+    """Return the namespaces that are never a lab's: the calling thread's, and that of process 1."""
+    paths = (_PROC / "thread-self/ns/net", _PROC / "1/ns/net")
+    return {found for path in paths if (found := namespace_id(path))}
 
 
 def read_process(pid: int) -> Process | None:

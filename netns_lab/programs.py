@@ -2,6 +2,7 @@
 
 A program that runs is described by a record that is written once it is ready. Whatever runs under a lab's
 mark without a record that fits (left by a killed command, moved, of an older plan) is ended and started anew.
+A pod's command that has ended leaves its exit code (see `netns_lab.job`); with code 0 it has done its work.
 """
 
 import hashlib
@@ -12,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Literal, NamedTuple
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 import msgspec
 
+from netns_lab.job import EXIT_FILE
 from netns_lab.processes import MARK, Process, namespace_id, read_process
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
@@ -32,17 +34,15 @@ _CREDENTIALS_BYTES = socket.CMSG_SPACE(12)
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A program that is to run.
+    """A program that is to run; its own READY=1 datagram says that it does.
 
-    `inputs` are the contents that it reads only when it starts: with others it has to start again. `ready`
-    says what its readiness is told by: its own READY=1 datagram, or that it has been started.
+    `inputs` are the contents that it reads only when it starts: with others it has to start again.
     """
 
     name: str
     namespace: str
     command: tuple[str, ...]
     inputs: tuple[bytes, ...] = ()
-    ready: Literal["notify", "started"] = "notify"
 
     @property
     def digest(self) -> str:
@@ -80,7 +80,29 @@ def running(
     return found
 
 
-def to_stop(lab: str, kept: Mapping[str, Process], processes: Iterable[Process]) -> dict[str, list[Process]]:
+def exit_codes(state: StateDirectory, desired: Iterable[Program]) -> dict[str, int]:
+    """Return the exit code of each pod's command that was run as desired and has ended, by its name."""
+    codes: dict[str, int] = {}
+    for program in desired:
+        with suppress(FileNotFoundError):
+            codes[program.name] = int(state.exit_file(program.digest).read_text())
+    return codes
+
+
+def completed(codes: Mapping[str, int]) -> frozenset[str]:
+    """Return the names of the commands that have ended well."""
+    return frozenset(name for name, code in codes.items() if code == 0)
+
+
+def missing(desired: Iterable[Program], running: Collection[str], codes: Mapping[str, int]) -> list[str]:
+    """Return, in words, each program that should run and does not."""
+    absent = (program.name for program in desired if program.name not in {*running, *completed(codes)})
+    return [
+        f"{name} running" + (f": ended with code {codes[name]}" if name in codes else "") for name in absent
+    ]
+
+
+def to_stop(lab: str, kept: Collection[str], processes: Iterable[Process]) -> dict[str, list[Process]]:
     """Return the lab's own processes of programs that are not kept, by program.
 
     A process without the lab's mark is a person's (`netns-lab exec`, `ip netns exec`) and stays.
@@ -97,7 +119,8 @@ def start(state: StateDirectory, programs: Sequence[Program], limit_s: float = R
     """Start programs side by side and wait until each is ready.
 
     Raises:
-        NodeplaneError: one has ended or is not ready after `limit_s` seconds; names it and its log.
+        NodeplaneError: one has ended or is not ready after `limit_s` seconds; names it and its log. The
+            others are waited for all the same.
     """
     with (
         _notify_socket(state) as notifications,
@@ -106,11 +129,9 @@ def start(state: StateDirectory, programs: Sequence[Program], limit_s: float = R
     ):
         selector.register(notifications, selectors.EVENT_READ)
         pending: dict[int, _Starting] = {}
+        failures: list[NodeplaneError] = []
         for program in programs:
             child = _spawn(state, program)
-            if program.ready == "started":
-                _save(state, program, child.pid)
-                continue
             handle = os.pidfd_open(child.pid)
             stack.callback(os.close, handle)
             pending[child.pid] = _Starting(program, child, handle)
@@ -120,19 +141,28 @@ def start(state: StateDirectory, programs: Sequence[Program], limit_s: float = R
             events = selector.select(max(0.0, deadline - time.monotonic()))
             if not events:
                 late = ", ".join(sorted(entry.program.name for entry in pending.values()))
-                raise NodeplaneError(f"not ready after {limit_s:g} s: {late}; see {state.path / 'logs'}")
-            for key, _ in events:
-                pid = _ready_pid(notifications) if key.fileobj is notifications else None
-                if pid is None and key.data in pending:
-                    raise _ended(state, pending[key.data])
+                failures.append(
+                    NodeplaneError(f"not ready after {limit_s:g} s: {late}; see {state.path / 'logs'}")
+                )
+                break
+            # Before the ends: a short job has said that it runs, and has ended since.
+            for pid in _ready_pids(notifications):
                 if pid in pending:
                     entry = pending.pop(pid)
                     selector.unregister(entry.handle)
                     _save(state, entry.program, pid)
+            for pid in [key.data for key, _ in events if key.data in pending]:
+                entry = pending.pop(pid)
+                selector.unregister(entry.handle)
+                failures.append(_ended(state, entry))
+        if failures:
+            raise failures[0]
 
 
 def forget(state: StateDirectory, desired: Iterable[Program]) -> None:
-    """Drop the records of programs that are not desired."""
+    """Drop the records and exit codes of programs that are not desired."""
+    desired = list(desired)
+    state.keep_exit_files({program.digest for program in desired})
     for name in state.records(RECORDS) - {_record_name(program.name) for program in desired}:
         state.drop_record(name)
 
@@ -146,7 +176,11 @@ def environment(lab: str, name: str) -> dict[str, str]:
 def _spawn(state: StateDirectory, program: Program) -> subprocess.Popen[bytes]:
     log = state.log_file(program.name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    marks = {**environment(state.lab, program.name), "NOTIFY_SOCKET": str(state.notify_socket)}
+    exit_file = state.exit_file(program.digest)
+    exit_file.parent.mkdir(exist_ok=True)
+    exit_file.unlink(missing_ok=True)
+    own = {"NOTIFY_SOCKET": str(state.notify_socket), EXIT_FILE: str(exit_file)}
+    marks = {**environment(state.lab, program.name), **own}
     with log.open("ab") as output, netns.inside(netns.NETNS_DIR / program.namespace):
         try:
             return subprocess.Popen(
@@ -177,12 +211,15 @@ def _notify_socket(state: StateDirectory) -> Iterator[socket.socket]:
             state.notify_socket.unlink(missing_ok=True)
 
 
-def _ready_pid(notifications: socket.socket) -> int | None:
-    """Take one datagram and return who says in it that it is ready, None if nobody does."""
-    message, control, _, _ = notifications.recvmsg(4096, _CREDENTIALS_BYTES)
-    if not control or b"READY=1" not in message.split(b"\n"):
-        return None
-    return int.from_bytes(control[0][2][:4], sys.byteorder)
+def _ready_pids(notifications: socket.socket) -> Iterator[int]:
+    """Take all datagrams that have come and yield who says that it is ready."""
+    while True:
+        try:
+            message, control, _, _ = notifications.recvmsg(4096, _CREDENTIALS_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if control and b"READY=1" in message.split(b"\n"):
+            yield int.from_bytes(control[0][2][:4], sys.byteorder)
 
 
 def _save(state: StateDirectory, program: Program, pid: int) -> None:

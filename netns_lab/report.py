@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from netns_lab.cluster import PodAddresses
 from netns_lab.names import NODE_PROGRAMS, node_namespace, node_program, pod_namespace, pod_program
-from netns_lab.topology import Topology
+from netns_lab.topology import PodSpec, Topology
 from nodeplane.kube.objects import EndpointSlice, Object, Service
 from nodeplane.runtime.output import Row
 
@@ -25,7 +25,9 @@ def node_rows(topology: Topology, running: Collection[str]) -> list[Row]:
     ]
 
 
-def pod_rows(topology: Topology, addresses: PodAddresses, running: Collection[str]) -> list[Row]:
+def pod_rows(
+    topology: Topology, addresses: PodAddresses, running: Collection[str], completed: Collection[str] = ()
+) -> list[Row]:
     """Return each pod's place and workload; a pod that is not attached has no address."""
     return [
         {
@@ -33,31 +35,49 @@ def pod_rows(topology: Topology, addresses: PodAddresses, running: Collection[st
             "node": pod.node,
             "address": str(addresses.get(pod.key, "")),
             "namespace": pod_namespace(topology.name, pod),
-            "workload": _life(pod_program(pod) in running) if pod.ports or pod.command else "idle",
+            "workload": _workload(pod, running, completed),
         }
         for pod in topology.pods
     ]
 
 
 def service_rows(objects: Iterable[Object]) -> list[Row]:
-    """Return each Service with its address, ports and ready endpoints."""
+    """Return each Service with its address, ports and ready endpoints, which name their port if several."""
     items = list(objects)
+    services = [item for item in items if isinstance(item, Service)]
+    counts = {(item.metadata.namespace, item.metadata.name): len(item.spec.ports) for item in services}
     endpoints: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for piece in (item for item in items if isinstance(item, EndpointSlice)):
         ready = [endpoint.addresses[0] for endpoint in piece.endpoints if endpoint.is_ready]
-        endpoints[piece.metadata.namespace, piece.service_name] |= {
-            f"{address}:{port.port}" for address in ready for port in piece.ports
+        key = (piece.metadata.namespace, piece.service_name)
+        endpoints[key] |= {
+            _label(port.name, f"{address}:{port.port}", counts.get(key, 1))
+            for address in ready
+            for port in piece.ports
         }
-    services = [item for item in items if isinstance(item, Service)]
     return [
         {
             "service": f"{service.metadata.namespace}/{service.metadata.name}",
             "cluster_ip": service.spec.cluster_ip,
-            "ports": [f"{port.protocol}/{port.port}" for port in service.spec.ports],
+            "ports": [
+                _label(port.name, f"{port.protocol}/{port.port}", len(service.spec.ports))
+                for port in service.spec.ports
+            ],
             "endpoints": sorted(endpoints[service.metadata.namespace, service.metadata.name]),
         }
         for service in sorted(services, key=lambda item: (item.metadata.namespace, item.metadata.name))
     ]
+
+
+def _workload(pod: PodSpec, running: Collection[str], completed: Collection[str]) -> str:
+    if not pod.ports and not pod.command:
+        return "idle"
+    return "completed" if pod_program(pod) in completed else _life(pod_program(pod) in running)
+
+
+def _label(name: str | None, text: str, count: int) -> str:
+    """Say which port a text is about where a Service has several, whose names then differ."""
+    return f"{name or ''} {text}".lstrip() if count > 1 else text
 
 
 def _life(is_running: bool) -> str:

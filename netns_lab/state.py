@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,7 @@ class StateDirectory:
         self.datastore = self.path / "ipam.sqlite"
         self.notify_socket = self.path / "notify.sock"
         self._topology = self.path / "topology.json"
+        self._is_locked = False
 
     def exists(self) -> bool:
         """Say whether there is anything of this lab on disk."""
@@ -43,16 +44,21 @@ class StateDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lab's lock, and make the directory.
+        """Hold the lab's lock, and make the directory; whoever holds it through this object may enter again.
 
         The lock is the kernel's: it ends with its holder, however that ends. A child that a killed holder
         has forked keeps the lock until its own program runs, so whoever gets the lock sees every process
         that its predecessors have started.
         """
+        if self._is_locked:
+            yield
+            return
         descriptor = self._lock()
+        self._is_locked = True
         try:
             yield
         finally:
+            self._is_locked = False
             os.close(descriptor)
 
     def remove(self) -> None:
@@ -70,6 +76,16 @@ class StateDirectory:
     def log_file(self, program: str) -> Path:
         """Return where a program's output goes."""
         return self.path / "logs" / f"{program}.log"
+
+    def exit_file(self, digest: str) -> Path:
+        """Return where a pod's command, known by its program's digest, leaves its exit code."""
+        return self.path / "exits" / digest
+
+    def keep_exit_files(self, digests: Collection[str]) -> None:
+        """Remove the exit codes of all programs but these."""
+        for path in (self.path / "exits").glob("*"):
+            if path.name not in digests:
+                path.unlink(missing_ok=True)
 
     def save_topology(self, topology: Topology) -> None:
         """Keep what `up` was asked for."""

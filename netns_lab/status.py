@@ -3,6 +3,8 @@
 from netns_lab.attachment import attached
 from netns_lab.lab import read_running
 from netns_lab.plan import build_plan
+from netns_lab.programs import completed, exit_codes
+from netns_lab.programs import missing as missing_programs
 from netns_lab.report import node_rows, pod_rows, service_rows
 from netns_lab.state import StateDirectory
 from netns_lab.wiring import diff_wiring
@@ -24,17 +26,18 @@ def read_status(state: StateDirectory) -> dict[str, object]:
     running = read_running(plan, state)
     addresses = attached(state, plan.attachments)
     wiring = diff_wiring(plan.wiring, list(read_wiring(state.lab, plan.wiring)))
+    codes = exit_codes(state, plan.programs)
     missing = [
         *(str(fact) for fact in wiring.make),
         *(f"pod {pod.key} attached" for pod in topology.pods if pod.key not in addresses),
-        *(f"{program.name} running" for program in plan.programs if program.name not in running),
+        *missing_programs(plan.programs, running, codes),
     ]
     objects = ManifestDirectory(state.manifests).read() if state.manifests.exists() else []
     return {
         "lab": state.lab,
         "state": "incomplete" if missing else "up",
         "nodes": node_rows(topology, running),
-        "pods": pod_rows(topology, addresses, running),
+        "pods": pod_rows(topology, addresses, running, completed(codes)),
         "services": service_rows(objects),
         "missing": missing,
     }

@@ -16,6 +16,14 @@ _DOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
 _LABEL_WORDS = "expected a DNS label (up to 63 lower case letters, digits, '-')"
 
+# What the kernel never routes from host to host as an ordinary address; pods' gateway is link-local too.
+_UNUSABLE = {
+    IPv4Network("0.0.0.0/8"): "this host's",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local",
+    IPv4Network("224.0.0.0/4"): "multicast",
+}
+
 T = TypeVar("T")
 
 Problem = tuple[FieldPath, str]
@@ -52,6 +60,9 @@ def _network_problems(network: Network) -> Iterator[Problem]:
         if parsed is None:
             yield ("network", field), "expected an IPv4 network such as 10.0.0.0/16, host bits zero"
             continue
+        for unusable, words in _UNUSABLE.items():
+            if parsed.overlaps(unusable):
+                yield ("network", field), f"expected a network apart from {unusable} ({words} addresses)"
         for other, taken in ranges.items():
             if parsed.overlaps(taken):
                 yield ("network", field), f"expected a network apart from {other} {taken}"
@@ -102,6 +113,11 @@ def _pod_problems(topology: Topology, index: int, pod: PodSpec) -> Iterator[Prob
         yield ("name",), f"expected each pod once, {pod.key} is here twice"
     if pod.node not in {node.name for node in topology.nodes}:
         yield ("node",), "expected the name of a node"
+    if pod.command and not pod.command[0]:
+        yield ("command", 0), "expected a program"
+    for number, word in enumerate(pod.command):
+        if "\0" in word:  # execve(2) takes words that end there
+            yield ("command", number), "expected a word without a NUL character"
     numbers: set[tuple[str, int]] = set()
     port_names: set[str] = set()
     for number, port in enumerate(pod.ports):

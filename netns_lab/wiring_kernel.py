@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from netns_lab.names import SEGMENT, fabric_namespace, lab_of
+from netns_lab.processes import machine_namespaces, namespace_id
 from netns_lab.wiring import (
     LOOPBACK,
     Address,
@@ -72,7 +73,11 @@ def sweep(lab: str, desired: Collection[Fact], report: Report) -> None:
 def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
     """Yield the facts that hold in the lab's namespaces, as far as the desired ones ask for them."""
     names = lab_namespaces(lab)
-    present = {name for name in names if netns.is_namespace(_path(name))}
+    # A name that was given to the machine's own namespace must not lead us there: making it anew fails.
+    foreign = machine_namespaces()
+    present = {
+        name for name in names if netns.is_namespace(_path(name)) and namespace_id(_path(name)) not in foreign
+    }
     wanted = {fact.namespace for fact in desired if isinstance(fact, Namespace)}
     # A name without a namespace behind it (a killed `create` leaves one) is nothing to build on.
     yield from map(Namespace, sorted(present))

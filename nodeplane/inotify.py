@@ -1,15 +1,26 @@
 """Wait for inotify events inside an event loop."""
 
 import asyncio
+from contextlib import suppress
 
 from inotify_simple import INotify, flags
 
 # The directory is gone, has moved (told to those who watch for it), or the kernel has dropped events.
-_ENDED = flags.IGNORED | flags.MOVE_SELF | flags.Q_OVERFLOW
+_ENDED = flags.IGNORED | flags.DELETE_SELF | flags.MOVE_SELF | flags.Q_OVERFLOW
 
 
 async def next_names(notify: INotify) -> set[str] | None:
     """Wait for events; return the names of the files they speak of, or None when the watch has ended."""
+    events = await next_events(notify)
+    return None if events is None else set(events)
+
+
+async def next_events(notify: INotify, until_s: float | None = None) -> dict[str, int] | None:
+    """Wait for events; return the flags of each file they speak of, or None when the watch has ended.
+
+    `until_s` is the time of the event loop's clock to wait for at most; what has happened by then is
+    returned, also if that time is long past, and nothing has happened if it is empty.
+    """
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
@@ -19,10 +30,14 @@ async def next_names(notify: INotify) -> set[str] | None:
 
     loop.add_reader(notify.fileno(), wake)
     try:
-        await readable
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s):
+                await readable
     finally:
         loop.remove_reader(notify.fileno())
-    events = notify.read(timeout=0)
-    if any(event.mask & _ENDED for event in events):
-        return None
-    return {event.name for event in events}
+    found: dict[str, int] = {}
+    for event in notify.read(timeout=0):
+        if event.mask & _ENDED:
+            return None
+        found[event.name] = found.get(event.name, 0) | event.mask
+    return found

@@ -4,7 +4,9 @@ The fast path (parse, then `msgspec.convert`) keeps no positions. Only when a do
 composed again to find the line of the field, so good files pay nothing for good messages.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,14 +51,21 @@ class YamlDocument(msgspec.Struct, frozen=True):
     def convert(self, kind: type[T], path: FieldPath = ()) -> T:
         """Turn the document, or the value at `path` inside it, into a `kind`.
 
+        A field that is null where its type has no null is as good as absent, as Kubernetes reads it.
+
         Raises:
             ConfigError: the value does not fit; names file, line, field and what was expected.
         """
-        try:
-            return msgspec.convert(self.at(path), kind)
-        except msgspec.ValidationError as exc:
-            steps, expected = _explain(str(exc), kind)
-            raise self.error((*path, *steps), expected) from exc
+        value = self.at(path)
+        while True:
+            try:
+                return msgspec.convert(value, kind)
+            except msgspec.ValidationError as exc:
+                null = _null_field(str(exc))
+                if not null:
+                    steps, expected = _explain(str(exc), kind)
+                    raise self.error((*path, *steps), expected) from exc
+                value = _without(value, null)
 
     def error(self, path: FieldPath, expected: str) -> ConfigError:
         """Build the error that says what was expected at `path`, with the line it stands on."""
@@ -78,11 +87,15 @@ def read_documents(path: Path, name: str | None = None) -> list[YamlDocument]:
     """Read all documents of a YAML (or JSON) file; empty documents are left out.
 
     Raises:
-        ConfigError: the file can't be read or is not YAML; names the line.
+        ConfigError: the file can't be read, is none (a pipe, a device), or is not YAML; names the line.
     """
     file = name or str(path)
     try:
-        content = path.read_bytes()
+        # A pipe without a writer would stop the program here for good.
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise ConfigError(file, "", "expected a regular file")
+            content = stream.read()
     except OSError as exc:
         raise ConfigError(file, "", f"expected a readable file: {exc.strerror}") from exc
     try:
@@ -117,6 +130,33 @@ def field_text(path: FieldPath) -> str:
     """Render a path as people write it: `spec.ports[0].port`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _null_field(refusal: str) -> list[str | int]:
+    """Return the path of the field that msgspec refuses because it is null; empty if it is no such refusal.
+
+    A mapping's value is no field: a label that is null must not become a label that is not asked for.
+    """
+    parts = _REFUSAL.fullmatch(refusal)
+    if parts is None or not parts["what"].endswith(", got `null`") or "[...]" in (parts["where"] or ""):
+        return []
+    steps = list(_steps(parts["where"] or ""))
+    return steps if steps and isinstance(steps[-1], str) else []
+
+
+def _without(value: Any, path: FieldPath) -> Any:
+    """Copy a value without the field at `path`."""
+    step, *rest = path
+    copy = value.copy()
+    if rest:
+        copy[step] = _without(value[step], rest)
+    else:
+        del copy[step]
+    return copy
 
 
 def _explain(refusal: str, kind: Any) -> tuple[list[str | int], str]:

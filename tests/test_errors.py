@@ -28,10 +28,16 @@ from nodeplane.errors import (
         pytest.param(errno.ESRCH, KernelNotFoundError, "add route: No such process (ESRCH)", id="ESRCH"),
         pytest.param(errno.EEXIST, KernelExistsError, "add route: File exists (EEXIST)", id="EEXIST"),
         pytest.param(
-            errno.EPERM, KernelPermissionError, "add route: Operation not permitted (EPERM)", id="EPERM"
+            errno.EPERM,
+            KernelPermissionError,
+            "add route: Operation not permitted (EPERM): must run as root",
+            id="EPERM",
         ),
         pytest.param(
-            errno.EACCES, KernelPermissionError, "add route: Permission denied (EACCES)", id="EACCES"
+            errno.EACCES,
+            KernelPermissionError,
+            "add route: Permission denied (EACCES): must run as root",
+            id="EACCES",
         ),
         pytest.param(errno.EBUSY, KernelError, "add route: Device or resource busy (EBUSY)", id="another"),
         pytest.param(4095, KernelError, "add route: Unknown error 4095 (4095)", id="no errno of this kernel"),

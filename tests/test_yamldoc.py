@@ -1,6 +1,7 @@
 """Every refusal is one line that names file, line, field and what is expected."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,6 +92,17 @@ def test_not_yaml(content: bytes, error: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_pipe(tmp_path: Path) -> None:
+    """A pipe without a writer is refused, not waited for."""
+    path = tmp_path / "a.yaml"
+    os.mkfifo(path)
+
+    with pytest.raises(ConfigError) as caught:
+        read_documents(path)
+
+    assert str(caught.value) == f"{path}: expected a regular file"
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -114,7 +126,13 @@ def test_not_readable(name: str, reason: str, tmp_path: Path) -> None:
         pytest.param("5", "1: expected `object`, got `int`", id="no mapping"),
         pytest.param("# c\nports: []", "2: name: expected a value", id="field missing"),
         pytest.param("name: 5", "1: name: expected `str`, got `int`", id="type"),
-        pytest.param("\nname:\n", "2: name: expected `str`, got `null`", id="null"),
+        pytest.param("\nname:\n", "2: name: expected a value, got ''", id="null is absent"),
+        pytest.param(
+            "name: a\nlabels: {x: }", "2: labels: expected `str`, got `null`", id="null label is not absent"
+        ),
+        pytest.param(
+            "name: a\ninner: [null]", "2: inner[0]: expected `object`, got `null`", id="null in a list"
+        ),
         pytest.param(
             "name: a\nports:\n- number: 1\n- number: 99999",
             "4: ports[1].number: expected `int` <= 65535, got '99999'",
@@ -189,6 +207,13 @@ def test_error_in_the_second_document(path: FieldPath, expected: str, error: str
 def test_field_text(path: FieldPath, text: str) -> None:
     """Paths are written as people write them."""
     assert field_text(path) == text
+
+
+def test_null_is_absent() -> None:
+    """A field that can't be null counts as left out, as Kubernetes reads it, at any depth."""
+    (document,) = parse_documents("name: a\nmode:\nlabels: null\ninner:\n- {name: b, mode: , inner: }\n", "f")
+
+    assert document.convert(Thing) == Thing("a", inner=[Thing("b")])
 
 
 def test_convert_at_a_path() -> None:

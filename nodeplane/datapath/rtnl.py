@@ -18,6 +18,10 @@ ROUTE_PROTOCOL = 110
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
+ALIAS_BYTES = 254
+"""The longest alias: the kernel takes 255 bytes (net/core/rtnetlink.c: IFALIASZ - 1, as NLA_BINARY), and
+pyroute2 sends the closing zero as one of them."""
+
 RouteKind = Literal["unicast", "local", "blackhole"]
 Scope = Literal["global", "link", "host"]
 
@@ -115,7 +119,7 @@ class Rtnl(Protocol):
         ...
 
     def set_alias(self, name: str, alias: str) -> None:
-        """Set a link's free text (at most 255 bytes), which `ip link` shows."""
+        """Set a link's free text, which `ip link` shows (ERANGE above `ALIAS_BYTES`)."""
         ...
 
     def addresses(self, name: str) -> set[IPv4Interface]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from nodeplane.datapath.rtnl import LOCAL_TABLE, MAIN_TABLE, Link, Route, Scope
+from nodeplane.datapath.rtnl import ALIAS_BYTES, LOCAL_TABLE, MAIN_TABLE, Link, Route, Scope
 from nodeplane.errors import kernel_error
 
 _LOOPBACK = IPv4Interface("127.0.0.1/8")
@@ -151,8 +151,8 @@ class FakeRtnl:
 
     def set_alias(self, name: str, alias: str) -> None:
         """See `Rtnl`."""
-        if len(alias.encode()) > 255:
-            raise kernel_error(f"set link {name} alias", errno.ERANGE)
+        if len(alias.encode()) > ALIAS_BYTES:
+            raise kernel_error(f"set link {name} alias {alias!r}", errno.ERANGE)
         self._change(name, alias=alias)
 
     def addresses(self, name: str) -> set[IPv4Interface]:

@@ -76,7 +76,7 @@ class ApiServerSource:
                     yield batch
         finally:
             following.cancel()
-            await asyncio.wait([following])
+            await asyncio.gather(following, return_exceptions=True)
 
     async def _await_snapshot(
         self,

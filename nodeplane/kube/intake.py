@@ -2,7 +2,7 @@
 
 from nodeplane.errors import ApiError
 from nodeplane.kube.known_state import KnownState, Relist
-from nodeplane.kube.objects import Object, ObjectKey
+from nodeplane.kube.objects import Object
 from nodeplane.kube.wire import Bookmark, Event, Failure, Gone, Page, Put, Unreadable
 
 
@@ -64,7 +64,7 @@ class Intake:
                 self._sink.remove(key)
                 self._advance(version)
             case Unreadable(key, version):
-                if isinstance(key, ObjectKey):
+                if key is not None:
                     self._sink.keep(key)
                 self._advance(version)
             case Bookmark(version, ends_initial):

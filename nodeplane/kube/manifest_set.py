@@ -1,7 +1,8 @@
 """The objects in force because of a set of manifest files: pure, and the same by whatever way it was reached.
 
 An object belongs in one file. While two have it, because it is on its way from one to the other or by
-mistake, the version of the file that had it first is in force; once that file lets go, the other's is.
+mistake, the version of the first file by name is in force; once that file lets go, the other's is. Who had it
+first does not matter: after a restart nobody knows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -18,7 +19,7 @@ class ManifestSet:
 
     def __init__(self) -> None:
         self._files: dict[str, Objects] = {}
-        # Each object's version in every file that has it; the first in order is in force.
+        # Each object's version in every file that has it; the first file by name is in force.
         self._versions: dict[ObjectKey, dict[str, Object]] = {}
 
     @property
@@ -48,9 +49,9 @@ class ManifestSet:
     def rivals(self, names: Iterable[str]) -> Iterator[tuple[ObjectKey, str, str]]:
         """Yield each object of these files that two files have, with the file in force and the other."""
         for key in {key: None for name in names for key in self._files.get(name, ())}:
-            holder, *others = self._versions[key]
+            holder, *others = sorted(self._versions[key])
             for other in others:
                 yield key, holder, other
 
     def _in_force(self, keys: Iterable[ObjectKey]) -> dict[ObjectKey, Object]:
-        return {key: next(iter(self._versions[key].values())) for key in keys if key in self._versions}
+        return {key: versions[min(versions)] for key in keys if (versions := self._versions.get(key))}

@@ -3,21 +3,32 @@
 Decides what counts as a good file. A file that is wrong when the program starts is an error, since there
 is no good version of it to keep; later, its last good version stays in force and the error is logged.
 Change a file by writing it or by moving it into place; what changes behind a symbolic link is not seen.
+
+An object belongs in one file. When two have it at the start, that is an error, since nobody relies on either
+yet; later it is logged and the first file by name counts, so that the state depends on the files alone.
+
+`rm -rf` deletes a directory file by file, and what it means is known only at its end: that the directory is
+lost, not that the cluster is empty. So additions and changes are delivered at once, deletions only after the
+directory has been quiet for a moment and is still there. For the same reason a directory that comes back
+counts once it has a manifest and is quiet: before that it is still being filled.
 """
 
 import asyncio
 import errno
 import logging
+import os
+import stat
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from inotify_simple import INotify, flags
 
 from nodeplane.errors import ConfigError, NodeplaneError, kernel_error
-from nodeplane.inotify import next_names
+from nodeplane.inotify import next_events
+from nodeplane.kube.held_deletions import HeldDeletions
 from nodeplane.kube.manifest_set import ManifestSet, Objects
 from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
 from nodeplane.kube.source import Batch
@@ -28,6 +39,8 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 # A file counts when its writer closes it or moves it into place, never while it is being written.
 _EVENTS = (
     flags.CLOSE_WRITE
+    # A link has no writer: all that is told of it is that it is there.
+    | flags.CREATE
     | flags.MOVED_TO
     | flags.MOVED_FROM
     | flags.DELETE
@@ -36,38 +49,85 @@ _EVENTS = (
     | flags.ONLYDIR
 )
 
+# A directory in which something happens all the time does not hold deletions back for longer than this.
+_LONGEST_SETTLING_S = 5.0
+
 log = logging.getLogger(__name__)
+
+
+class _Settling:
+    """The wait until nothing more happens; times are of the event loop's clock."""
+
+    def __init__(self, quiet_s: float) -> None:
+        self._quiet_s = quiet_s
+        self._limit_s = _now_s() + max(quiet_s, _LONGEST_SETTLING_S)
+        self.until_s = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Something has happened just now: wait for more."""
+        self.until_s = min(_now_s() + self._quiet_s, self._limit_s)
+
+    def is_over(self) -> bool:
+        """Say whether to wait no longer, whatever happens."""
+        return _now_s() >= self._limit_s
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class _Watch(NamedTuple):
+    """A directory that is watched, its files when that began, and which directory it is."""
+
+    notify: INotify
+    names: set[str]
+    identity: tuple[int, int]
 
 
 class ManifestDirectory:
     """A `Source` over the manifests in one directory.
 
     A directory that goes away keeps its last state in force; every `reopen_interval_s` it is looked for.
+    Deletions are delivered when nothing has happened in the directory for `settle_s`.
     """
 
-    def __init__(self, directory: Path, *, reopen_interval_s: float = 1.0) -> None:
+    def __init__(self, directory: Path, *, reopen_interval_s: float = 1.0, settle_s: float = 0.2) -> None:
         self._directory = directory
         self._reopen_interval_s = reopen_interval_s
+        self._settle_s = settle_s
 
     async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
         """Yield the directory's objects, then what changes; see `Source`."""
         wanted = frozenset(kinds)
-        known = ManifestSet()
-        notify, names = self._open()
+        known, held = ManifestSet(), HeldDeletions()
+        watch = self._open()
         try:
-            yield _select(self._refresh(known, names, strict=True), wanted)
+            yield _select(self._refresh(known, watch.names, strict=True), wanted)
+            settling: _Settling | None = None
             while True:
-                changed = await next_names(notify)
-                if changed is None:
+                events = await next_events(watch.notify, settling.until_s if settling else None)
+                has_settled = settling is not None and (not events or settling.is_over())
+                if events is None or not self._is_there(watch):
                     log.warning("manifest watch lost, last state in force directory=%s", self._directory)
-                    notify.close()
-                    notify, names = await self._reopen()
-                    changed = names | known.files
-                batch = _select(self._refresh(known, changed, strict=False), wanted)
+                    watch.notify.close()
+                    watch = await self._reopen(is_empty_good=not known.files and not held)
+                    changed, has_settled = watch.names | known.files, True
+                else:
+                    changed = {name for name, mask in events.items() if self._counts(name, mask)}
+                batch = held.hold(_select(self._refresh(known, changed, strict=False), wanted))
+                if has_settled:
+                    batch += held.release()
+                if not held:
+                    settling = None
+                elif settling is None:
+                    settling = _Settling(self._settle_s)
+                else:
+                    settling.restart()
                 if batch:
                     yield batch
         finally:
-            notify.close()
+            watch.notify.close()
 
     def read(self) -> list[Object]:
         """Read the directory once.
@@ -80,25 +140,69 @@ class ManifestDirectory:
         batch = self._refresh(ManifestSet(), names, strict=True)
         return [change.new for change in batch if change.new is not None]
 
-    def _open(self) -> tuple[INotify, set[str]]:
+    def _open(self) -> _Watch:
         """Watch the directory, then list it: a change in between is seen twice, never missed."""
         with _directory_errors(self._directory):
             notify = INotify(nonblocking=True)
             try:
                 notify.add_watch(self._directory, _EVENTS)
-                return notify, self._list()
+                return _Watch(notify, self._list(), self._identity())
             except OSError:
                 notify.close()
                 raise
 
-    async def _reopen(self) -> tuple[INotify, set[str]]:
+    async def _reopen(self, *, is_empty_good: bool) -> _Watch:
+        """Watch the directory again, once it is there, filled, and nothing happens in it."""
         while True:
             try:
-                return self._open()
+                watch = self._open()
             except NodeplaneError as exc:
                 # Asked for, not watched for: any directory on the way may be gone as well.
                 log.debug("manifest directory not back error=%r", str(exc))
-                await asyncio.sleep(self._reopen_interval_s)
+            else:
+                try:
+                    is_filled = is_empty_good or any(_is_manifest(name) for name in watch.names)
+                    if is_filled and await self._settle(watch):
+                        return watch
+                except BaseException:
+                    watch.notify.close()
+                    raise
+                watch.notify.close()
+            await asyncio.sleep(self._reopen_interval_s)
+
+    async def _settle(self, watch: _Watch) -> bool:
+        """Wait until the directory is quiet, noting its new files; return whether it is still there."""
+        settling = _Settling(self._settle_s)
+        while events := await next_events(watch.notify, settling.until_s):
+            watch.names.update(events)
+            if settling.is_over():
+                break
+            settling.restart()
+        return events is not None and self._is_there(watch)
+
+    def _identity(self) -> tuple[int, int]:
+        status = self._directory.stat()
+        return status.st_dev, status.st_ino
+
+    def _is_there(self, watch: _Watch) -> bool:
+        """Say whether the path still leads to this directory.
+
+        The kernel tells that a directory is deleted when nobody has it open any more, a shell for instance.
+        """
+        try:
+            return self._identity() == watch.identity
+        except OSError:
+            return False
+
+    def _counts(self, name: str, mask: int) -> bool:
+        """Say whether these events are about a complete file, not one whose writer has just begun."""
+        if mask & _EVENTS & ~flags.CREATE:
+            return True
+        try:
+            status = (self._directory / name).lstat()
+        except OSError:
+            return False
+        return not stat.S_ISREG(status.st_mode) or status.st_nlink > 1
 
     def _list(self) -> set[str]:
         return {entry.name for entry in self._directory.iterdir()}
@@ -111,12 +215,13 @@ class ManifestDirectory:
             try:
                 fresh[name] = read_manifest(path)
             except ConfigError as exc:
-                if not path.exists() and self._directory.exists():
-                    # The file is gone. If all of the directory is, nothing is deleted: the watch will tell.
+                is_gone = not os.path.lexists(path)
+                if is_gone and self._directory.exists():
+                    # If all of the directory is gone, nothing is deleted: the watch will tell.
                     fresh[name] = {}
                 elif strict:
                     raise
-                else:
+                elif not is_gone:
                     log.error("manifest refused, its last good version stays in force error=%r", str(exc))
         batch = known.take(fresh)
         for key, holder, other in known.rivals(fresh):
@@ -125,7 +230,7 @@ class ManifestDirectory:
             )
             if strict:
                 raise error
-            log.error("object refused, the other file's stays in force error=%r", str(error))
+            log.error("object in two files, the first by name is in force error=%r", str(error))
         return batch
 
 
@@ -158,7 +263,7 @@ def read_manifest(path: Path) -> dict[ObjectKey, Object]:
 
 
 def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple[FieldPath, Object]]:
-    """Yield the object at `at` in a document, or those of the List there, each with its path.
+    """Yield the object at `at` in a document, or those of the List there, also of Lists in it, with paths.
 
     Kinds that nodeplane does not use are left out.
 
@@ -168,19 +273,26 @@ def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple
     value = document.at(at)
     if not isinstance(value, dict):
         raise document.error(at, "expected a Kubernetes object (a mapping)")
-    kind = value.get("kind")
-    if not isinstance(kind, str) or not kind.endswith("List"):
+    if not _is_list(value):
         items, outer = [at], {}
     else:
         # An API server's ServiceList says in its head what kind its items are; in kubectl's List each does.
-        outer = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List") or None}
+        outer = {"apiVersion": value.get("apiVersion"), "kind": value["kind"].removesuffix("List") or None}
         if not isinstance(value.get("items") or [], list):
             raise document.error((*at, "items"), "expected a list of objects")
         items = [(*at, "items", index) for index in range(len(value.get("items") or []))]
     for where in items:
+        if where != at and _is_list(document.at(where)):
+            yield from decode_objects(document, where)
+            continue
         item = _decode(document, where, outer)
         if item is not None:
             yield where, item
+
+
+def _is_list(value: object) -> bool:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind.endswith("List")
 
 
 def _decode(document: YamlDocument, where: FieldPath, outer: Mapping[str, Any]) -> Object | None:

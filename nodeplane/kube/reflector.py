@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import msgspec
 
@@ -161,8 +161,9 @@ class Reflector:
         # never comes to its end that way is asked for as a whole, as client-go's pager does.
         for limit in (PAGE_SIZE, PAGE_SIZE, None):
             try:
-                async for page in session.pages(limit):
-                    intake.take_page(page)
+                async with aclosing(session.pages(limit)) as pages:
+                    async for page in pages:
+                        intake.take_page(page)
             except RefusedError as exc:
                 if exc.code != _GONE or limit is None:
                     raise

@@ -1,7 +1,6 @@
 """One open client's conversation with the server about one kind: a list's pages, a watch's events."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,7 +23,7 @@ _KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 
-log = logging.getLogger(__name__)
+_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, OSError)
 
 
 class RefusedError(ApiError):
@@ -59,10 +58,11 @@ class Watch:
         """
         try:
             async with asyncio.timeout(silence_s):
-                with _transport_errors(self._name):
-                    chunk = await anext(self._chunks, None)
+                chunk = await anext(self._chunks, None)
         except TimeoutError as exc:
             raise SilenceError(f"{self._name}: silent for {silence_s:.0f} s") from exc
+        except _TRANSPORT_ERRORS as exc:
+            raise _lost(self._name, exc) from exc
         if chunk is not None:
             return [self._decoder.event(line) for line in self._lines.feed(chunk)]
         if self._lines.is_inside_line:
@@ -138,15 +138,21 @@ class Session:
         try:
             yield response
         finally:
-            await response.aclose()
+            with _transport_errors(name):
+                await response.aclose()
 
 
 @contextmanager
 def _transport_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (httpx2.HTTPError, httpx2.StreamError, OSError) as exc:
-        raise ApiError(f"{name}: {str(exc) or type(exc).__name__}") from exc
+    except _TRANSPORT_ERRORS as exc:
+        raise _lost(name, exc) from exc
+
+
+def _lost(name: str, exc: Exception) -> ApiError:
+    # httpx's timeouts have no text of their own.
+    return ApiError(f"{name}: {str(exc) or type(exc).__name__}")
 
 
 async def _refusal(name: str, response: httpx2.Response) -> RefusedError:

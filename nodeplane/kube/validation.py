@@ -1,9 +1,9 @@
 """What Kubernetes would refuse: the checks an API server makes, for objects that people write by hand."""
 
-import re
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from nodeplane.dnsname import is_label, is_subdomain
 from nodeplane.kube.objects import (
     CLUSTER_SCOPED,
     EndpointSlice,
@@ -15,8 +15,7 @@ from nodeplane.kube.objects import (
 )
 from nodeplane.yamldoc import FieldPath
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
+_LINK_LOCAL_MULTICAST = (IPv4Network("224.0.0.0/24"), IPv6Network("ff02::/16"))
 _ADDRESS_TYPES = {"IPv4": IPv4Address, "IPv6": IPv6Address}
 
 Problem = tuple[FieldPath, str]
@@ -38,24 +37,33 @@ def problems(item: Object) -> Iterator[Problem]:
 def _metadata_problems(item: Object) -> Iterator[Problem]:
     name, namespace = item.metadata.name, item.metadata.namespace
     # RFC 1123; the names of Services and namespaces become one DNS label, others may hold dots.
-    is_label = isinstance(item, Service | Namespace)
-    pattern, words = (_LABEL, "a DNS label") if is_label else (_SUBDOMAIN, "a DNS subdomain name")
-    if len(name) > 253 or not pattern.fullmatch(name):
+    if isinstance(item, Service | Namespace):
+        is_good, words = is_label(name), "a DNS label"
+    else:
+        is_good, words = is_subdomain(name), "a DNS subdomain name"
+    if not is_good:
         yield ("metadata", "name"), f"expected {words} (lower case, digits, '-')"
-    if type(item) not in CLUSTER_SCOPED and not _LABEL.fullmatch(namespace):
+    if type(item) not in CLUSTER_SCOPED and not is_label(namespace):
         yield ("metadata", "namespace"), "expected a DNS label (lower case, digits, '-')"
 
 
 def _service_problems(service: Service) -> Iterator[Problem]:
     spec = service.spec
-    if spec.cluster_ip not in {"", "None"} and not _is_address(spec.cluster_ip):
+    if spec.cluster_ip not in {"", "None"} and not _is_virtual_address(spec.cluster_ip):
         yield ("spec", "clusterIP"), "expected an IP address or None"
-    for index, address in enumerate(spec.raw_cluster_ips or ()):
-        if address != spec.cluster_ip and not _is_address(address):
+    families: set[int] = set()
+    for index, text in enumerate(spec.raw_cluster_ips or ()):
+        address = _parse_address(text)
+        if text != spec.cluster_ip and not _is_virtual_address(text):
             yield ("spec", "clusterIPs", index), "expected an IP address or None"
+        elif index > 0 and (address is None or spec.cluster_ip == "None"):
+            yield ("spec", "clusterIPs", index), "expected None alone"
+        elif address is not None and address.version in families:
+            yield ("spec", "clusterIPs", index), "expected at most one address of each family"
+        families |= {address.version} if address else set()
     if spec.raw_cluster_ips and spec.raw_cluster_ips[0] != spec.cluster_ip:
         yield ("spec", "clusterIPs", 0), "expected the same address as in clusterIP"
-    if spec.type == "ExternalName" and not _SUBDOMAIN.fullmatch(spec.external_name.rstrip(".").lower()):
+    if spec.type == "ExternalName" and not is_subdomain(spec.external_name.rstrip(".").lower()):
         yield ("spec", "externalName"), "expected a DNS name"
     if not spec.ports and not service.is_headless and spec.type != "ExternalName":
         yield ("spec", "ports"), "expected at least one port"
@@ -72,7 +80,7 @@ def _port_problems(ports: Sequence[ServicePort]) -> Iterator[Problem]:
             yield ("spec", "ports", index, "name"), "expected a name, since there are several ports"
         elif port.name in names:
             yield ("spec", "ports", index, "name"), "expected each port name once"
-        elif port.name and not _LABEL.fullmatch(port.name):
+        elif port.name and not is_label(port.name):
             yield ("spec", "ports", index, "name"), "expected a DNS label (lower case, digits, '-')"
         if isinstance(port.target_port, int) and not 1 <= port.target_port <= 65535:
             yield ("spec", "ports", index, "targetPort"), "expected a port number from 1 to 65535"
@@ -90,10 +98,37 @@ def _slice_problems(piece: EndpointSlice) -> Iterator[Problem]:
         for number, address in enumerate(endpoint.addresses):
             if family is not None and not isinstance(_parse_address(address), family):
                 yield ("endpoints", index, "addresses", number), f"expected an {piece.address_type} address"
+            elif family is not None and not is_endpoint_address(address):
+                yield (
+                    ("endpoints", index, "addresses", number),
+                    "expected an address that other nodes can reach, not unspecified, loopback or link-local",
+                )
+    names: set[str] = set()
+    for index, port in enumerate(piece.ports):
+        if (port.name or "") in names:
+            yield ("ports", index, "name"), "expected each port name once"
+        names.add(port.name or "")
 
 
 def _is_address(text: str) -> bool:
     return _parse_address(text) is not None
+
+
+def _is_virtual_address(text: str) -> bool:
+    """Say whether an address can be a Service's: these never are in a range that an API server takes."""
+    address = _parse_address(text)
+    return address is not None and not (address.is_unspecified or address.is_loopback or address.is_multicast)
+
+
+def is_endpoint_address(text: str) -> bool:
+    """Say whether an address can be an endpoint's (ValidateEndpointIP in k/k pkg/apis/core/validation)."""
+    address = _parse_address(text)
+    return address is not None and not (
+        address.is_unspecified
+        or address.is_loopback
+        or address.is_link_local
+        or any(address in network for network in _LINK_LOCAL_MULTICAST if network.version == address.version)
+    )
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -101,6 +136,8 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
         # An interface of the machine that wrote it (RFC 4007): no address for a cluster.
         return None
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    # IPv4-mapped: an IPv4 address to some programs, an IPv6 address to others (KEP-4858).
+    return None if isinstance(address, IPv6Address) and address.ipv4_mapped else address

@@ -1,10 +1,11 @@
 """The options by which every program learns where cluster state comes from."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from nodeplane.runtime.option_types import FILE_PATH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,12 +20,12 @@ def source_options(command: F) -> F:
         ),
         click.option(
             "--kubeconfig",
-            type=click.Path(path_type=Path),
+            type=FILE_PATH,
             help="Kubeconfig of the API server to follow; 'in-cluster' means this pod's service account.",
         ),
         click.option(
             "--manifests",
-            type=click.Path(path_type=Path),
+            type=FILE_PATH,
             help="Directory of manifests to follow instead of an API server.",
         ),
     ):

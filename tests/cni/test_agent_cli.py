@@ -8,6 +8,8 @@ import pytest
 
 from tests.cni.agent_process import AGENT
 
+CONFIG = str(Path(__file__).parents[2] / "deploy/cni/agent.yaml")
+
 
 def run_agent(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([AGENT, *arguments], capture_output=True, text=True, check=False, timeout=120)
@@ -24,6 +26,16 @@ def run_agent(*arguments: str) -> "subprocess.CompletedProcess[str]":
             "cni-agent: /nowhere/agent.yaml: expected a readable file: No such file or directory",
             id="configuration not there",
         ),
+        pytest.param(
+            ("run", "--node-name", "n1", "--config", CONFIG, "--manifests", "m", "--kubeconfig", "k"),
+            "cni-agent: --manifests, --kubeconfig: expected exactly one of them",
+            id="two sources",
+        ),
+        pytest.param(
+            ("run", "--node-name", "n1", "--config", CONFIG, "--master", "https://h"),
+            "cni-agent: --manifests, --kubeconfig: expected exactly one of them",
+            id="master alone",
+        ),
         pytest.param(("walk",), "cni-agent: No such command 'walk'.", id="no such command"),
     ],
 )
@@ -31,6 +43,18 @@ def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     done = run_agent(*arguments)
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{message}\n")
+
+
+def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
+    """The option reaches the source, whose error is the program's."""
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"datastore: sqlite:///{tmp_path}/ipam.sqlite\n")
+    done = run_agent("run", "--node-name", "n1", "--config", str(config), "--kubeconfig", f"{tmp_path}/none")
+
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        f"cni-agent: {tmp_path}/none: expected a readable file: No such file or directory",
+    )
 
 
 def test_help_and_version() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cni.attachment import Attachment, Found, build_attachment, is_ours, judge_links
 from nodeplane.cnispec import Request
-from nodeplane.datapath.rtnl import Link
+from nodeplane.datapath.rtnl import ALIAS_BYTES, Link
 
 WEB = Attachment("c1", "eth0", Path("/run/netns/pod"), "default", "web-0")
 LONG = Attachment("c" * 300, "eth0", None, "default", "web-0")
@@ -73,9 +73,17 @@ def test_is_named_by(attachment: Attachment, alias: str, expected: bool) -> None
     assert attachment.is_named_by(alias) is expected
 
 
-@pytest.mark.parametrize("attachment", [WEB, LONG], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "attachment",
+    [
+        pytest.param(WEB, id="short"),
+        pytest.param(LONG, id="long container id"),
+        pytest.param(Attachment("f" * 64, "eth0", None, "n" * 63, "p" * 253), id="long pod name"),
+        pytest.param(Attachment("c1", "eth0", None, "default", "ä" * 200), id="not cut inside a character"),
+    ],
+)
 def test_alias_fits_and_names_its_attachment(attachment: Attachment) -> None:
-    assert len(attachment.alias.encode()) <= 255
+    assert len(attachment.alias.encode()) <= ALIAS_BYTES
     assert attachment.is_named_by(attachment.alias)
 
 

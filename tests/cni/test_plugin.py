@@ -20,7 +20,7 @@ from nodeplane.cnispec import ErrorCode, Request, decode_request
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
 from nodeplane.datapath.sysctl import KernelSysctls
-from tests.cni.conftest import Answer, Node, address_of, network_config
+from tests.cni.conftest import POD_ARGS, Answer, Node, address_of, network_config
 from tests.cni.faults import Countdown
 from tests.netns_fixture import add_default_route, answers, eventually, namespace, veth_pair
 
@@ -353,6 +353,44 @@ def test_del_frees_the_address(
     assert held(node) == set()
     # A namespace ends in the background (cleanup_net), and its end of the pair with it.
     eventually(node.links, lambda links: not links)
+
+
+@netns_test
+@pytest.mark.parametrize(
+    ("add_args", "del_args", "has_netns"),
+    [
+        pytest.param(POD_ARGS, "", True, id="DEL without them"),
+        pytest.param(POD_ARGS, "", False, id="DEL without them and CNI_NETNS"),
+        pytest.param("", POD_ARGS, True, id="ADD without them"),
+        pytest.param(POD_ARGS, "K8S_POD_NAMESPACE=default;K8S_POD_NAME=other", True, id="another pod's"),
+    ],
+)
+def test_del_with_other_cni_args(
+    node: Node, pod: Path, add_args: str, del_args: str, has_netns: bool
+) -> None:
+    """The link goes with the address: a pod that kept one would share it with the next."""
+    with namespace("other") as other:
+        node.add(pod, args=add_args)
+        kept = node.add(other, container="c2", args="K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-1")
+
+        answer = node.call("DEL", pod if has_netns else "", args=del_args)
+
+        assert answer == Answer(0, None)
+        assert (len(node.links()), held(node)) == (1, {("c2", "eth0", address_of(kept))})
+        with open_rtnl(pod) as rtnl:
+            assert rtnl.links().keys() == {"lo"}
+
+
+@netns_test
+def test_the_longest_names(node: Node, pod: Path) -> None:
+    """A pod's name has up to 253 characters and its namespace's 63, a container's id in practice 64."""
+    args = f"K8S_POD_NAMESPACE={'n' * 63};K8S_POD_NAME={'p' * 253}"
+
+    first = node.add(pod, container="f" * 64, args=args)
+
+    assert node.add(pod, container="f" * 64, args=args) == first
+    assert node.call("DEL", pod, container="f" * 64, args=args) == Answer(0, None)
+    assert (node.links(), held(node)) == (set(), set())
 
 
 @netns_test

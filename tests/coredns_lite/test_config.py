@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coredns_lite.config import Kubernetes, Listener, Plugins, Site, decode_config, is_inside
+from coredns_lite.config import Kubernetes, Listener, Origin, Plugins, Site, decode_config, is_inside
 from coredns_lite.corefile import parse_corefile, read_corefile
 from nodeplane.errors import ConfigError
 
-M = Path("/m")
+M = Origin(manifests=Path("/m"))
 
 
 def decode(text: str) -> tuple[Listener, ...]:
@@ -62,6 +62,17 @@ NOTHING = Plugins()
             '. {\n kubernetes Cluster.local b. b {\n manifests "/m"\n ttl 0\n }\n}',
             [listener("", 53, Site(".", Plugins(kubernetes=Kubernetes(("cluster.local.", "b."), M, 0))))],
             id="zones of its own, ttl 0",
+        ),
+        pytest.param(
+            "a {\n kubernetes {\n kubeconfig /k\n }\n}",
+            [
+                listener(
+                    "",
+                    53,
+                    Site("a.", Plugins(kubernetes=Kubernetes(("a.",), Origin(kubeconfig=Path("/k")), 5))),
+                )
+            ],
+            id="kubeconfig",
         ),
         pytest.param(
             "a {\n kubernetes x.a {\n ttl 3600\n manifests /m\n }\n}",
@@ -141,8 +152,13 @@ PORT_WANTED = "expected a port from 1 to 65535 after the zone"
         ),
         pytest.param(
             "a {\n kubernetes\n}",
-            "2: kubernetes: expected the option manifests DIR in its block",
+            "2: kubernetes: expected one of the options manifests DIR, kubeconfig FILE in its block",
             id="no manifests",
+        ),
+        pytest.param(
+            "a {\n kubernetes {\n manifests /m\n kubeconfig /k\n }\n}",
+            "2: kubernetes: expected one of the options manifests DIR, kubeconfig FILE in its block",
+            id="manifests and a kubeconfig",
         ),
         pytest.param(
             "a {\n kubernetes b {\n manifests /m\n }\n}",
@@ -176,7 +192,7 @@ PORT_WANTED = "expected a port from 1 to 65535 after the zone"
         ),
         pytest.param(
             "a {\n kubernetes {\n pods verified\n}\n}",
-            "3: pods: expected an option of kubernetes: manifests, ttl",
+            "3: pods: expected an option of kubernetes: kubeconfig, manifests, ttl",
             id="unknown option",
         ),
     ],
@@ -217,6 +233,7 @@ PARTS = st.sampled_from(
         "::1",
         "kubernetes ",
         "manifests /m",
+        "kubeconfig /k",
         "ttl ",
         "9",
         "log",
@@ -241,7 +258,7 @@ def test_any_text(text: str) -> None:
 
 def test_the_corefile_that_we_ship() -> None:
     deployed = Path(__file__).parents[2] / "deploy" / "Corefile"
-    kubernetes = Kubernetes(("cluster.local.",), Path("/etc/nodeplane/manifests"), 30)
+    kubernetes = Kubernetes(("cluster.local.",), Origin(manifests=Path("/etc/nodeplane/manifests")), 30)
 
     assert decode_config(read_corefile(deployed)) == (
         listener("", 53, Site("cluster.local.", Plugins(kubernetes=kubernetes, errors=True))),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl import ALIAS_BYTES, ROUTE_PROTOCOL, Route, Rtnl, open_rtnl
 from nodeplane.datapath.rtnl_fake import FakeKernel
 from nodeplane.errors import KernelError
 from tests.netns_fixture import namespace
@@ -77,6 +77,7 @@ REFUSALS: list[tuple[str, Step, str]] = [
     ("veth, no name", lambda p: p.near.add_veth("", "eth9"), "EINVAL"),
     ("bridge, name taken", lambda p: p.near.add_bridge("v0"), "EEXIST"),
     ("MTU too small", lambda p: p.near.set_mtu("v0", 67), "EINVAL"),
+    ("alias too long", lambda p: p.near.set_alias("v0", "a" * 255), "ERANGE"),
     ("master that is not there", lambda p: p.near.set_master("v0", "no"), "ENODEV"),
     ("address twice", lambda p: p.near.add_address("v0", SUBNET), "EEXIST"),
     ("address on no link", lambda p: p.near.add_address("no", SUBNET), "ENODEV"),
@@ -237,6 +238,12 @@ def test_links_lists_what_link_returns(pair: Pair) -> None:
         "02:00:00:00:00:07",
         9000,
     )
+
+
+def test_the_longest_alias(pair: Pair) -> None:
+    pair.near.set_alias("v0", "a" * ALIAS_BYTES)
+
+    assert pair.near.link("v0").alias == "a" * 254
 
 
 def test_addresses_are_listed_by_link(pair: Pair) -> None:

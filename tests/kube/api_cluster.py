@@ -33,6 +33,11 @@ class ApiCluster:
         asyncio.run_coroutine_threadsafe(self._peer.__aenter__(), loop).result()
         self.source = ApiServerSource(connect(self._peer.url), timing=QUICK)
 
+    @property
+    def url(self) -> str:
+        """Where the server is, also while it is lost."""
+        return self._peer.url
+
     async def put(self, item: Object) -> None:
         await self._there(self._model.put(item))
 
@@ -53,7 +58,8 @@ class ApiCluster:
 
 
 @contextmanager
-def _api_cluster(streaming: bool) -> Iterator[ApiCluster]:
+def running_api_cluster(*, streaming: bool = True) -> Iterator[ApiCluster]:
+    """Run an empty cluster's server in the background."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="api server")
     thread.start()
@@ -69,4 +75,4 @@ def _api_cluster(streaming: bool) -> Iterator[ApiCluster]:
 
 def api_cluster(*, streaming: bool) -> Callable[[Path], Any]:
     """Return what makes a cluster, with or without streaming lists; it needs no folder."""
-    return lambda _folder: _api_cluster(streaming)
+    return lambda _folder: running_api_cluster(streaming=streaming)

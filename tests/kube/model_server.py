@@ -116,7 +116,10 @@ class ModelServer:
             version = int(request.query["resourceVersion"])
         self.watches += 1
         try:
-            await self._follow(kind, version, reply)
+            async with asyncio.timeout(float(request.query["timeoutSeconds"])):
+                await self._follow(kind, version, reply)
+        except TimeoutError:
+            await reply.end()
         finally:
             self.watches -= 1
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ from nodeplane.kube.objects import (
     Object,
     ObjectKey,
 )
-from nodeplane.kube.source import Batch
+from nodeplane.kube.source import Batch, Change
 from tests.kube.changes import apply
 from tests.kube.objects import keyed, manifest, namespace, service
 from tests.kube.recordings import RECORDINGS, recorded_items
@@ -59,6 +60,17 @@ SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [
             id="an API server's list: the head says the kind",
         ),
         pytest.param("apiVersion: v1\nkind: List\nitems:\n", (), id="list of nothing"),
+        pytest.param(
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: [\n"
+            "  {apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: n}}]}]}\n",
+            (namespace("n"),),
+            id="lists in a list",
+        ),
+        pytest.param(
+            f"{SERVICE}".replace("{name: web}", "{name: web, namespace: , labels: }"),
+            (WEB,),
+            id="blank fields",
+        ),
         pytest.param("apiVersion: v1\nkind: ServiceList\n", (), id="list without items"),
         pytest.param(
             "apiVersion: apps/v1\nkind: Deployment\nspec: 5\n", (), id="unknown kind, not looked into"
@@ -245,6 +257,14 @@ async def first_batch(source: ManifestDirectory) -> Batch:
             "/a.yaml: expected a readable file: Is a directory",
             id="directory that looks like a manifest",
         ),
+        pytest.param(
+            lambda folder: (folder / "a.yaml").symlink_to("nowhere"),
+            "/a.yaml: expected a readable file: No such file or directory",
+            id="link to nowhere",
+        ),
+        pytest.param(
+            lambda folder: os.mkfifo(folder / "a.yaml"), "/a.yaml: expected a regular file", id="pipe"
+        ),
     ],
 )
 def test_a_bad_start(
@@ -297,13 +317,17 @@ class Watch:
         self._folder.move_in("mark.yaml", mark)
         while mark.key not in await self.step():
             pass
-        return {key: item for key, item in self.state.items() if key != mark.key}
+        # Deletions come later than the rest, all together.
+        self._folder.remove("mark.yaml")
+        while mark.key in await self.step():
+            pass
+        return dict(self.state)
 
 
 @asynccontextmanager
-async def watching(folder: Folder) -> AsyncIterator[Watch]:
+async def watching(folder: Folder, settle_s: float = 0.01) -> AsyncIterator[Watch]:
     """Yield a watch that has taken the snapshot."""
-    source = ManifestDirectory(folder.path, reopen_interval_s=0.005)
+    source = ManifestDirectory(folder.path, reopen_interval_s=0.005, settle_s=settle_s)
     async with aclosing(source.batches(KINDS.values())) as batches:
         watch = Watch(folder, lambda: asyncio.ensure_future(anext(batches)))
         await watch.step()
@@ -390,7 +414,7 @@ def test_a_bad_file_keeps_its_last_good_version(
         pytest.param([lambda f: f.rename("a.yaml", "b.yaml")], [keyed(WEB)], id="renamed"),
         pytest.param(
             [lambda f: f.write("0.yaml", WEB_81), lambda f: f.remove("a.yaml")],
-            [keyed(WEB), keyed(WEB_81)],
+            [keyed(WEB_81), keyed(WEB_81)],
             id="object to an earlier file, new one written first",
         ),
         pytest.param(
@@ -400,8 +424,37 @@ def test_a_bad_file_keeps_its_last_good_version(
         ),
         pytest.param(
             [lambda f: f.write("0.yaml", WEB_81), lambda f: f.write("a.yaml", service("web", 82))],
-            [keyed(WEB), keyed(service("web", 82))],
-            id="object in two files: who had it first keeps it",
+            [keyed(WEB_81), keyed(WEB_81)],
+            id="object in two files: the first by name, not who had it first",
+        ),
+        pytest.param(
+            [
+                lambda f: f.write("../elsewhere", WEB_81),
+                lambda f: (f.remove("a.yaml"), (f.path / "a.yaml").symlink_to("../elsewhere")),
+            ],
+            [keyed(WEB), keyed(WEB_81)],
+            id="file becomes a symbolic link",
+        ),
+        pytest.param(
+            [
+                lambda f: f.write("../elsewhere", DB),
+                lambda f: (f.path / "b.yaml").symlink_to("../elsewhere"),
+            ],
+            [keyed(WEB), keyed(WEB, DB)],
+            id="new symbolic link",
+        ),
+        pytest.param(
+            [
+                lambda f: f.write("../elsewhere", DB),
+                lambda f: (f.path / "b.yaml").hardlink_to(f.path / "../elsewhere"),
+            ],
+            [keyed(WEB), keyed(WEB, DB)],
+            id="new hard link",
+        ),
+        pytest.param(
+            [lambda f: os.mkfifo(f.path / "b.yaml"), lambda f: f.write("c.yaml", DB)],
+            [keyed(WEB), keyed(WEB, DB)],
+            id="a pipe does not stop the reader",
         ),
     ],
 )
@@ -457,7 +510,8 @@ def test_what_happens_at_once_is_one_batch(folder: Folder) -> None:
             folder.remove("b.yaml")
             return await watch.settle(), watch.batches
 
-    assert asyncio.run(change()) == (keyed(service("web", 49)), 2)
+    # The snapshot, the changes with the mark, and the mark's deletion.
+    assert asyncio.run(change()) == (keyed(service("web", 49)), 3)
 
 
 @pytest.mark.parametrize(
@@ -494,6 +548,106 @@ def test_a_lost_directory(lose: Callable[[Path], object], folder: Folder) -> Non
     asyncio.run(lose_and_create())
 
 
+LONG_S = 3600.0
+
+
+@pytest.mark.parametrize(
+    "make_again",
+    [
+        pytest.param(lambda folder: folder.mkdir(), id="empty directory in its place"),
+        pytest.param(lambda _folder: None, id="no directory"),
+    ],
+)
+def test_a_directory_deleted_file_by_file(make_again: Callable[[Path], object], folder: Folder) -> None:
+    """`rm -rf` is the loss of the directory, also while it goes on; nor is one to be filled an empty one."""
+
+    async def delete_and_create() -> None:
+        folder.write("a.yaml", WEB)
+        folder.write("b.yaml", DB)
+        async with watching(folder, settle_s=0.3) as watch:
+            step = asyncio.ensure_future(watch.step())
+            with logged("manifest watch lost") as lost:
+                folder.remove("a.yaml")
+                # The reader learns of this deletion before the directory is gone.
+                await asyncio.sleep(0.01)
+                folder.remove("b.yaml")
+                folder.path.rmdir()
+                make_again(folder.path)
+                async with asyncio.timeout(LIMIT_S):
+                    await lost.wait()
+            assert not step.done()
+            folder.path.mkdir(exist_ok=True)
+            for name, item in (("a.yaml", WEB), ("b.yaml", DB), ("c.yaml", namespace("n"))):
+                await asyncio.sleep(0.01)
+                folder.write(name, item)
+            assert await step == keyed(WEB, DB, namespace("n"))
+            assert watch.batches == 2
+
+    asyncio.run(delete_and_create())
+
+
+def test_a_deleted_directory_that_somebody_is_in(folder: Folder) -> None:
+    """The kernel does not tell of it, so the directory is looked for before a deletion is believed."""
+
+    async def delete() -> None:
+        folder.write("a.yaml", WEB)
+        async with watching(folder) as watch:
+            step = asyncio.ensure_future(watch.step())
+            descriptor = os.open(folder.path, os.O_RDONLY)
+            try:
+                with logged("manifest watch lost") as lost:
+                    shutil.rmtree(folder.path)
+                    async with asyncio.timeout(LIMIT_S):
+                        await lost.wait()
+                assert (step.done(), watch.state) == (False, keyed(WEB))
+                folder.path.mkdir()
+                folder.write("a.yaml", WEB_81)
+                assert await step == keyed(WEB_81)
+            finally:
+                os.close(descriptor)
+
+    asyncio.run(delete())
+
+
+def test_a_deletion_that_waits_holds_nothing_up(folder: Folder) -> None:
+    """Additions and changes come at once, also of what seemed gone: a file replaced is a change."""
+
+    async def delete() -> list[Batch]:
+        folder.write("a.yaml", WEB)
+        folder.write("b.yaml", DB)
+        source = ManifestDirectory(folder.path, settle_s=LONG_S)
+        async with aclosing(source.batches(KINDS.values())) as batches, asyncio.timeout(LIMIT_S):
+            await anext(batches)
+            found = []
+            folder.remove("a.yaml")
+            folder.remove("b.yaml")
+            folder.write("c.yaml", namespace("n"))
+            found.append(await anext(batches))
+            folder.write("a.yaml", WEB_81)
+            found.append(await anext(batches))
+            return found
+
+    assert asyncio.run(delete()) == [
+        (Change(namespace("n").key, None, namespace("n")),),
+        (Change(WEB.key, WEB, WEB_81),),
+    ]
+
+
+def test_all_files_deleted(folder: Folder) -> None:
+    """A directory that stays and is emptied says that there is nothing, in one batch."""
+
+    async def delete() -> tuple[dict[ObjectKey, Object], int]:
+        folder.write("a.yaml", WEB)
+        folder.write("b.yaml", DB)
+        async with watching(folder, settle_s=0.3) as watch:
+            folder.remove("a.yaml")
+            await asyncio.sleep(0.01)
+            folder.remove("b.yaml")
+            return await watch.step(), watch.batches
+
+    assert asyncio.run(delete()) == ({}, 2)
+
+
 def test_more_events_than_the_kernel_keeps(folder: Folder) -> None:
     """After an overflow of the queue the directory is read anew, so that nothing is missed."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -509,9 +663,10 @@ def test_more_events_than_the_kernel_keeps(folder: Folder) -> None:
                     (folder.path / f"x{number % 2}").write_bytes(b"")
                 folder.write("b.yaml", DB)
                 folder.remove("a.yaml")
-                state = dict(await watch.step())
+                while WEB.key in await watch.step():
+                    pass
                 assert lost.is_set()
-            return state
+            return watch.state
 
     assert asyncio.run(overflow()) == keyed(DB)
 
@@ -598,6 +753,5 @@ def test_path_does_not_matter(operations: list[tuple[str, str, str]]) -> None:
         if len({key for version in versions for key in version}) == sum(map(len, versions)):
             assert state == keyed(*ManifestDirectory(fresh.path).read())
         else:
-            # Two files have one object, which a fresh read refuses: one of the two is in force.
-            assert state.keys() == {key for version in versions for key in version}
-            assert all(item in [version.get(key) for version in versions] for key, item in state.items())
+            # Two files have one object, which a fresh start refuses: the first by name is in force.
+            assert state == dict(ChainMap(*(dict(version) for version in versions)))

@@ -1,5 +1,6 @@
 """What an API server would refuse, and that it refuses nothing that one has sent."""
 
+from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from tests.kube.recordings import recorded_items
 
 LABEL = "expected a DNS label (lower case, digits, '-')"
 SUBDOMAIN = "expected a DNS subdomain name (lower case, digits, '-')"
+NOWHERE = str(IPv4Address(0))
+REACHABLE = "expected an address that other nodes can reach, not unspecified, loopback or link-local"
 ADDRESS = "expected an IP address or None"
 
 
@@ -87,12 +90,30 @@ def port(number: int, name: str = "", **fields: Any) -> dict[str, Any]:
             pytest.param(
                 {"ports": [port(80)], "clusterIP": text}, [(("spec", "clusterIP"), ADDRESS)], id=text
             )
-            for text in ("10.96.0", "10.96.0.01", "10.96.0.256", "none", "fe80::1%eth0", " 10.96.0.1")
+            for text in (
+                *("10.96.0", "10.96.0.01", "10.96.0.256", "none", "fe80::1%eth0", " 10.96.0.1"),
+                *(NOWHERE, "::", "127.0.0.1", "::1", "239.0.0.1", "ff0e::1", "::ffff:10.96.0.1"),
+            )
         ),
         pytest.param(
             {"ports": [port(80)], "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "x"]},
             [(("spec", "clusterIPs", 1), ADDRESS)],
             id="second address",
+        ),
+        pytest.param(
+            {"ports": [port(80)], "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "10.0.0.2"]},
+            [(("spec", "clusterIPs", 1), "expected at most one address of each family")],
+            id="one family twice",
+        ),
+        pytest.param(
+            {"clusterIP": "None", "clusterIPs": ["None", "10.0.0.2"]},
+            [(("spec", "clusterIPs", 1), "expected None alone")],
+            id="None and an address",
+        ),
+        pytest.param(
+            {"clusterIP": "None", "clusterIPs": ["None", "None"]},
+            [(("spec", "clusterIPs", 1), "expected None alone")],
+            id="None twice",
         ),
         pytest.param(
             {"ports": [port(80)], "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]},
@@ -174,6 +195,19 @@ def test_service(spec: dict[str, Any], expected: list[Problem]) -> None:
             [(("endpoints", 0, "addresses", 0), "expected an IPv6 address")],
             id="with an interface",
         ),
+        pytest.param(
+            "IPv6",
+            [["::ffff:10.0.0.1"]],
+            [(("endpoints", 0, "addresses", 0), "expected an IPv6 address")],
+            id="IPv4-mapped",
+        ),
+        *(
+            pytest.param(family, [[text]], [(("endpoints", 0, "addresses", 0), REACHABLE)], id=text)
+            for family, text in (
+                *(("IPv4", each) for each in (NOWHERE, "127.0.0.1", "169.254.1.1", "224.0.0.1")),
+                *(("IPv6", each) for each in ("::", "::1", "fe80::1", "ff02::1")),
+            )
+        ),
     ],
 )
 def test_slice(family: str, addresses: list[list[str]], expected: list[Problem]) -> None:
@@ -184,6 +218,29 @@ def test_slice(family: str, addresses: list[list[str]], expected: list[Problem])
             "addressType": family,
             "endpoints": [{"addresses": each} for each in addresses],
         },
+        EndpointSlice,
+    )
+
+    assert [*problems(item)] == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(["a", "b", ""], [], id="apart"),
+        pytest.param(
+            ["a", "a"], [(("ports", 1, "name"), "expected each port name once")], id="one name twice"
+        ),
+        pytest.param(
+            [None, ""], [(("ports", 1, "name"), "expected each port name once")], id="two without a name"
+        ),
+    ],
+)
+def test_slice_ports(names: list[str | None], expected: list[Problem]) -> None:
+    """The names of a slice's ports tell them apart."""
+    ports = [{"name": name, "port": 80} for name in names]
+    item = msgspec.convert(
+        {"metadata": {"name": "web-1", "namespace": "a"}, "addressType": "IPv4", "ports": ports},
         EndpointSlice,
     )
 

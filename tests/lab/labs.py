@@ -60,7 +60,9 @@ class LabUnderTest:
 
     def status(self) -> dict[str, Any]:
         """Return what `netns-lab status` reports."""
-        report: dict[str, Any] = json.loads(run("status", self.name, "-o", "json").stdout)
+        done = run("status", self.name, "-o", "json", check=False)
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (0 if report["state"] == "up" else 1), done.stderr
         return report
 
     def execute(self, place: str, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from netns_lab.processes import lab_processes
-from tests.lab.labs import COMMAND, remains, run
+from tests.lab.labs import COMMAND, LabUnderTest, remains, run
 from tests.netns_fixture import eventually
 
 pytestmark = pytest.mark.lab
@@ -63,6 +63,27 @@ def test_demo_that_is_kept(name: str) -> None:
     assert remains(name) == []
 
 
+def test_two_demos_of_one_name(name: str) -> None:
+    """The second waits until the first has removed its lab; neither sees the other's packets."""
+    with (
+        subprocess.Popen([COMMAND, "demo", "--lab", name], stdout=subprocess.PIPE, text=True) as first,
+        subprocess.Popen([COMMAND, "demo", "--lab", name], stdout=subprocess.PIPE, text=True) as second,
+    ):
+        printed = [process.communicate(timeout=480)[0] for process in (first, second)]
+
+    assert [lines.splitlines()[-1] for lines in printed] == ["passed: True", "passed: True"]
+    assert remains(name) == []
+
+
+def test_demo_leaves_a_users_own_lab_alone(two_nodes: LabUnderTest) -> None:
+    two_nodes.up()
+
+    done = run("demo", "--lab", two_nodes.name, check=False)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert two_nodes.up()["changes"] == []
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -73,10 +94,13 @@ def test_demo_that_is_kept(name: str) -> None:
 )
 def test_demo_that_is_interrupted(number: int, code: int, name: str) -> None:
     """It cleans up behind itself, however far it has come."""
-    with subprocess.Popen([COMMAND, "demo", "--lab", name], stdout=subprocess.PIPE) as demo:
+    with subprocess.Popen(
+        [COMMAND, "demo", "--lab", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as demo:
         eventually(lambda: len(lab_processes(name, [])), bool)
         demo.send_signal(number)
-        printed, _ = demo.communicate(timeout=240)
+        printed, said = demo.communicate(timeout=240)
 
     assert (demo.returncode, printed) == (code, b"")
+    assert said.splitlines()[-1] == b"netns-lab: interrupted: the lab is removed"
     assert remains(name) == []

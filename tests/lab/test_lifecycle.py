@@ -209,6 +209,43 @@ def test_command_workload(two_nodes: LabUnderTest) -> None:
     assert two_nodes.status()["state"] == "up"
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "changes", "words"),
+    [
+        pytest.param(["true"], 0, "nothing to change", "", id="a job that has ended well runs once"),
+        pytest.param(["sh", "-c", "exit 3"], 1, "", "ended with code 3", id="one that fails is run again"),
+        pytest.param(["no-such-program"], 1, "", "can't start no-such-program", id="one that is not there"),
+    ],
+)
+def test_command_that_ends(
+    command: list[str], code: int, changes: str, words: str, repaired_lab: LabUnderTest
+) -> None:
+    """`up` and `status` agree about it."""
+    job = {"name": "job", "node": "n2", "command": command}
+    repaired_lab.topology["pods"] = [*repaired_lab.topology["pods"][:3], job]
+    repaired_lab.write()
+
+    first = run("up", str(repaired_lab.file), check=False)
+    status = eventually(repaired_lab.status, lambda status: status["pods"][-1]["workload"] != "running")
+    second = run("up", str(repaired_lab.file), check=False)
+
+    # A job that is short, but not as short as `up`, ends behind its back: the next look tells.
+    assert first.returncode in {0, code}
+    assert (status["state"], second.returncode in {0, code}) == ("incomplete" if code else "up", True)
+    assert changes in second.stdout
+    log = repaired_lab.state.log_file("pods/default/job").read_text()
+    assert words in log + str(status["missing"])
+
+
+def test_interrupted_up_says_what_to_do(two_nodes: LabUnderTest) -> None:
+    with subprocess.Popen([COMMAND, "up", two_nodes.file], stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: len(lab_processes(two_nodes.name, [])), bool)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=240)
+
+    assert (process.returncode, said) == (130, "netns-lab: interrupted: run `up` again, or `down`\n")
+
+
 def test_root_namespace_is_left_as_it_was(two_nodes: LabUnderTest) -> None:
     """`up` and `down` touch nothing of the machine's own; a person's shell in a node goes with it."""
     before = machine()

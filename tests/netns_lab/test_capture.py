@@ -1,5 +1,6 @@
 """Capture files, written by scapy as tcpdump would."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.utils import wrpcap
 
 from netns_lab.capture import Packet, await_packets, count_packets, read_packets
+from nodeplane.errors import NodeplaneError
 
 SYN = Ether() / IP(src="10.0.0.1", dst="10.96.0.80") / TCP(sport=4000, dport=80, flags="S", seq=77)
 SYN_ACK = Ether() / IP(src="10.96.0.80", dst="10.0.0.1") / TCP(sport=80, dport=4000, flags="SA", seq=9)
@@ -47,6 +49,21 @@ def test_count_packets_of_a_growing_file(missing_bytes: int, count: int, file: P
     file.write_bytes(content[: max(0, len(content) - missing_bytes)])
 
     assert count_packets(file) == count
+
+
+@pytest.mark.parametrize("read", [count_packets, read_packets])
+def test_a_file_that_is_gone_is_one_line(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(NodeplaneError) as caught:
+        read(tmp_path / "gone.pcap")
+
+    assert str(caught.value) == f"capture {tmp_path / 'gone.pcap'}: No such file or directory"
+
+
+def test_a_file_that_is_no_capture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.pcap").write_text("no capture, but more than a header of 24 bytes")
+
+    with pytest.raises(NodeplaneError, match=r"text.pcap: Not a supported capture file"):
+        read_packets(tmp_path / "text.pcap")
 
 
 def test_await_packets_gives_up(file: Path) -> None:

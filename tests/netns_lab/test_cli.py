@@ -64,8 +64,9 @@ def test_unknown_lab(arguments: tuple[str, ...]) -> None:
 def test_down_of_what_is_not_there() -> None:
     done = run("down", NO_LAB, "-o", "json")
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"labs": [{"lab": NO_LAB, "removed": 0}]}
+    words = f"netns-lab: {NO_LAB}: no lab of that name, nothing to remove\n"
+    assert (done.returncode, done.stderr) == (0, words)
+    assert json.loads(done.stdout) == {"labs": []}
 
 
 def test_schema() -> None:

@@ -78,6 +78,20 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
             "got '10.0.0.1/24'",
             id="host bits",
         ),
+        *(
+            pytest.param(
+                f"{HEAD}network:\n  {field}: {network}\n",
+                f"4: network.{field}: expected a network apart from {apart}, got '{network}'",
+                id=f"{field} {network}",
+            )
+            for field in ("segment", "podPool")
+            for network, apart in (
+                ("0.0.0.0/8", "0.0.0.0/8 (this host's addresses)"),
+                ("127.0.0.0/8", "127.0.0.0/8 (loopback addresses)"),
+                ("169.254.0.0/16", "169.254.0.0/16 (link-local addresses)"),
+                ("239.0.0.0/16", "224.0.0.0/4 (multicast addresses)"),
+            )
+        ),
         pytest.param(
             f"{HEAD}network:\n  podPool: 172.16.0.0/12\n",
             "4: network.podPool: expected a network apart from segment 172.30.0.0/24, got '172.16.0.0/12'",
@@ -120,6 +134,16 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
             f"{HEAD}pods:\n  - name: web\n    node: n1\n    ports:\n      - port: 99999\n",
             "7: pods[0].ports[0].port: expected `int` <= 65535, got '99999'",
             id="port of a pod",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - name: job\n    node: n1\n    command: ['', a]\n",
+            "6: pods[0].command[0]: expected a program, got ''",
+            id="command without a program",
+        ),
+        pytest.param(
+            f'{HEAD}pods:\n  - name: job\n    node: n1\n    command: [a, "b\\0"]\n',
+            "6: pods[0].command[1]: expected a word without a NUL character, got 'b\\x00'",
+            id="NUL in a command",
         ),
         pytest.param(
             f"{HEAD}pods:\n  - name: web\n    node: n1\n    ports: [{{port: 1}}, {{port: 1}}]\n",

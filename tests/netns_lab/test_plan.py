@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netns_lab.plan import build_plan, pod_command, resolv_conf
+from netns_lab.plan import bare_module, build_plan, pod_command, resolv_conf
 from netns_lab.programs import Program
 from netns_lab.state import StateDirectory
 from netns_lab.topology import Network, NodeSpec, PodSpec, PortSpec, Topology
@@ -103,11 +103,15 @@ def test_workloads() -> None:
     """An idle pod runs nothing, ports get the echo server, a command gets its pod's resolv.conf."""
     assert {name for name in PROGRAMS if name.startswith("pods/")} == {"pods/default/web", "pods/default/job"}
     echo, job = PROGRAMS["pods/default/web"], PROGRAMS["pods/default/job"]
-    assert (echo.namespace, echo.ready) == ("nl-lab-pod-default-web", "notify")
+    assert echo.namespace == "nl-lab-pod-default-web"
     assert msgspec.json.decode(echo.command[-1]) == {
         "identity": {"pod": "web", "namespace": "default", "node": "n1"},
         "ports": [["TCP", 80], ["UDP", 53]],
     }
-    assert (job.namespace, job.ready) == ("nl-lab-pod-default-job", "started")
-    assert job.command == pod_command(STATE, PODS[2], ("sleep", "9"))
-    assert job.command[-3:] == (str(resolv_conf(STATE, PODS[2])), "sleep", "9")
+    assert job.namespace == "nl-lab-pod-default-job"
+    assert job.command == pod_command(STATE, PODS[2], bare_module("netns_lab.job", "sleep", "9"))
+    assert pod_command(STATE, PODS[2], ("true",))[-3:] == (
+        "pod default/job",
+        str(resolv_conf(STATE, PODS[2])),
+        "true",
+    )

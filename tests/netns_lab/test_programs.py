@@ -11,10 +11,11 @@ import pytest
 
 from netns_lab.plan import bare_module
 from netns_lab.processes import Process, lab_processes, namespace_id, read_process, stop
-from netns_lab.programs import Program, ProgramRecord, forget, running, start, to_stop
+from netns_lab.programs import Program, ProgramRecord, exit_codes, forget, missing, running, start, to_stop
 from netns_lab.state import StateDirectory
 from nodeplane.errors import NodeplaneError
 from tests import netns_fixture
+from tests.netns_fixture import eventually
 
 LAB = f"t{os.getpid()}{secrets.token_hex(2)}"
 
@@ -23,6 +24,7 @@ LAB = f"t{os.getpid()}{secrets.token_hex(2)}"
     ("processes", "stopped"),
     [
         pytest.param([], {}, id="nothing runs"),
+        pytest.param([(3, "lab/done")], {}, id="what a command that has ended well has left running"),
         pytest.param([(1, "lab/a")], {}, id="kept"),
         pytest.param([(1, "lab/a"), (2, "lab/a")], {}, id="a child of a kept one"),
         pytest.param([(1, "lab/b"), (2, "lab/b")], {"b": [1, 2]}, id="not kept, with its children"),
@@ -33,7 +35,7 @@ LAB = f"t{os.getpid()}{secrets.token_hex(2)}"
 def test_to_stop(processes: list[tuple[int, str]], stopped: dict[str, list[int]]) -> None:
     present = [Process(pid, 1, (0, 0), mark) for pid, mark in processes]
 
-    unwanted = to_stop("lab", {"a": Process(1, 1, (0, 0), "lab/a")}, present)
+    unwanted = to_stop("lab", {"a", "done"}, present)
 
     assert {name: [process.pid for process in group] for name, group in unwanted.items()} == stopped
 
@@ -55,8 +57,8 @@ def namespace() -> Iterator[Path]:
 
 
 def shell(namespace: Path, script: str, name: str = "job") -> Program:
-    """Return a program that counts as ready once it is started."""
-    return Program(name, namespace.name, ("sh", "-c", script), ready="started")
+    """Return a pod's command."""
+    return Program(name, namespace.name, bare_module("netns_lab.job", "sh", "-c", script))
 
 
 def echo(namespace: Path) -> Program:
@@ -121,6 +123,12 @@ def test_running_as_planned(state: StateDirectory, namespace: Path) -> None:
             "p: can't start /no/such/program: No such file or directory",
             id="not there",
         ),
+        pytest.param(
+            Program("p", "{ns}", bare_module("netns_lab.job", "no-such-command")),
+            "p ended with exit code 1 before it was ready: "
+            "can't start no-such-command: No such file or directory; see {log}",
+            id="a pod's command that is not there",
+        ),
     ],
 )
 def test_start_that_fails(program: Program, error: str, state: StateDirectory, namespace: Path) -> None:
@@ -132,6 +140,44 @@ def test_start_that_fails(program: Program, error: str, state: StateDirectory, n
     logs = state.path / "logs"
     assert str(caught.value) == error.format(log=logs / "p.log", logs=logs)
     assert read_running(state, there) == {}
+
+
+@pytest.mark.netns
+def test_one_that_fails_does_not_keep_the_others_from_starting(
+    state: StateDirectory, namespace: Path
+) -> None:
+    programs = (Program("p", namespace.name, ("false",)), echo(namespace), shell(namespace, "exec sleep 600"))
+
+    with pytest.raises(NodeplaneError, match="p ended with exit code 1"):
+        start(state, programs)
+
+    assert read_running(state, *programs).keys() == {"echo", "job"}
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("script", "code", "words"),
+    [
+        pytest.param("exit 0", 0, [], id="ended well: done"),
+        pytest.param("exit 3", 3, ["job running: ended with code 3"], id="failed"),
+        pytest.param("kill -9 $$", 137, ["job running: ended with code 137"], id="killed"),
+    ],
+)
+def test_a_job_leaves_its_exit_code(
+    script: str, code: int, words: list[str], state: StateDirectory, namespace: Path
+) -> None:
+    """However short, it counts as started; changed, it is another job, and the old code is forgotten."""
+    job = shell(namespace, script)
+
+    start(state, [job])
+
+    codes = eventually(lambda: exit_codes(state, [job]), bool)
+    changed = shell(namespace, f"{script} # changed")
+    assert codes == {"job": code}
+    assert missing([job], {}, codes) == words
+    assert exit_codes(state, [changed]) == {}
+    forget(state, [changed])
+    assert exit_codes(state, [job]) == {}
 
 
 @pytest.mark.netns

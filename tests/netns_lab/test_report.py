@@ -35,7 +35,9 @@ def test_node_rows() -> None:
 
 def test_pod_rows() -> None:
     rows = pod_rows(TOPOLOGY, ADDRESSES, RUNNING)
+    later = pod_rows(TOPOLOGY, ADDRESSES, RUNNING, {"pods/default/web-2"})
 
+    assert [row["workload"] for row in later] == ["idle", "running", "completed"]
     assert [(row["pod"], row["node"], row["address"], row["workload"]) for row in rows] == [
         ("clients/client", "n1", "", "idle"),
         ("default/web-1", "n1", "10.244.0.2", "running"),
@@ -61,3 +63,25 @@ def test_service_rows() -> None:
             "endpoints": ["172.30.0.2:53", "172.30.0.3:53"],
         },
     ]
+
+
+def test_service_with_several_ports() -> None:
+    """Each endpoint says which of the ports it is behind; one port needs no name."""
+    ports = [
+        {"name": "http", "port": 80, "targetPort": "http"},
+        {"name": "admin", "port": 81, "targetPort": 9},
+    ]
+    raw = service(clusterIP="10.96.7.7", selector={"app": "web"}, ports=ports)
+    cluster = build_cluster(lab_spec(TOPOLOGY, raw), ADDRESSES)
+
+    assert service_rows(manifest.item for manifest in cluster)[0] == {
+        "service": "default/web",
+        "cluster_ip": "10.96.7.7",
+        "ports": ["http TCP/80", "admin TCP/81"],
+        "endpoints": [
+            "admin 10.244.0.2:9",
+            "admin 10.244.1.2:9",
+            "http 10.244.0.2:8080",
+            "http 10.244.1.2:8080",
+        ],
+    }

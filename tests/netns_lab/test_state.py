@@ -1,5 +1,6 @@
 """The lab's directory: whole files, and one command at a time."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_remove_leaves_nothing(state: StateDirectory) -> None:
     assert labs == {"other"}
     assert not state.path.parent.exists()
     assert saved_labs(state.path.parent) == set()
+
+
+def test_who_holds_the_lock_may_enter_again(state: StateDirectory) -> None:
+    """And holds it until the outermost hold ends."""
+    other = StateDirectory("lab", state.path.parent)
+    with state.locked():
+        with state.locked():
+            pass
+        with (state.path / "lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with other.locked():
+        pass
 
 
 _HOLDER = """

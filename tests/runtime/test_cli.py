@@ -121,7 +121,9 @@ def end(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         pytest.param(["fail", "config"], (2, "", "prog: a.yaml:3: spec.port: expected 1\n"), id="bad input"),
         pytest.param(["fail", "setup"], (2, "", "prog: must run as root\n"), id="machine lacks something"),
         pytest.param(
-            ["fail", "not-root"], (2, "", "prog: add route: Operation not permitted (EPERM)\n"), id="not root"
+            ["fail", "not-root"],
+            (2, "", "prog: add route: Operation not permitted (EPERM): must run as root\n"),
+            id="not root",
         ),
         pytest.param(
             ["fail", "kernel"], (1, "", "prog: add route: Device or resource busy (EBUSY)\n"), id="kernel"

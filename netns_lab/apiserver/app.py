@@ -1,0 +1,254 @@
+"""HTTP: from requests to what the registry does, and from objects to answers (starlette)."""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from http import HTTPStatus
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from netns_lab.apiserver import discovery
+from netns_lab.apiserver.answers import formed, formed_list, json_response, list_response
+from netns_lab.apiserver.bodies import decode_body, decode_delete_options, decode_patch
+from netns_lab.apiserver.history import State
+from netns_lab.apiserver.listing import read_page
+from netns_lab.apiserver.media_types import Wanted, choose_form
+from netns_lab.apiserver.registry import Registry
+from netns_lab.apiserver.request_info import (
+    ListOptions,
+    Target,
+    parse_flag,
+    parse_list_options,
+    parse_path,
+)
+from netns_lab.apiserver.resources import Resource
+from netns_lab.apiserver.status import (
+    StatusError,
+    internal_error,
+    method_not_allowed,
+    no_such_path,
+    not_found,
+    unauthorized,
+)
+from netns_lab.apiserver.store import StoreError
+from netns_lab.apiserver.watching import Encoder, Watch, WatchSettings
+from netns_lab.apiserver.wire import Item, Json, decode_object, encode_event, encode_object
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_OPENAPI_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+# Whoever asks may know that the server is up, and what it is (ClusterRole system:public-info-viewer).
+_PUBLIC = ("/healthz", "/readyz", "/livez", "/version")
+
+log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """The application.
+
+    Args:
+        tokens: The bearer tokens that are let in; looked at anew with each request.
+    """
+
+    def __init__(
+        self, registry: Registry, *, tokens: Collection[str], address: str, settings: WatchSettings
+    ) -> None:
+        self._registry = registry
+        self._state: State = registry.state
+        self._tokens = tokens
+        self._address = address
+        self._settings = settings
+        self.app = Starlette(routes=[Route("/{path:path}", self._handle, methods=_METHODS)])
+
+    async def _handle(self, request: Request) -> Response:
+        try:
+            self._authenticate(request)
+            return await self._dispatch(request)
+        except StatusError as exc:
+            return json_response(exc.body, exc.code)
+        except StoreError as exc:
+            return json_response(internal_error(str(exc)).body, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _authenticate(self, request: Request) -> None:
+        if request.url.path.startswith(_PUBLIC):
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not any(
+            hmac.compare_digest(token.strip().encode(), known.encode()) for known in self._tokens
+        ):
+            raise unauthorized()
+
+    async def _dispatch(self, request: Request) -> Response:
+        parts = [part for part in request.url.path.split("/") if part]
+        if parts[:1] not in (["api"], ["apis"]) or len(parts) < 3 or (parts[0] == "apis" and len(parts) == 3):
+            return self._answer_discovery(request, parts)
+        target = parse_path(request.url.path)
+        verbs: dict[str, Callable[[Request, Target], Awaitable[Response]]] = {
+            "GET": self._read,
+            "HEAD": self._read,
+            "POST": self._create,
+            "PUT": self._replace,
+            "PATCH": self._patch,
+            "DELETE": self._delete,
+        }
+        return await verbs[request.method](request, target)
+
+    def _answer_discovery(self, request: Request, parts: list[str]) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            raise method_not_allowed()
+        document: Json | None = None
+        match parts:
+            case ["healthz" | "readyz" | "livez", *_]:
+                return PlainTextResponse("ok")
+            case ["version"]:
+                document = discovery.version()
+            case ["openapi", "v2"]:
+                if "proto-openapi" in request.headers.get("accept", ""):
+                    return Response(discovery.openapi_v2(), media_type=_OPENAPI_PROTOBUF)
+                document = discovery.openapi_v2_json()
+            case ["api"]:
+                document = discovery.core_versions(self._address)
+            case ["apis"]:
+                document = discovery.groups()
+            case ["api", version]:
+                document = discovery.resources("", version)
+            case ["apis", group]:
+                document = discovery.group(group)
+            case ["apis", group, version]:
+                document = discovery.resources(group, version)
+            case []:
+                document = {
+                    "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/readyz", "/version"]
+                }
+        if document is None:
+            raise no_such_path()
+        return json_response(document)
+
+    async def _read(self, request: Request, target: Target) -> Response:
+        wanted = choose_form(request.headers.get("accept", ""))
+        if target.name and not parse_flag(request.query_params, "watch"):
+            item = self._registry.get(target.resource, target.namespace, target.name)
+            return self._answer(request, target.resource, item, wanted)
+        if target.subresource:
+            raise method_not_allowed()
+        options = parse_list_options(request.query_params, target)
+        if options.watch:
+            return self._watch(request, target, options, wanted)
+        page = read_page(self._state, target, options)
+        if wanted.form != "object":
+            return json_response(formed_list(request, target.resource, page, wanted))
+        return list_response(target, page)
+
+    def _watch(self, request: Request, target: Target, options: ListOptions, wanted: Wanted) -> Response:
+        encode: Encoder = encode_event
+        if wanted.form != "object":
+
+            def encode(kind: str, resource: Resource, item: Item) -> bytes:
+                value = formed(request, resource, item, wanted)
+                return msgspec.json.encode({"type": kind, "object": value}) + b"\n"
+
+        watch = Watch(self._state, target, options, self._settings, encode)
+        return StreamingResponse(watch.chunks(), media_type="application/json")
+
+    async def _create(self, request: Request, target: Target) -> Response:
+        if target.name:
+            raise method_not_allowed()
+        wanted = choose_form(request.headers.get("accept", ""))
+        value = decode_body(request.headers.get("content-type", ""), await request.body())
+        item = await self._registry.create(
+            target.resource, target.namespace, value, dry_run=_is_dry_run(request)
+        )
+        return self._answer(request, target.resource, item, wanted, HTTPStatus.CREATED)
+
+    async def _replace(self, request: Request, target: Target) -> Response:
+        if not target.name:
+            raise method_not_allowed()
+        wanted = choose_form(request.headers.get("accept", ""))
+        value = decode_body(request.headers.get("content-type", ""), await request.body())
+        item = await self._registry.update(
+            target.resource,
+            target.namespace,
+            target.name,
+            lambda _: value,
+            subresource=target.subresource,
+            dry_run=_is_dry_run(request),
+        )
+        return self._answer(request, target.resource, item, wanted)
+
+    async def _patch(self, request: Request, target: Target) -> Response:
+        if not target.name:
+            raise method_not_allowed()
+        wanted = choose_form(request.headers.get("accept", ""))
+        patch = decode_patch(
+            target,
+            request.headers.get("content-type", ""),
+            await request.body(),
+            manager=request.query_params.get("fieldManager", ""),
+            force=parse_flag(request.query_params, "force") or False,
+        )
+        dry_run = _is_dry_run(request)
+        if patch.creates and self._state.history(target.resource).get(target.namespace, target.name) is None:
+            if target.subresource:
+                raise not_found(target.resource, target.name)
+            fresh = patch.change({"metadata": {"name": target.name}})
+            item = await self._registry.create(target.resource, target.namespace, fresh, dry_run=dry_run)
+            return self._answer(request, target.resource, item, wanted, HTTPStatus.CREATED)
+        item = await self._registry.update(
+            target.resource,
+            target.namespace,
+            target.name,
+            patch.change,
+            subresource=target.subresource,
+            dry_run=dry_run,
+        )
+        return self._answer(request, target.resource, item, wanted)
+
+    async def _delete(self, request: Request, target: Target) -> Response:
+        if target.subresource:
+            raise method_not_allowed()
+        options = decode_delete_options(
+            request.headers.get("content-type", ""), await request.body(), request.query_params
+        )
+        if target.name:
+            item = await self._registry.delete(target.resource, target.namespace, target.name, options)
+            return self._answer_deletion(target, item)
+        if not target.resource.has_collection_delete:
+            raise method_not_allowed()
+        page = read_page(self._state, target, parse_list_options(request.query_params, target))
+        for item in page.items:
+            try:
+                await self._registry.delete(target.resource, item.namespace, item.name, options)
+            except StatusError as exc:
+                # Gone meanwhile, or changed: what was asked for is that it goes.
+                if exc.code != HTTPStatus.NOT_FOUND:
+                    raise
+        return list_response(target, page)
+
+    def _answer_deletion(self, target: Target, item: Item) -> Response:
+        if self._state.history(target.resource).get(item.namespace, item.name) is not None:
+            return Response(encode_object(target.resource, item), media_type="application/json")
+        metadata = decode_object(target.resource, item)["metadata"]
+        group = {"group": target.resource.group} if target.resource.group else {}
+        details = {"name": item.name, **group, "kind": target.resource.plural, "uid": metadata["uid"]}
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
+        return json_response(status)
+
+    def _answer(
+        self, request: Request, resource: Resource, item: Item, wanted: Wanted, code: int = HTTPStatus.OK
+    ) -> Response:
+        if wanted.form == "object":
+            return Response(encode_object(resource, item), code, media_type="application/json")
+        return json_response(formed(request, resource, item, wanted), code)
+
+
+def _is_dry_run(request: Request) -> bool:
+    return "All" in request.query_params.getlist("dryRun")

@@ -1,0 +1,1 @@
+"""What runs beside the API and keeps objects in step with one another: `--controllers`."""

@@ -1,0 +1,1 @@
+"""Tests of netns_lab.apiserver."""

@@ -1,0 +1,360 @@
+"""Create, read, update, patch, delete over HTTP; refusals shaped as a real server's (recordings of 1.36)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.netns_lab.apiserver.running import SHOP, SLICES, Client, config_map, namespace, run, service
+
+ALREADY_CHANGED = (
+    "the object has been modified; please apply your changes to the latest version and try again"
+)
+
+
+def without_varying(value: Any) -> Any:
+    """Drop what differs from run to run."""
+    varying = ("uid", "creationTimestamp", "resourceVersion")
+    return {**value, "metadata": {k: v for k, v in value["metadata"].items() if k not in varying}}
+
+
+def failure(code: int, reason: str, message: str, **more: Any) -> Any:
+    head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
+    return {**head, "reason": reason, **more, "code": code}
+
+
+def test_a_service_gets_what_the_real_one_gives_it(tmp_path: Path) -> None:
+    """The recording's headless Service, field by field."""
+
+    async def scenario(client: Client) -> Any:
+        await client.post("/api/v1/namespaces", namespace())
+        spec = {"clusterIP": "None", "ports": [{"name": "pg", "port": 5432}], "selector": {"app": "db"}}
+        return await client.post(f"{SHOP}/services", {"metadata": {"name": "db"}, "spec": spec})
+
+    created = run(scenario, tmp_path)
+
+    assert without_varying(created) == {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {
+            "ports": [{"name": "pg", "protocol": "TCP", "port": 5432, "targetPort": 5432}],
+            "selector": {"app": "db"},
+            "clusterIP": "None",
+            "clusterIPs": ["None"],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    }
+
+
+def test_a_cluster_begins_with_its_own_objects(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        namespaces = await client.get("/api/v1/namespaces")
+        kubernetes = await client.get("/api/v1/namespaces/default/services/kubernetes")
+
+        assert [item["metadata"]["name"] for item in namespaces["items"]] == [
+            "default",
+            "kube-node-lease",
+            "kube-public",
+            "kube-system",
+        ]
+        assert kubernetes["spec"]["clusterIP"] == "10.96.0.1"
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        pytest.param(
+            "GET",
+            f"{SHOP}/services/nope",
+            None,
+            failure(
+                404, "NotFound", 'services "nope" not found', details={"name": "nope", "kind": "services"}
+            ),
+            id="not found",
+        ),
+        pytest.param(
+            "GET",
+            f"{SLICES}/nope",
+            None,
+            failure(
+                404,
+                "NotFound",
+                'endpointslices.discovery.k8s.io "nope" not found',
+                details={"name": "nope", "group": "discovery.k8s.io", "kind": "endpointslices"},
+            ),
+            id="not found, with its group",
+        ),
+        pytest.param(
+            "GET",
+            "/api/v1/secrets",
+            None,
+            failure(404, "NotFound", "the server could not find the requested resource", details={}),
+            id="no such resource",
+        ),
+        pytest.param(
+            "POST",
+            "/api/v1/namespaces/nope/services",
+            service("web"),
+            failure(
+                404, "NotFound", 'namespaces "nope" not found', details={"name": "nope", "kind": "namespaces"}
+            ),
+            id="no such namespace",
+        ),
+        pytest.param(
+            "POST",
+            f"{SHOP}/configmaps",
+            config_map("there"),
+            failure(
+                409,
+                "AlreadyExists",
+                'configmaps "there" already exists',
+                details={"name": "there", "kind": "configmaps"},
+            ),
+            id="already exists",
+        ),
+        pytest.param(
+            "PUT",
+            f"{SHOP}/configmaps/there",
+            {"metadata": {"name": "there", "resourceVersion": "1"}},
+            failure(
+                409,
+                "Conflict",
+                f'Operation cannot be fulfilled on configmaps "there": {ALREADY_CHANGED}',
+                details={"name": "there", "kind": "configmaps"},
+            ),
+            id="another version is current",
+        ),
+        pytest.param(
+            "POST",
+            f"{SHOP}/services",
+            {"metadata": {"name": "web"}, "spec": {}},
+            failure(
+                422,
+                "Invalid",
+                'Service "web" is invalid: spec.ports: Required value',
+                details={
+                    "name": "web",
+                    "kind": "Service",
+                    "causes": [
+                        {"reason": "FieldValueRequired", "message": "Required value", "field": "spec.ports"}
+                    ],
+                },
+            ),
+            id="a missing field",
+        ),
+        pytest.param(
+            "DELETE",
+            "/api/v1/namespaces/default",
+            None,
+            failure(
+                403,
+                "Forbidden",
+                'namespaces "default" is forbidden: this namespace may not be deleted',
+                details={"name": "default", "kind": "namespaces"},
+            ),
+            id="forbidden",
+        ),
+        pytest.param(
+            "DELETE",
+            "/api/v1/namespaces",
+            None,
+            failure(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+                details={},
+            ),
+            id="no such verb",
+        ),
+    ],
+)
+def test_refusals(tmp_path: Path, method: str, path: str, body: Any, expected: Any) -> None:
+    async def scenario(client: Client) -> Any:
+        await client.post("/api/v1/namespaces", namespace())
+        await client.post(f"{SHOP}/configmaps", config_map("there"))
+        return await client.request(method, path, body, code=expected["code"])
+
+    assert run(scenario, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param({"metadata": {"name": "x"}, "kind": "Pod"}, 400, id="another kind"),
+        pytest.param({"metadata": {"name": "x", "namespace": "other"}}, 400, id="another namespace"),
+        pytest.param({"metadata": {"name": "x", "resourceVersion": "1"}}, 400, id="a version"),
+        pytest.param({"metadata": "x"}, 400, id="no metadata"),
+        pytest.param({"metadata": {"name": "x"}, "data": {"a": 1}}, 400, id="a wrong type"),
+        pytest.param({"metadata": {}}, 422, id="no name"),
+        pytest.param({"metadata": {"name": "X"}}, 422, id="a wrong name"),
+        pytest.param({"metadata": {"name": "x" * 254}}, 422, id="a long name"),
+        pytest.param([], 400, id="no object"),
+    ],
+)
+def test_what_is_not_created(tmp_path: Path, body: Any, code: int) -> None:
+    async def scenario(client: Client) -> Any:
+        return await client.post("/api/v1/namespaces/default/configmaps", body, code=code)
+
+    assert run(scenario, tmp_path)["code"] == code
+
+
+def test_names_are_made_up(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        body = {"metadata": {"generateName": "web-"}}
+        path = "/api/v1/namespaces/default/configmaps"
+        names = [(await client.post(path, body))["metadata"]["name"] for _ in range(3)]
+
+        assert len(set(names)) == 3
+        assert all(name.startswith("web-") and len(name) == 9 for name in names)
+
+    run(scenario, tmp_path)
+
+
+def test_an_update_keeps_what_is_the_servers(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/pods"
+        containers = [{"name": "c", "image": "i:1"}]
+        pod = await client.post(path, {"metadata": {"name": "p"}, "spec": {"containers": containers}})
+        running = {**pod, "status": {**pod["status"], "phase": "Running"}}
+        unchanged = await client.request("PUT", f"{path}/p", running)
+        with_status = await client.request("PUT", f"{path}/p/status", running)
+        changed = {**with_status, "metadata": {**with_status["metadata"], "uid": "", "labels": {"a": "b"}}}
+        changed["spec"] = {**pod["spec"], "containers": [{**pod["spec"]["containers"][0], "image": "i:2"}]}
+        with_image = await client.request("PUT", f"{path}/p", changed)
+
+        assert unchanged == pod
+        assert with_status["status"]["phase"] == "Running"
+        assert with_status["metadata"]["generation"] == 1
+        assert with_image["metadata"]["generation"] == 2
+        assert with_image["metadata"]["uid"] == pod["metadata"]["uid"]
+        assert with_image["status"]["phase"] == "Running"
+        versions = [int(version["metadata"]["resourceVersion"]) for version in (pod, with_status, with_image)]
+        assert versions == sorted(set(versions))
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "expected"),
+    [
+        pytest.param("merge-patch+json", {"data": {"a": None, "c": "3"}}, {"b": "2", "c": "3"}, id="merge"),
+        pytest.param("strategic-merge-patch+json", {"data": {"a": None}}, {"b": "2"}, id="strategic merge"),
+        pytest.param(
+            "json-patch+json",
+            [
+                {"op": "test", "path": "/data/a", "value": "1"},
+                {"op": "replace", "path": "/data/a", "value": "9"},
+            ],
+            {"a": "9", "b": "2"},
+            id="json patch",
+        ),
+    ],
+)
+def test_patches(tmp_path: Path, kind: str, patch: Any, expected: Any) -> None:
+    async def scenario(client: Client) -> Any:
+        path = "/api/v1/namespaces/default/configmaps"
+        await client.post(path, config_map("x", a="1", b="2"))
+        await client.patch(f"{path}/x", patch, kind=kind)
+        return (await client.get(f"{path}/x"))["data"]
+
+    assert run(scenario, tmp_path) == expected
+
+
+def test_apply_owns_fields(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/configmaps/x"
+
+        async def apply(manager: str, data: Any, *, force: bool = False, code: int | None = None) -> Any:
+            url = f"{path}?fieldManager={manager}&force={str(force).lower()}"
+            return await client.patch(url, {"data": data}, kind="apply-patch+yaml", code=code)
+
+        first = await apply("one", {"a": "1", "b": "1"}, code=201)
+        again = await apply("one", {"a": "1", "b": "1"})
+        await apply("two", {"c": "1"})
+        refused = await apply("two", {"a": "2"}, code=409)
+        forced = await apply("two", {"a": "2"}, force=True)
+        left = await apply("one", {})
+
+        assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+        assert refused["message"] == 'Apply failed with 1 conflict: conflict with "one": .data.a'
+        assert refused["details"]["causes"][0]["reason"] == "FieldManagerConflict"
+        assert forced["data"] == {"a": "2", "b": "1"}
+        assert left["data"] == {"a": "2"}
+
+    run(scenario, tmp_path)
+
+
+def test_deletion_with_finalizers_grace_and_namespaces(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        await client.post("/api/v1/namespaces", namespace())
+        held = config_map("held")
+        held["metadata"]["finalizers"] = ["x.io/hold"]
+        await client.post(f"{SHOP}/configmaps", held)
+        marked = await client.request("DELETE", f"{SHOP}/configmaps/held")
+        assert "deletionTimestamp" in marked["metadata"]
+        await client.patch(f"{SHOP}/configmaps/held", {"metadata": {"finalizers": None}})
+        await client.get(f"{SHOP}/configmaps/held", code=404)
+
+        spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "n1"}
+        await client.post(f"{SHOP}/pods", {"metadata": {"name": "p"}, "spec": spec})
+        going = await client.request("DELETE", f"{SHOP}/pods/p")
+        assert going["metadata"]["deletionGracePeriodSeconds"] == 30
+        gone = await client.request("DELETE", f"{SHOP}/pods/p", {"gracePeriodSeconds": 0})
+        assert gone["status"] == "Success"
+
+        await client.post(f"{SHOP}/services", service("web"))
+        wrong = {"preconditions": {"uid": "another"}}
+        await client.request("DELETE", f"{SHOP}/services/web", wrong, code=409)
+        await client.request("DELETE", "/api/v1/namespaces/shop")
+        assert (await client.get("/api/v1/services?labelSelector=!component"))["items"] == []
+
+    run(scenario, tmp_path)
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/services"
+        shown = await client.post(f"{path}?dryRun=All", service("web"))
+        assert shown["spec"]["clusterIP"]
+        await client.get(f"{path}/web", code=404)
+        await client.post(path, service("web"))
+        await client.patch(f"{path}/web?dryRun=All", {"metadata": {"labels": {"a": "b"}}})
+        await client.request("DELETE", f"{path}/web?dryRun=All")
+        assert "labels" not in (await client.get(f"{path}/web"))["metadata"]
+
+    run(scenario, tmp_path)
+
+
+def test_a_collection_is_deleted_by_selector(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/configmaps"
+        for name, label in (("a", "x"), ("b", "y"), ("c", "x")):
+            await client.post(path, config_map(name, {"l": label}))
+        await client.request("DELETE", f"{path}?labelSelector=l%3Dx")
+        assert [item["metadata"]["name"] for item in (await client.get(path))["items"]] == ["b"]
+
+    run(scenario, tmp_path)
+
+
+def test_who_has_no_token_stays_out(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        client.http.headers["authorization"] = "Bearer wrong"
+        refused = await client.get("/api/v1/services", code=401)
+        health = await client.http.get("/readyz")
+
+        assert refused == failure(401, "Unauthorized", "Unauthorized")
+        assert (health.status_code, health.text) == (200, "ok")
+        assert (await client.get("/version"))["major"] == "1"
+        token = client.server.rotate_token()
+        client.http.headers["authorization"] = f"Bearer {token}"
+        await client.get("/api/v1/services")
+
+    run(scenario, tmp_path)

@@ -1,0 +1,190 @@
+"""The contract that every store keeps."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netns_lab.apiserver.etcd_store import EtcdStore
+from netns_lab.apiserver.memory_store import MemoryStore
+from netns_lab.apiserver.sqlite_store import SqliteStore
+from netns_lab.apiserver.store import MAX_RECORDS, Record, Snapshot, Store, StoreError
+from tests.netns_lab.apiserver.etcd import etcd
+from tests.netns_lab.apiserver.free_port import free_ports
+
+Reopen = Callable[[], Store]
+KINDS = ["memory", "sqlite", "etcd"]
+
+FIRST = [
+    Record(2, "services/a/x", b"1"),
+    Record(3, "services/a/y", b"2"),
+    Record(4, "services/a/x", b"3", b"1", 2),
+    Record(5, "services/a/y", None, b"2", 3),
+]
+
+
+@pytest.fixture(scope="module")
+def etcd_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with etcd(tmp_path_factory.mktemp("etcd")) as address:
+        yield address
+
+
+@pytest.fixture(params=KINDS)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path, etcd_address: str) -> Iterator[Reopen]:
+    """A function that opens the store again, as after the server's end."""
+    yield from openers(request.param, tmp_path, etcd_address)
+
+
+def openers(kind: str, directory: Path, etcd_address: str) -> Iterator[Reopen]:
+    opened: list[Store] = []
+    memory = MemoryStore()
+
+    def open_again() -> Store:
+        for store in opened:
+            store.close()
+        if kind == "memory":
+            opened[:] = [memory]
+        elif kind == "sqlite":
+            opened[:] = [SqliteStore(directory / "state.sqlite")]
+        else:
+            opened[:] = [EtcdStore([etcd_address], f"/nodeplane{directory}")]
+        return opened[0]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
+def test_empty(reopen: Reopen) -> None:
+    assert reopen().load() == Snapshot()
+
+
+def test_what_was_written_is_there(reopen: Reopen) -> None:
+    store = reopen()
+    store.append(FIRST[:1])
+    store.append(FIRST[1:])
+
+    expected = Snapshot(5, 1, (("services/a/x", 4, b"3"),), tuple(FIRST))
+    assert store.load() == expected
+    assert reopen().load() == expected
+
+
+def test_the_log_is_forgotten_up_to_a_revision(reopen: Reopen) -> None:
+    store = reopen()
+    store.append(FIRST)
+    store.compact(3)
+    store.compact(2)
+
+    expected = Snapshot(5, 3, (("services/a/x", 4, b"3"),), tuple(FIRST[2:]))
+    assert store.load() == expected
+    assert reopen().load() == expected
+
+
+def test_a_forgotten_log_keeps_the_revision(reopen: Reopen) -> None:
+    """Revisions only grow, also over a restart with nothing left to show for them."""
+    store = reopen()
+    store.append(FIRST)
+    store.compact(5)
+
+    assert reopen().load() == Snapshot(5, 5, (("services/a/x", 4, b"3"),), ())
+
+
+def test_two_servers_are_not_mixed(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "state.sqlite")
+    first.append(FIRST)
+
+    with pytest.raises(StoreError, match="in use by another server"):
+        SqliteStore(tmp_path / "state.sqlite")
+
+    first.close()
+
+
+def test_two_servers_in_etcd_are_not_mixed(etcd_address: str, tmp_path: Path) -> None:
+    first, second = (EtcdStore([etcd_address], f"/nodeplane{tmp_path}") for _ in range(2))
+    first.append(FIRST[:1])
+
+    with pytest.raises(StoreError, match="another server has written"):
+        second.append(FIRST[:1])
+    first.append(FIRST[1:])
+
+    assert second.load().log == tuple(FIRST)
+    first.close()
+    second.close()
+
+
+def test_no_etcd() -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(StoreError, match=f"no etcd answers: 127.0.0.1:{port}: Connection refused"):
+        EtcdStore([f"127.0.0.1:{port}"], "/nodeplane")
+
+
+def test_more_than_a_page(reopen: Reopen) -> None:
+    records = [Record(number, f"services/a/{number:04}", b"x") for number in range(2, 2503)]
+    store = reopen()
+    for start in range(0, len(records), MAX_RECORDS):
+        store.append(records[start : start + MAX_RECORDS])
+
+    loaded = reopen().load()
+    assert (loaded.revision, loaded.log) == (2502, tuple(records))
+    assert [key for key, _, _ in loaded.objects] == [record.key for record in records]
+
+
+def test_another_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"not a database, and long enough to be looked at" * 30)
+
+    with pytest.raises(StoreError, match="not a database"):
+        SqliteStore(path)
+
+
+KEYS = st.sampled_from(["services/a/x", "services/a/y", "nodes//n"])
+STEPS = st.lists(
+    st.lists(st.tuples(KEYS, st.one_of(st.none(), st.binary(max_size=3))), max_size=4), max_size=5
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(steps=STEPS, compacted=st.integers(0, 20))
+@settings(deadline=None, max_examples=40)
+def test_a_store_is_a_map_with_a_log(
+    kind: str,
+    etcd_address: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[list[tuple[str, bytes | None]]],
+    compacted: int,
+) -> None:
+    """Whatever is written in whatever groups, a store reads as a dict and a list would."""
+    opened = openers(kind, tmp_path_factory.mktemp("store"), etcd_address)
+    reopen = next(opened)
+    store = reopen()
+    objects: dict[str, tuple[int, bytes]] = {}
+    log: list[Record] = []
+    revision = 1
+    for step in steps:
+        group = []
+        for key, value in step:
+            before = objects.pop(key, None)
+            if value is None and before is None:
+                continue
+            revision += 1
+            old_revision, old = before or (0, None)
+            group.append(Record(revision, key, value, old, old_revision))
+            if value is not None:
+                objects[key] = (revision, value)
+        store.append(group)
+        log += group
+    compacted = min(compacted, revision)
+    store.compact(compacted)
+
+    expected = Snapshot(
+        revision,
+        max(1, compacted),
+        tuple((key, *objects[key]) for key in sorted(objects)),
+        tuple(record for record in log if record.revision > compacted),
+    )
+    assert store.load() == expected
+    assert reopen().load() == expected
+    assert next(opened, None) is None
