@@ -13,7 +13,7 @@ import msgspec
 from netns_lab.topology import Topology
 from netns_lab.validation import problems
 from nodeplane.errors import ConfigError
-from nodeplane.kube.manifests import decode_objects
+from nodeplane.kube.manifest_file import decode_objects
 from nodeplane.kube.objects import API_VERSIONS, EndpointSlice, Namespace, Object, ObjectKey, Service
 from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
 

@@ -1,7 +1,7 @@
 """Cluster state from a directory of YAML or JSON manifests, read once and watched with inotify.
 
-Decides what counts as a good file. A file that is wrong when the program starts is an error, since there
-is no good version of it to keep; later, its last good version stays in force and the error is logged.
+Decides which version of a file is in force. One that is wrong when the program starts is an error, since
+there is no good version of it to keep; later, its last good version stays in force and the error is logged.
 Change a file by writing it or by moving it into place; what changes behind a symbolic link is not seen.
 
 An object belongs in one file. When two have it at the start, that is an error, since nobody relies on either
@@ -18,22 +18,20 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from inotify_simple import INotify, flags
 
 from nodeplane.errors import ConfigError, NodeplaneError, kernel_error
 from nodeplane.inotify import next_events
 from nodeplane.kube.held_deletions import HeldDeletions
+from nodeplane.kube.manifest_file import read_manifest
 from nodeplane.kube.manifest_set import ManifestSet, Objects
-from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
+from nodeplane.kube.objects import Object
 from nodeplane.kube.source import Batch
-from nodeplane.kube.validation import problems
-from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
 # A file counts when its writer closes it or moves it into place, never while it is being written.
@@ -243,78 +241,6 @@ def _directory_errors(directory: Path) -> Iterator[None]:
             raise ConfigError(str(directory), "", f"expected a directory: {exc.strerror}") from exc
         # For instance EMFILE or ENOSPC: the user has as many inotify instances or watches as allowed.
         raise kernel_error(f"watch {directory}", exc.errno or 0) from exc
-
-
-def read_manifest(path: Path) -> dict[ObjectKey, Object]:
-    """Read the objects of one file, `List` kinds unpacked; kinds that nodeplane does not use are left out.
-
-    Raises:
-        ConfigError: the file is not YAML, or an object is not what Kubernetes would take.
-    """
-    objects: dict[ObjectKey, Object] = {}
-    for document in read_documents(path):
-        for where, item in decode_objects(document):
-            if item.key in objects:
-                raise document.error(
-                    (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"
-                )
-            objects[item.key] = item
-    return objects
-
-
-def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple[FieldPath, Object]]:
-    """Yield the object at `at` in a document, or those of the List there, also of Lists in it, with paths.
-
-    Kinds that nodeplane does not use are left out.
-
-    Raises:
-        ConfigError: an object is not what Kubernetes would take; names file, line and field.
-    """
-    value = document.at(at)
-    if not isinstance(value, dict):
-        raise document.error(at, "expected a Kubernetes object (a mapping)")
-    if not _is_list(value):
-        items, outer = [at], {}
-    else:
-        # An API server's ServiceList says in its head what kind its items are; in kubectl's List each does.
-        outer = {"apiVersion": value.get("apiVersion"), "kind": value["kind"].removesuffix("List") or None}
-        if not isinstance(value.get("items") or [], list):
-            raise document.error((*at, "items"), "expected a list of objects")
-        items = [(*at, "items", index) for index in range(len(value.get("items") or []))]
-    for where in items:
-        if where != at and _is_list(document.at(where)):
-            yield from decode_objects(document, where)
-            continue
-        item = _decode(document, where, outer)
-        if item is not None:
-            yield where, item
-
-
-def _is_list(value: object) -> bool:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    return isinstance(kind, str) and kind.endswith("List")
-
-
-def _decode(document: YamlDocument, where: FieldPath, outer: Mapping[str, Any]) -> Object | None:
-    """Decode one object; `outer` is what the list around it says of its kind."""
-    value = document.at(where)
-    if not isinstance(value, dict):
-        raise document.error(where, "expected a Kubernetes object (a mapping)")
-    named: dict[str, Any] = {name: value.get(name, outer.get(name)) for name in ("apiVersion", "kind")}
-    for name, text in named.items():
-        if not isinstance(text, str):
-            raise document.error((*where, name), "expected a text")
-    kind = KINDS.get((named["apiVersion"], named["kind"]))
-    if kind is None:
-        log.debug("kind not used place=%s kind=%s", document.file, named["kind"])
-        return None
-    item = document.convert(kind, where)
-    if kind not in CLUSTER_SCOPED and not item.metadata.namespace:
-        metadata = msgspec.structs.replace(item.metadata, namespace="default")
-        item = msgspec.structs.replace(item, metadata=metadata)
-    for path, expected in problems(item):
-        raise document.error((*where, *path), expected)
-    return item
 
 
 def _is_manifest(name: str) -> bool:

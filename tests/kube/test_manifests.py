@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeplane.errors import ConfigError, KernelError
-from nodeplane.kube.manifests import ManifestDirectory, read_manifest
+from nodeplane.kube.manifest_file import read_manifest
+from nodeplane.kube.manifests import ManifestDirectory
 from nodeplane.kube.objects import (
     KINDS,
     Endpoint,

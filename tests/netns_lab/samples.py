@@ -4,7 +4,7 @@ from typing import Any
 
 from netns_lab.loader import LabSpec, Manifest
 from netns_lab.topology import NodeSpec, PodSpec, PortSpec, Topology
-from nodeplane.kube.manifests import decode_objects
+from nodeplane.kube.manifest_file import decode_objects
 from nodeplane.yamldoc import YamlDocument
 
 WEB_1 = PodSpec("web-1", "n1", labels={"app": "web"}, ports=(PortSpec(8080, "http"),))
