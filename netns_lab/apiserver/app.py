@@ -8,14 +8,20 @@ from http import HTTPStatus
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from netns_lab.apiserver import discovery
 from netns_lab.apiserver.answers import formed, formed_list, json_response, list_response
-from netns_lab.apiserver.bodies import decode_body, decode_delete_options, decode_patch
+from netns_lab.apiserver.bodies import (
+    decode_body,
+    decode_delete_options,
+    decode_patch,
+    read_body,
+)
+from netns_lab.apiserver.documents import answer_document
+from netns_lab.apiserver.endpoints_view import read_endpoints
 from netns_lab.apiserver.history import State
-from netns_lab.apiserver.listing import read_page
+from netns_lab.apiserver.listing import Page, read_page
 from netns_lab.apiserver.media_types import Wanted, choose_form
 from netns_lab.apiserver.registry import Registry
 from netns_lab.apiserver.request_info import (
@@ -30,16 +36,14 @@ from netns_lab.apiserver.status import (
     StatusError,
     internal_error,
     method_not_allowed,
-    no_such_path,
     not_found,
     unauthorized,
 )
 from netns_lab.apiserver.store import StoreError
 from netns_lab.apiserver.watching import Encoder, Watch, WatchSettings
-from netns_lab.apiserver.wire import Item, Json, decode_object, encode_event, encode_object
+from netns_lab.apiserver.wire import Item, decode_object, encode_event, encode_object
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-_OPENAPI_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # Whoever asks may know that the server is up, and what it is (ClusterRole system:public-info-viewer).
 _PUBLIC = ("/healthz", "/readyz", "/livez", "/version")
 
@@ -84,8 +88,10 @@ class ApiServer:
     async def _dispatch(self, request: Request) -> Response:
         parts = [part for part in request.url.path.split("/") if part]
         if parts[:1] not in (["api"], ["apis"]) or len(parts) < 3 or (parts[0] == "apis" and len(parts) == 3):
-            return self._answer_discovery(request, parts)
+            return answer_document(request, parts, self._address)
         target = parse_path(request.url.path)
+        if target.resource.is_view:
+            return self._read_view(request, target)
         verbs: dict[str, Callable[[Request, Target], Awaitable[Response]]] = {
             "GET": self._read,
             "HEAD": self._read,
@@ -95,37 +101,6 @@ class ApiServer:
             "DELETE": self._delete,
         }
         return await verbs[request.method](request, target)
-
-    def _answer_discovery(self, request: Request, parts: list[str]) -> Response:
-        if request.method not in {"GET", "HEAD"}:
-            raise method_not_allowed()
-        document: Json | None = None
-        match parts:
-            case ["healthz" | "readyz" | "livez", *_]:
-                return PlainTextResponse("ok")
-            case ["version"]:
-                document = discovery.version()
-            case ["openapi", "v2"]:
-                if "proto-openapi" in request.headers.get("accept", ""):
-                    return Response(discovery.openapi_v2(), media_type=_OPENAPI_PROTOBUF)
-                document = discovery.openapi_v2_json()
-            case ["api"]:
-                document = discovery.core_versions(self._address)
-            case ["apis"]:
-                document = discovery.groups()
-            case ["api", version]:
-                document = discovery.resources("", version)
-            case ["apis", group]:
-                document = discovery.group(group)
-            case ["apis", group, version]:
-                document = discovery.resources(group, version)
-            case []:
-                document = {
-                    "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/readyz", "/version"]
-                }
-        if document is None:
-            raise no_such_path()
-        return json_response(document)
 
     async def _read(self, request: Request, target: Target) -> Response:
         wanted = choose_form(request.headers.get("accept", ""))
@@ -137,10 +112,19 @@ class ApiServer:
         options = parse_list_options(request.query_params, target)
         if options.watch:
             return self._watch(request, target, options, wanted)
-        page = read_page(self._state, target, options)
-        if wanted.form != "object":
-            return json_response(formed_list(request, target.resource, page, wanted))
-        return list_response(target, page)
+        return self._answer_list(request, target, read_page(self._state, target, options), wanted)
+
+    def _read_view(self, request: Request, target: Target) -> Response:
+        wanted = choose_form(request.headers.get("accept", ""))
+        options = parse_list_options(request.query_params, target)
+        if request.method not in {"GET", "HEAD"} or options.watch:
+            raise method_not_allowed()
+        page = read_endpoints(self._state, target, options)
+        if target.name:
+            if not page.items:
+                raise not_found(target.resource, target.name)
+            return self._answer(request, target.resource, page.items[0], wanted)
+        return self._answer_list(request, target, page, wanted)
 
     def _watch(self, request: Request, target: Target, options: ListOptions, wanted: Wanted) -> Response:
         encode: Encoder = encode_event
@@ -157,7 +141,7 @@ class ApiServer:
         if target.name:
             raise method_not_allowed()
         wanted = choose_form(request.headers.get("accept", ""))
-        value = decode_body(request.headers.get("content-type", ""), await request.body())
+        value = decode_body(request.headers.get("content-type", ""), await read_body(request))
         item = await self._registry.create(
             target.resource, target.namespace, value, dry_run=_is_dry_run(request)
         )
@@ -167,7 +151,7 @@ class ApiServer:
         if not target.name:
             raise method_not_allowed()
         wanted = choose_form(request.headers.get("accept", ""))
-        value = decode_body(request.headers.get("content-type", ""), await request.body())
+        value = decode_body(request.headers.get("content-type", ""), await read_body(request))
         item = await self._registry.update(
             target.resource,
             target.namespace,
@@ -185,7 +169,7 @@ class ApiServer:
         patch = decode_patch(
             target,
             request.headers.get("content-type", ""),
-            await request.body(),
+            await read_body(request),
             manager=request.query_params.get("fieldManager", ""),
             force=parse_flag(request.query_params, "force") or False,
         )
@@ -210,7 +194,7 @@ class ApiServer:
         if target.subresource:
             raise method_not_allowed()
         options = decode_delete_options(
-            request.headers.get("content-type", ""), await request.body(), request.query_params
+            request.headers.get("content-type", ""), await read_body(request), request.query_params
         )
         if target.name:
             item = await self._registry.delete(target.resource, target.namespace, target.name, options)
@@ -225,6 +209,11 @@ class ApiServer:
                 # Gone meanwhile, or changed: what was asked for is that it goes.
                 if exc.code != HTTPStatus.NOT_FOUND:
                     raise
+        return list_response(target, page)
+
+    def _answer_list(self, request: Request, target: Target, page: Page, wanted: Wanted) -> Response:
+        if wanted.form != "object":
+            return json_response(formed_list(request, target.resource, page, wanted))
         return list_response(target, page)
 
     def _answer_deletion(self, target: Target, item: Item) -> Response:

@@ -5,19 +5,31 @@ from typing import Any
 
 import msgspec
 import yaml
+from starlette.requests import Request
 
 from netns_lab.apiserver.apply_patch import Manager, apply_patch
 from netns_lab.apiserver.patch import json_patch, merge_patch
+from netns_lab.apiserver.protobuf_body import decode_protobuf
 from netns_lab.apiserver.registry import Change
 from netns_lab.apiserver.request_info import Target
-from netns_lab.apiserver.status import StatusError, bad_request, required, unsupported_media_type
+from netns_lab.apiserver.status import (
+    StatusError,
+    bad_request,
+    required,
+    too_large,
+    unsupported_media_type,
+)
 from netns_lab.apiserver.strategic_merge import strategic_merge
 from netns_lab.apiserver.strategy import DeleteOptions, now_text
 from netns_lab.apiserver.wire import Json
 from nodeplane.yamlloader import Loader
 
+# As upstream (MaxRequestBodyBytes): twice what etcd takes, for JSON is longer than what it stores.
+MAX_BODY_BYTES = 3 << 20
+
 _JSON = "application/json"
 _YAML = "application/yaml"
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 _STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -43,6 +55,20 @@ class Patch(msgspec.Struct, frozen=True):
     creates: bool = False
 
 
+async def read_body(request: Request) -> bytes:
+    """Read a request's body, no further than its limit.
+
+    Raises:
+        StatusError: 413, it is longer.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large(f"limit is {MAX_BODY_BYTES}")
+    return bytes(body)
+
+
 def decode_body(content_type: str, body: bytes) -> Json:
     """Read an object.
 
@@ -51,12 +77,17 @@ def decode_body(content_type: str, body: bytes) -> Json:
     """
     # As upstream: a body without a type is JSON.
     media_type = _media_type(content_type) or _JSON
-    if media_type not in {_JSON, _YAML}:
+    value: Any = None
+    if media_type == _PROTOBUF:
+        value = decode_protobuf(body)
+    elif media_type in {_JSON, _YAML}:
+        value = _decode(body, is_yaml=media_type == _YAML)
+        if not isinstance(value, dict):
+            raise bad_request("the object provided is unrecognized: expected an object")
+    if value is None:
         raise unsupported_media_type(media_type, (_JSON, _YAML))
-    value = _decode(body, is_yaml=media_type == _YAML)
-    if not isinstance(value, dict):
-        raise bad_request("the object provided is unrecognized: expected an object")
-    return value
+    found: Json = value
+    return found
 
 
 def decode_patch(target: Target, content_type: str, body: bytes, *, manager: str, force: bool) -> Patch:

@@ -1,13 +1,19 @@
-"""The server's own authority and certificate: made once in its directory, then kept."""
+"""The server's own authority and certificate: made once in its directory, then kept while they are of use.
+
+A certificate that expires, or does not name an address of the server, is replaced together with its
+authority, whose key nobody keeps: clients then need the new `ca.crt` or kubeconfig.
+"""
 
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -33,14 +39,10 @@ class CertificateFiles(msgspec.Struct, frozen=True):
 
 
 def ensure_certificates(directory: Path, addresses: Sequence[str]) -> CertificateFiles:
-    """Make an authority and a server certificate for `addresses`, unless they are there and name them all."""
+    """Make an authority and a server certificate for `addresses`, unless those that are there will do."""
     files = CertificateFiles(directory / "ca.crt", directory / "server.crt", directory / "server.key")
-    if all(path.exists() for path in (files.ca, files.certificate, files.key)):
-        known = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-        names = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        listed = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-        if listed >= set(addresses) and known.not_valid_after_utc > datetime.now(UTC) + _CLOCK_SKEW:
-            return files
+    if _are_of_use(files, {ipaddress.ip_address(address) for address in addresses}):
+        return files
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _authority(ca_key)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -53,10 +55,33 @@ def ensure_certificates(directory: Path, addresses: Sequence[str]) -> Certificat
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else may read, not for a moment."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    """Write a file that nobody else may read, not for a moment; whole, or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+    fresh.replace(path)
+
+
+def _are_of_use(files: CertificateFiles, addresses: Set[IPv4Address | IPv6Address]) -> bool:
+    """Say whether the files are there, belong together, name all addresses and are in date."""
+    if not all(path.exists() for path in (files.ca, files.certificate, files.key)):
+        return False
+    try:
+        ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
+        known = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+        names = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        # A server that was killed while it made them leaves some of the old and some of the new.
+        known.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    soon = datetime.now(UTC) + _CLOCK_SKEW
+    return (
+        known.public_key() == key.public_key()
+        and addresses <= set(names.get_values_for_type(x509.IPAddress))
+        and min(known.not_valid_after_utc, ca.not_valid_after_utc) > soon
+    )
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -1,6 +1,6 @@
 """`netns-lab apiserver`: the server as a command."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 import click
@@ -69,7 +69,7 @@ def apiserver(
         directory=data_dir,
         store=store,
         listen=_address(listen),
-        advertise=advertise,
+        advertise=_advertised(advertise),
         ranges=ServiceRanges(_networks("--service-cidr", service_cidr), first, last),
         controllers=(
             ControllerSettings(
@@ -89,6 +89,13 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError("--listen", text, "expected ADDRESS:PORT")
     return host.strip("[]"), int(port)
+
+
+def _advertised(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError as exc:
+        raise ConfigError("--advertise", text, "expected an IP address") from exc
 
 
 def _ports(text: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from netns_lab.apiserver.history import Event, State
 from netns_lab.apiserver.resources import BY_NAME, Resource
 from netns_lab.apiserver.store import (
     MAX_RECORDS,
+    MAX_VALUE_BYTES,
     Record,
     Store,
     StoreError,
@@ -47,6 +48,16 @@ class _Pending(msgspec.Struct):
     @property
     def key(self) -> str:
         return build_key(self.resource.qualified, self.namespace, self.name)
+
+
+def _group_size(queue: Sequence[_Pending]) -> int:
+    """Return how many of those that wait go together: one at least, within what a store takes at once."""
+    room = MAX_VALUE_BYTES
+    for count, pending in enumerate(queue[:MAX_RECORDS]):
+        room -= len(pending.value or b"")
+        if room < 0 and count:
+            return count
+    return min(len(queue), MAX_RECORDS)
 
 
 class Committer:
@@ -139,7 +150,8 @@ class Committer:
 
     def _number(self) -> list[tuple[_Pending, Record]]:
         """Take what waits; refuse what is stale, number the rest."""
-        queue, self._queue = self._queue[:MAX_RECORDS], self._queue[MAX_RECORDS:]
+        count = _group_size(self._queue)
+        queue, self._queue = self._queue[:count], self._queue[count:]
         if self._queue:
             self._wanted.set()
         revision = self._state.revision

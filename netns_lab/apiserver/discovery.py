@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 
-from netns_lab.apiserver.resources import RESOURCES, Resource
+from netns_lab.apiserver.resources import RESOURCES, SERVED, Resource
 from netns_lab.apiserver.wire import Json
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -36,7 +36,7 @@ def group(name: str) -> Json | None:
 
 def resources(group_name: str, version: str) -> Json | None:
     """Return the answer to `/api/v1` or `/apis/GROUP/VERSION`; None when there is no such version."""
-    found = [entry for entry in RESOURCES if (entry.group, entry.version) == (group_name, version)]
+    found = [entry for entry in SERVED if (entry.group, entry.version) == (group_name, version)]
     if not found:
         return None
     listed = [line for resource in found for line in _lines(resource)]
@@ -63,27 +63,6 @@ def version() -> Json:
     }
 
 
-def openapi_v2() -> bytes:
-    """Return a complete, empty OpenAPI document in the protobuf form that kubectl asks for.
-
-    kubectl checks what it sends against the definitions it finds here, and leaves kinds without one to the
-    server (k8s.io/kubectl/pkg/validation). Fields of openapi.v2.Document: 1 swagger, 2 info (1 title,
-    2 version), 8 paths, 9 definitions; each is a tag, a length and the content.
-    """
-    info = _field(1, b"netns-lab") + _field(2, GIT_VERSION.encode())
-    return _field(1, b"2.0") + _field(2, info) + _field(8, b"") + _field(9, b"")
-
-
-def openapi_v2_json() -> Json:
-    """Return the same document as JSON."""
-    info = {"title": "netns-lab", "version": GIT_VERSION}
-    return {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2, len(content)]) + content
-
-
 def _group(resource: Resource) -> Json:
     entry = {"groupVersion": resource.api_version, "version": resource.version}
     return {"name": resource.group, "versions": [entry], "preferredVersion": entry}
@@ -96,13 +75,15 @@ def _lines(resource: Resource) -> Iterator[Json]:
         "singularName": resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": [verb for verb in _VERBS if verb != "deletecollection" or resource.has_collection_delete],
+        "verbs": _verbs(resource),
     }
     if resource.short_names:
         line["shortNames"] = list(resource.short_names)
     if resource.categories:
         line["categories"] = list(resource.categories)
-    yield {**line, "storageVersionHash": base64.b64encode(digest[:8]).decode()}
+    if not resource.is_view:
+        line["storageVersionHash"] = base64.b64encode(digest[:8]).decode()
+    yield line
     if resource.has_status:
         yield {
             "name": f"{resource.plural}/status",
@@ -111,3 +92,9 @@ def _lines(resource: Resource) -> Iterator[Json]:
             "kind": resource.kind,
             "verbs": _STATUS_VERBS,
         }
+
+
+def _verbs(resource: Resource) -> list[str]:
+    if resource.is_view:
+        return ["get", "list"]
+    return [verb for verb in _VERBS if verb != "deletecollection" or resource.has_collection_delete]

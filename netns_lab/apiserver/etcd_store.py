@@ -1,8 +1,12 @@
 """A store in etcd, through the JSON gateway that every etcd serves (etcd's api/v3: KV.Range, KV.Txn, ...).
 
-    PREFIX/objects/KEY        the value, behind the revision that wrote it
-    PREFIX/log/REVISION       one change
+    PREFIX/current/KEY        the revision that wrote the object's value
+    PREFIX/values/REVISION    the value that a revision wrote, once, however many refer to it
+    PREFIX/log/REVISION       one change: its key, and the revisions of its values
     PREFIX/reached            the last revision and the compacted one
+
+A change is one value and three short entries, so an object that fits into etcd's requests when it is created
+fits when it is updated.
 
 The server numbers its own changes, as over any store; etcd's revisions serve to keep others out: each
 transaction compares that `reached` was last written by this server, so a second one on the same prefix is
@@ -12,7 +16,8 @@ refused at its first write, and so is the first from then on.
 import base64
 import http.client
 import json
-from collections.abc import Iterator, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +27,9 @@ from netns_lab.apiserver.store import FIRST_REVISION, Record, Snapshot, StoreErr
 _TIMEOUT_S = 30.0
 _PAGE = 1000
 _REVISION_DIGITS = 20
+_LAYOUT = 2
+# etcd's --max-txn-ops is 128; one is for `reached`.
+_MAX_OPERATIONS = 127
 
 Json = dict[str, Any]
 
@@ -29,33 +37,49 @@ Json = dict[str, Any]
 class _Reached(msgspec.Struct, frozen=True):
     revision: int = FIRST_REVISION
     compacted: int = FIRST_REVISION
+    # What is below the prefix; 1 had the values inside the entries of the log.
+    layout: int = 1
+
+
+class _Change(msgspec.Struct, frozen=True, array_like=True):
+    """An entry of the log; the revision of `previous` is 0 for a creation."""
+
+    key: str
+    is_deletion: bool
+    previous: int
 
 
 class EtcdStore:
     """A `Store` below a prefix of an etcd, found under `host:port` (the first that answers of several).
 
     Raises:
-        StoreError: no etcd answers.
+        StoreError: no etcd answers, or it has what another version of the server wrote.
     """
 
     def __init__(self, addresses: Sequence[str], prefix: str) -> None:
         self._prefix = prefix.rstrip("/")
         self._addresses = tuple(addresses)
         self._connection: http.client.HTTPConnection | None = None
-        self._reached = _Reached()
+        self._reached = _Reached(layout=_LAYOUT)
         # etcd's own revision of `reached` when it was last read or written here; 0 while it is not there.
         self._fence = 0
         self._read_reached()
 
     def load(self) -> Snapshot:
         """Read everything; see `Store`."""
-        self._read_reached()
-        objects = []
-        for key, value in self._scan("objects/"):
-            revision, _, content = value.partition(b" ")
-            objects.append((key, int(revision), content))
-        log = tuple(msgspec.msgpack.decode(value, type=Record) for _, value in self._scan("log/"))
-        return Snapshot(self._reached.revision, self._reached.compacted, tuple(objects), log)
+        # All parts as they were at one moment: another server may still be writing.
+        moment = self._read_reached()
+        values = {int(number): value for number, value in self._scan("values/", moment)}
+        objects = tuple(
+            (key, int(revision), values[int(revision)]) for key, revision in self._scan("current/", moment)
+        )
+        log = []
+        for revision, change in self._changes(moment):
+            # A compaction that was interrupted leaves older ones behind, without their values.
+            if revision > self._reached.compacted:
+                value = None if change.is_deletion else values[revision]
+                log.append(Record(revision, change.key, value, values.get(change.previous), change.previous))
+        return Snapshot(self._reached.revision, self._reached.compacted, objects, tuple(log))
 
     def append(self, records: Sequence[Record]) -> None:
         """Write changes in one transaction; see `Store`."""
@@ -64,23 +88,33 @@ class EtcdStore:
         operations: list[Json] = []
         # etcd refuses a transaction that writes a key twice: of each key the last value counts.
         for record in {record.key: record for record in records}.values():
-            key = f"objects/{record.key}"
-            if record.value is None:
-                operations.append(self._delete(key))
-            else:
-                operations.append(self._put(key, b"%d %b" % (record.revision, record.value)))
+            key = f"current/{record.key}"
+            operations.append(
+                self._delete(key) if record.value is None else self._put(key, b"%d" % record.revision)
+            )
         for record in records:
-            key = f"log/{record.revision:0{_REVISION_DIGITS}}"
-            operations.append(self._put(key, msgspec.msgpack.encode(record)))
-        self._write(operations, _Reached(records[-1].revision, self._reached.compacted))
+            if record.value is not None:
+                operations.append(self._put(_numbered("values", record.revision), record.value))
+            change = _Change(record.key, record.value is None, record.previous_revision)
+            operations.append(self._put(_numbered("log", record.revision), msgspec.msgpack.encode(change)))
+        self._write(operations, msgspec.structs.replace(self._reached, revision=records[-1].revision))
 
     def compact(self, revision: int) -> None:
-        """Forget the log; see `Store`."""
+        """Forget the log, and the values that only it refers to; see `Store`.
+
+        The entries of the log go last, so what an interrupted compaction leaves goes with the next one.
+        """
         if revision <= self._reached.compacted:
             return
-        first, last = (self._key(f"log/{number:0{_REVISION_DIGITS}}") for number in (0, revision + 1))
-        deletion = {"request_delete_range": {"key": first, "range_end": last}}
-        self._write([deletion], _Reached(self._reached.revision, revision))
+        self._write([], msgspec.structs.replace(self._reached, compacted=revision))
+        changes = list(self._changes())
+        dead = [change.previous for number, change in changes if number <= revision and change.previous]
+        kept = [int(number) for _, number in self._scan("current/")]
+        kept += [change.previous for number, change in changes if number > revision]
+        deletions = [self._delete_range("values", *run) for run in _runs(dead, kept)]
+        for start in range(0, len(deletions), _MAX_OPERATIONS):
+            self._write(deletions[start : start + _MAX_OPERATIONS], self._reached)
+        self._write([self._delete_range("log", 0, revision)], self._reached)
 
     def close(self) -> None:
         """Close the connection."""
@@ -88,11 +122,18 @@ class EtcdStore:
             self._connection.close()
             self._connection = None
 
-    def _read_reached(self) -> None:
-        found = self._call("/v3/kv/range", {"key": self._key("reached")}).get("kvs") or [{}]
-        self._fence = int(found[0].get("mod_revision", 0))
-        content = base64.b64decode(found[0].get("value", ""))
-        self._reached = msgspec.json.decode(content, type=_Reached) if content else _Reached()
+    def _read_reached(self) -> int:
+        """Read how far the store is; return etcd's revision that says so."""
+        answer = self._call("/v3/kv/range", {"key": self._key("reached")})
+        found = (answer.get("kvs") or [{}])[0]
+        self._fence = int(found.get("mod_revision", 0))
+        content = base64.b64decode(found.get("value", ""))
+        self._reached = msgspec.json.decode(content, type=_Reached) if content else _Reached(layout=_LAYOUT)
+        if self._reached.layout != _LAYOUT:
+            raise StoreError(
+                f"{self._prefix} in etcd is of another version of this server: expected an empty prefix"
+            )
+        return int(answer["header"]["revision"])
 
     def _write(self, operations: list[Json], reached: _Reached) -> None:
         compare = {"key": self._key("reached"), "target": "MOD", "mod_revision": str(self._fence)}
@@ -103,17 +144,17 @@ class EtcdStore:
         self._fence = int(answer["header"]["revision"])
         self._reached = reached
 
-    def _scan(self, part: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the entries below a part of the prefix by key, without it, in pages of one state."""
+    def _scan(self, part: str, moment: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Yield the entries below a part of the prefix by key, without it, in pages of one moment."""
         head = f"{self._prefix}/{part}".encode()
         # The first key that no longer begins with it: '/' is followed by '0'.
-        start, end, revision = head, head[:-1] + b"0", 0
+        start, end = head, head[:-1] + b"0"
         while True:
             request = {
                 "key": _text(start),
                 "range_end": _text(end),
                 "limit": _PAGE,
-                "revision": str(revision),
+                "revision": str(moment),
             }
             answer = self._call("/v3/kv/range", request)
             entries = answer.get("kvs") or []
@@ -123,7 +164,11 @@ class EtcdStore:
                 start = key + b"\0"
             if not answer.get("more"):
                 return
-            revision = revision or int(answer["header"]["revision"])
+            moment = moment or int(answer["header"]["revision"])
+
+    def _changes(self, moment: int = 0) -> Iterator[tuple[int, _Change]]:
+        for number, content in self._scan("log/", moment):
+            yield int(number), msgspec.msgpack.decode(content, type=_Change)
 
     def _key(self, name: str) -> str:
         return _text(f"{self._prefix}/{name}".encode())
@@ -133,6 +178,10 @@ class EtcdStore:
 
     def _delete(self, name: str) -> Json:
         return {"request_delete_range": {"key": self._key(name)}}
+
+    def _delete_range(self, part: str, first: int, last: int) -> Json:
+        start, end = (self._key(_numbered(part, number)) for number in (first, last + 1))
+        return {"request_delete_range": {"key": start, "range_end": end}}
 
     def _call(self, path: str, request: Json) -> Json:
         """Ask etcd, on the open connection or a new one.
@@ -168,6 +217,22 @@ class EtcdStore:
             else:
                 return connection
         raise StoreError(f"no etcd answers: {'; '.join(problems)}")
+
+
+def _runs(dead: Iterable[int], kept: Iterable[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of dead revisions that has no kept one inside."""
+    borders = sorted(kept)
+    runs: list[tuple[int, int]] = []
+    for number in sorted(dead):
+        if runs and bisect(borders, runs[-1][1]) == bisect(borders, number):
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _numbered(part: str, revision: int) -> str:
+    return f"{part}/{revision:0{_REVISION_DIGITS}}"
 
 
 def _text(content: bytes) -> str:

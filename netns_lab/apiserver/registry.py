@@ -19,7 +19,9 @@ from netns_lab.apiserver.status import (
     invalid,
     not_found,
     required,
+    too_large,
 )
+from netns_lab.apiserver.store import MAX_VALUE_BYTES
 from netns_lab.apiserver.strategy import (
     DeleteOptions,
     check_identity,
@@ -36,6 +38,8 @@ from netns_lab.apiserver.validation import check_object
 from netns_lab.apiserver.wire import Item, Json, build_item, decode_object, encode_stored
 
 _GENERATED_NAME_TRIES = 8
+# The rest is for the marks of a deletion: what was created can go.
+_MAX_OBJECT_BYTES = MAX_VALUE_BYTES - 1000
 _PERMANENT_NAMESPACES = ("default", "kube-system", "kube-public")
 
 Change = Callable[[Json], Json]
@@ -65,7 +69,7 @@ class Registry:
         """Create an object; a name is made up when it has a `generateName` only.
 
         Raises:
-            StatusError: 404 no such namespace, 409 the name is taken, 400 and 422 the object is wrong.
+            StatusError: 404 no such namespace, 409 the name is taken, 400, 413 and 422 the object is wrong.
         """
         metadata = check_identity(resource, namespace, value)
         if metadata.get("resourceVersion"):
@@ -101,7 +105,7 @@ class Registry:
         A version in the wanted object must be the current one; without one, who is faster is built upon.
 
         Raises:
-            StatusError: 404, 409 another version is current, 400 and 422 the object is wrong.
+            StatusError: 404, 409 another version is current, 400, 413 and 422 the object is wrong.
         """
         while True:
             item = self.get(resource, namespace, name)
@@ -159,7 +163,7 @@ class Registry:
 
         Raises:
             StaleRevisionError: `old` is not the current version.
-            StatusError: 422, the version is wrong.
+            StatusError: 413 the version is too large, 422 it is wrong.
         """
         if resource is not SERVICES:
             return await self._commit(resource, fresh, old, dry_run=dry_run)
@@ -179,6 +183,9 @@ class Registry:
             await self._committer.commit(resource, namespace, name, expected=expected, value=None)
             return build_item(namespace, name, expected, encode_stored(fresh))
         stored = encode_stored(fresh)
+        limit = MAX_VALUE_BYTES if "deletionTimestamp" in fresh["metadata"] else _MAX_OBJECT_BYTES
+        if len(stored) > limit:
+            raise too_large(f"the object has {len(stored)} bytes, limit is {limit}")
         if dry_run:
             if (0 if current is None else current.revision) != expected:
                 raise StaleRevisionError(name)

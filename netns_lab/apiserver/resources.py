@@ -13,6 +13,7 @@ class Resource(msgspec.Struct, frozen=True):
         has_status: Status is written through `/status` alone.
         has_generation: `metadata.generation` counts changes of what is neither metadata nor status.
         fields: Field selectors besides name and namespace: the field's path, and what its absence means.
+        is_view: Computed from other kinds, never written: it can be read and listed.
         zero: What an empty object of the kind looks like on the wire (bookmarks), beyond its metadata.
     """
 
@@ -26,6 +27,7 @@ class Resource(msgspec.Struct, frozen=True):
     has_status: bool = False
     has_generation: bool = False
     has_collection_delete: bool = True
+    is_view: bool = False
     fields: dict[str, str] = {}
     zero: dict[str, Any] = {}
 
@@ -129,5 +131,10 @@ ENDPOINT_SLICES = Resource(
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", zero={"spec": {}})
 
 RESOURCES = (NAMESPACES, NODES, PODS, SERVICES, CONFIG_MAPS, EVENTS, ENDPOINT_SLICES, LEASES)
-BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}
+"""The kinds that are stored."""
+
+ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short_names=("ep",), is_view=True)
+SERVED = (*RESOURCES, ENDPOINTS)
+
+BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in SERVED}
 BY_NAME = {resource.qualified: resource for resource in RESOURCES}

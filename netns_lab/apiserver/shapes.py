@@ -30,15 +30,15 @@ _Flag = bool | None
 _Any = dict[str, Any] | None
 
 
-class _Shape(msgspec.Struct, rename="camel"):
+class Shape(msgspec.Struct, rename="camel"):
     """A part of an object."""
 
 
-class _Owner(_Shape):
+class _Owner(Shape):
     uid: str
 
 
-class _Metadata(_Shape):
+class _Metadata(Shape):
     name: _Text = None
     generate_name: _Text = None
     namespace: _Text = None
@@ -51,20 +51,20 @@ class _Metadata(_Shape):
     managed_fields: list[dict[str, Any]] | None = None
 
 
-class _Object(_Shape):
+class _Object(Shape):
     metadata: _Metadata
 
 
-class _Condition(_Shape):
+class _Condition(Shape):
     type: str
     status: str
 
 
-class _NamespaceSpec(_Shape):
+class _NamespaceSpec(Shape):
     finalizers: _Names = None
 
 
-class _NamespaceStatus(_Shape):
+class _NamespaceStatus(Shape):
     phase: _Text = None
     conditions: list[_Condition] | None = None
 
@@ -74,18 +74,18 @@ class _Namespace(_Object):
     status: _NamespaceStatus | None = None
 
 
-class _NodeSpec(_Shape):
+class _NodeSpec(Shape):
     pod_cidr: _Text = msgspec.field(name="podCIDR", default=None)
     pod_cidrs: _Names = msgspec.field(name="podCIDRs", default=None)
     unschedulable: _Flag = None
 
 
-class _NodeAddress(_Shape):
+class _NodeAddress(Shape):
     type: str
     address: str
 
 
-class _NodeStatus(_Shape):
+class _NodeStatus(Shape):
     conditions: list[_Condition] | None = None
     addresses: list[_NodeAddress] | None = None
     node_info: _Texts = None
@@ -97,20 +97,20 @@ class _Node(_Object):
     status: _NodeStatus | None = None
 
 
-class _ContainerPort(_Shape):
+class _ContainerPort(Shape):
     container_port: int
     name: _Text = None
     protocol: _Text = None
 
 
-class _Container(_Shape):
+class _Container(Shape):
     name: _Text = None
     image: _Text = None
     image_pull_policy: _Text = None
     ports: list[_ContainerPort] | None = None
 
 
-class _PodSpec(_Shape):
+class _PodSpec(Shape):
     node_name: _Text = None
     host_network: _Flag = None
     hostname: _Text = None
@@ -121,16 +121,16 @@ class _PodSpec(_Shape):
     readiness_gates: list[dict[str, str]] | None = None
 
 
-class _PodIP(_Shape):
+class _PodIP(Shape):
     ip: str
 
 
-class _ContainerStatus(_Shape):
+class _ContainerStatus(Shape):
     ready: _Flag = None
     restart_count: _Number = None
 
 
-class _PodStatus(_Shape):
+class _PodStatus(Shape):
     phase: _Text = None
     reason: _Text = None
     nominated_node_name: _Text = None
@@ -145,7 +145,7 @@ class _Pod(_Object):
     status: _PodStatus | None = None
 
 
-class _ServicePort(_Shape):
+class _ServicePort(Shape):
     port: int
     name: _Text = None
     protocol: _Text = None
@@ -153,15 +153,15 @@ class _ServicePort(_Shape):
     node_port: _Number = None
 
 
-class _ClientIP(_Shape):
+class _ClientIP(Shape):
     timeout_seconds: _Number = None
 
 
-class _AffinityConfig(_Shape):
+class _AffinityConfig(Shape):
     client_ip: _ClientIP | None = msgspec.field(name="clientIP", default=None)
 
 
-class _ServiceSpec(_Shape):
+class _ServiceSpec(Shape):
     type: _Text = None
     cluster_ip: _Text = msgspec.field(name="clusterIP", default=None)
     cluster_ips: _Names = msgspec.field(name="clusterIPs", default=None)
@@ -181,16 +181,16 @@ class _ServiceSpec(_Shape):
     publish_not_ready_addresses: _Flag = None
 
 
-class _Ingress(_Shape):
+class _Ingress(Shape):
     ip: _Text = None
     hostname: _Text = None
 
 
-class _LoadBalancer(_Shape):
+class _LoadBalancer(Shape):
     ingress: list[_Ingress] | None = None
 
 
-class _ServiceStatus(_Shape):
+class _ServiceStatus(Shape):
     load_balancer: _LoadBalancer | None = None
     conditions: list[_Condition] | None = None
 
@@ -206,12 +206,12 @@ class _ConfigMap(_Object):
     immutable: _Flag = None
 
 
-class _Endpoint(_Shape):
+class _Endpoint(Shape):
     addresses: _Names = None
     conditions: dict[str, bool | None] | None = None
 
 
-class _EndpointPort(_Shape):
+class _EndpointPort(Shape):
     name: _Text = None
     protocol: _Text = None
     port: _Number = None
@@ -223,7 +223,7 @@ class _EndpointSlice(_Object):
     ports: list[_EndpointPort] | None = None
 
 
-class _LeaseSpec(_Shape):
+class _LeaseSpec(Shape):
     holder_identity: _Text = None
     lease_duration_seconds: _Number = None
     acquire_time: _Text = None
@@ -249,7 +249,7 @@ class _Event(_Object):
     reporting_instance: _Text = None
 
 
-_SHAPES: dict[str, type[_Object]] = {
+SHAPES: dict[str, type[_Object]] = {
     NAMESPACES.qualified: _Namespace,
     NODES.qualified: _Node,
     PODS.qualified: _Pod,
@@ -268,7 +268,7 @@ def check_shape(resource: Resource, value: Json) -> None:
         StatusError: 400.
     """
     try:
-        msgspec.convert(value, _SHAPES[resource.qualified])
+        msgspec.convert(value, SHAPES[resource.qualified])
     except msgspec.ValidationError as exc:
         raise unreadable(resource, str(exc)) from exc
 

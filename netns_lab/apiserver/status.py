@@ -126,6 +126,11 @@ def unsupported_media_type(found: str, allowed: Sequence[str]) -> StatusError:
     return StatusError(415, "UnsupportedMediaType", message if found else f"{message} (none was named)")
 
 
+def too_large(why: str) -> StatusError:
+    """The body, or the object that it makes, is larger than the server takes."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {why}", {})
+
+
 def not_acceptable() -> StatusError:
     """The client wants a format that the server does not write."""
     message = "only the following media types are accepted: application/json"

@@ -20,8 +20,15 @@ FIRST_REVISION = 1
 """The revision of an empty store; 0 has a meaning of its own in the API."""
 
 
-MAX_RECORDS = 60
-"""What one `append` takes at most: two operations each of etcd's 128 (--max-txn-ops), and one for itself."""
+MAX_RECORDS = 42
+"""What one `append` takes at most: three operations each of etcd's 128 (--max-txn-ops), one for itself."""
+
+MAX_VALUE_BYTES = 1_500_000
+"""What the values of one `append` have together at most, so a single one too.
+
+One request to etcd has up to 1.5 MiB (--max-request-bytes); the rest of it is for the keys. It holds over
+every store, so what was created can be updated, wherever it moves.
+"""
 
 
 class StoreError(NodeplaneError):
@@ -69,7 +76,7 @@ class Store(Protocol):
         ...
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write changes whose revisions follow the last one, up to MAX_RECORDS.
+        """Write changes whose revisions follow the last one, up to MAX_RECORDS and MAX_VALUE_BYTES.
 
         Raises:
             StoreError: nothing was written.

@@ -22,15 +22,19 @@ def open_store(url: str, directory: Path) -> Store:
     """
     if not url:
         return SqliteStore(directory / "apiserver.sqlite")
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise ConfigError(url, "", _EXPECTED) from exc
+    if parts.scheme == "sqlite" and not parts.netloc and re.match(r"/+[^/]", parts.path):
         return SqliteStore(Path(parts.path))
-    if parts.scheme == "memory":
+    if parts.scheme == "memory" and not parts.netloc and not parts.path:
         return MemoryStore()
     if parts.scheme == "etcd" and parts.netloc and parts.path.strip("/"):
         addresses = parts.netloc.split(",")
         for address in addresses:
-            if not re.fullmatch(r".+:\d{1,5}", address):
+            host, _, port = address.rpartition(":")
+            if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
                 raise ConfigError(url, address, "expected HOST:PORT")
         return EtcdStore(addresses, parts.path)
     raise ConfigError(url, "", _EXPECTED)

@@ -4,14 +4,16 @@
 """
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from netns_lab.apiserver.human_duration import human_duration
 from netns_lab.apiserver.resources import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
+    ENDPOINTS,
     EVENTS,
     LEASES,
     NAMESPACES,
@@ -26,20 +28,6 @@ _NONE = "<none>"
 _UNKNOWN = "<unknown>"
 _MANY_ENDPOINTS = 3
 _ROLE_LABEL = "node-role.kubernetes.io/"
-
-_YEAR_S = 365 * 86400
-
-# Below so many seconds: the unit, and the smaller one that is shown behind it.
-_SPANS = (
-    (2 * 60, 1, "s", 1, ""),
-    (10 * 60, 60, "m", 1, "s"),
-    (3 * 3600, 60, "m", 1, ""),
-    (8 * 3600, 3600, "h", 60, "m"),
-    (48 * 3600, 3600, "h", 1, ""),
-    (8 * 86400, 86400, "d", 3600, "h"),
-    (2 * _YEAR_S, 86400, "d", 1, ""),
-    (8 * _YEAR_S, _YEAR_S, "y", 86400, "d"),
-)
 
 Row = list[Any]
 
@@ -104,19 +92,6 @@ def partial_metadata(value: Json, version: str = "v1") -> Json:
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": value["metadata"],
     }
-
-
-def human_duration(span: timedelta) -> str:
-    """Render a span as kubectl does, in two units where one is too coarse (duration.HumanDuration)."""
-    seconds = int(span.total_seconds())
-    if seconds < -1:
-        return "<invalid>"
-    seconds = max(seconds, 0)
-    for limit_s, unit_s, unit, smaller_s, smaller in _SPANS:
-        if seconds < limit_s:
-            rest = seconds % unit_s // smaller_s if smaller else 0
-            return f"{seconds // unit_s}{unit}" + (f"{rest}{smaller}" if rest else "")
-    return f"{seconds // _YEAR_S}y"
 
 
 def _age(text: str | None, now: datetime) -> str:
@@ -230,6 +205,23 @@ def _slice_row(value: Json, now: datetime) -> Row:
     ]
 
 
+def _endpoints_row(value: Json, now: datetime) -> Row:
+    found = [
+        _endpoint(address["ip"], port)
+        for subset in value.get("subsets") or ()
+        for port in subset.get("ports") or (None,)
+        for address in subset.get("addresses") or ()
+    ]
+    return [value["metadata"]["name"], _some(found) if found else _NONE, _created(value, now)]
+
+
+def _endpoint(ip: str, port: Json | None) -> str:
+    # A headless Service may have no ports.
+    if port is None:
+        return ip
+    return f"[{ip}]:{port['port']}" if ":" in ip else f"{ip}:{port['port']}"
+
+
 def _some(texts: list[str]) -> str:
     more = len(texts) - _MANY_ENDPOINTS
     return ",".join(texts[:_MANY_ENDPOINTS]) + (f" + {more} more..." if more > 0 else "")
@@ -286,6 +278,7 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Callable[[Json, datetime], Row]]]
     ),
     NAMESPACES.qualified: (_columns("Name", "Status", "Age"), _namespace_row),
     ENDPOINT_SLICES.qualified: (_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _slice_row),
+    ENDPOINTS.qualified: (_columns("Name", "Endpoints", "Age"), _endpoints_row),
     LEASES.qualified: (_columns("Name", "Holder", "Age"), _lease_row),
     CONFIG_MAPS.qualified: (_columns("Name", "Data", "Age"), _config_map_row),
     EVENTS.qualified: (

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from netns_lab.endpoints import target_ports
+from netns_lab.apiserver.controllers.target_ports import target_ports
 from nodeplane.kube.objects import (
     Endpoint,
     EndpointConditions,

@@ -36,6 +36,16 @@ def request(directory: Path, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def run_to_its_end(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PROGRAM, "apiserver", "--data-dir", str(directory), *options],
+        capture_output=True,
+        text=True,
+        timeout=READY_WITHIN_S,
+        check=False,
+    )
+
+
 def test_a_killed_server_comes_back_with_what_it_had(tmp_path: Path) -> None:
     maps = "/api/v1/namespaces/default/configmaps"
     with apiserver(tmp_path) as process:
@@ -75,17 +85,13 @@ def test_secrets_are_their_owners(tmp_path: Path) -> None:
             id="two of a family",
         ),
         pytest.param(["--service-node-port-range", "9-1"], "expected FIRST-LAST", id="ports"),
+        pytest.param(["--advertise", "lab.example"], "--advertise: lab.example: expected", id="advertised"),
         pytest.param(["--store", "redis://x"], "redis://x: expected sqlite:///PATH", id="store"),
+        pytest.param(["--store", "etcd://[::1/x"], "etcd://[::1/x: expected sqlite:///PATH", id="no URL"),
     ],
 )
 def test_wrong_options(tmp_path: Path, options: list[str], message: str) -> None:
-    done = subprocess.run(
-        [PROGRAM, "apiserver", "--data-dir", str(tmp_path), *options],
-        capture_output=True,
-        text=True,
-        timeout=READY_WITHIN_S,
-        check=False,
-    )
+    done = run_to_its_end(tmp_path, *options)
 
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -102,6 +108,25 @@ def test_state_in_etcd(tmp_path: Path) -> None:
             process.wait(READY_WITHIN_S)
         with apiserver(tmp_path / "second", "--store", store):
             assert request(tmp_path / "second", f"{maps}/x") == created
+
+
+def test_an_ipv6_listener(tmp_path: Path) -> None:
+    """Its kubeconfig has the address in brackets, and the certificate names it."""
+    with apiserver(tmp_path, "--listen", "[::1]:0", "--service-cidr", "fd00:10:96::/112"):
+        config = yaml.safe_load((tmp_path / "kubeconfig").read_text())
+        service = request(tmp_path, "/api/v1/namespaces/default/services/kubernetes")
+
+    assert config["clusters"][0]["cluster"]["server"].startswith("https://[::1]:")
+    assert service["spec"]["clusterIP"] == "fd00:10:96::1"
+
+
+def test_an_empty_token_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+
+    done = run_to_its_end(tmp_path)
+
+    assert done.returncode == 2
+    assert f"{tmp_path}/token: expected one token" in done.stderr
 
 
 def test_sigterm_ends_open_watches(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from netns_lab.apiserver.committer import Committer, StaleRevisionError
 from netns_lab.apiserver.history import State
 from netns_lab.apiserver.memory_store import MemoryStore
 from netns_lab.apiserver.resources import NODES
-from netns_lab.apiserver.store import MAX_RECORDS, Record, Snapshot, StoreError
+from netns_lab.apiserver.store import MAX_RECORDS, MAX_VALUE_BYTES, Record, Snapshot, StoreError
 
 T = TypeVar("T")
 
@@ -106,7 +106,26 @@ def test_what_waits_is_written_together() -> None:
         revisions = await asyncio.gather(*(writer.put(f"n{number:03}", 0) for number in range(100)))
         return revisions, writer.store.groups, writer.store.load().revision
 
-    assert run(scenario) == (list(range(2, 102)), [MAX_RECORDS, 100 - MAX_RECORDS], 101)
+    assert run(scenario) == (list(range(2, 102)), [MAX_RECORDS, MAX_RECORDS, 100 - 2 * MAX_RECORDS], 101)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        pytest.param([1, 1, 1], [3], id="small ones together"),
+        pytest.param([2, 2, 2, 2], [2, 2], id="as many as there is room for"),
+        pytest.param([1, 5, 1], [1, 1, 1], id="one that is larger than the room goes alone"),
+    ],
+)
+def test_a_group_is_no_larger_than_a_store_takes(sizes: list[int], groups: list[int]) -> None:
+    """Sizes in fifths of the limit, and a bit less."""
+
+    async def scenario(writer: Writer) -> Any:
+        labels = ["x" * (size * MAX_VALUE_BYTES // 5 - 100) for size in sizes]
+        await asyncio.gather(*(writer.put(f"n{i}", 0, label) for i, label in enumerate(labels)))
+        return writer.store.groups
+
+    assert run(scenario) == groups
 
 
 def test_what_is_not_written_is_not_shown() -> None:
@@ -121,7 +140,7 @@ def test_what_is_not_written_is_not_shown() -> None:
     assert run(scenario) == ([("a", 2)], 3)
 
 
-def test_compaction() -> None:
+def test_a_compaction_reaches_the_state_and_the_store() -> None:
     async def scenario(writer: Writer) -> Any:
         await writer.put("a", 0)
         await writer.put("a", 2)

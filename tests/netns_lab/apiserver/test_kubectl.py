@@ -111,7 +111,7 @@ def test_get(kubectl: Kubectl) -> None:
 
 def test_api_resources(kubectl: Kubectl) -> None:
     listed = kubectl("api-resources", "-o", "name").split()
-    expected = ["configmaps", "events", "namespaces", "nodes", "pods", "services"]
+    expected = ["configmaps", "endpoints", "events", "namespaces", "nodes", "pods", "services"]
     assert sorted(listed) == sorted(
         [*expected, "endpointslices.discovery.k8s.io", "leases.coordination.k8s.io"]
     )
@@ -136,6 +136,71 @@ count: 1
     assert "Node: n1/" in squeeze(kubectl("describe", "pod", "web-1", "-n", "shop"))
     assert "PodCIDR: 10.244.0.0/24" in squeeze(kubectl("describe", "node", "n1"))
     assert "Status: Active" in squeeze(kubectl("describe", "ns", "shop"))
+
+
+def test_explain(kubectl: Kubectl) -> None:
+    """kubectl 1.20 from OpenAPI v2, later ones from v3."""
+    lines = squeeze(kubectl("explain", "service.spec.ports"))
+    fields = {line.partition("\t")[0]: line.partition("\t")[2] for line in lines if "\t<" in line}
+    assert fields == {
+        "appProtocol": "<string>",
+        "name": "<string>",
+        "nodePort": "<integer>",
+        "port": "<integer> -required-",
+        "protocol": "<string>",
+        "targetPort": "<string>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "complaint"),
+    [
+        pytest.param("Service", {"slector": {"a": "b"}}, 'unknown field "slector" in', id="unknown field"),
+        pytest.param(
+            "Service", {"ports": [{"port": "x"}]}, 'got "string", expected "integer"', id="another type"
+        ),
+        pytest.param(
+            "Pod", {"containers": [{"ports": [{}]}]}, 'missing required field "containerPort"', id="missing"
+        ),
+    ],
+)
+def test_validation_before_anything_is_sent(
+    kubectl: Kubectl, kind: str, spec: object, complaint: str
+) -> None:
+    value = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "wrong"}, "spec": spec}
+
+    assert complaint in kubectl("create", "--validate=true", "-f", "-", stdin=json.dumps(value), fails=True)
+
+
+def test_diff_asks_the_server_and_changes_nothing(kubectl: Kubectl, environment: dict[str, str]) -> None:
+    def diff(manifest: str, *options: str) -> tuple[int, list[str]]:
+        command = ["kubectl", "diff", *options, "-f", "-"]
+        done = subprocess.run(
+            command,
+            input=manifest,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert done.stderr == ""
+        return done.returncode, [
+            line for line in done.stdout.splitlines() if re.match(r"[+-](?![+-]{2} )", line)
+        ]
+
+    kubectl("apply", "-f", "-", stdin=config_map("d", a="1"))
+    changed = config_map("d", a="2")
+    before = kubectl("get", "cm", "d", "-n", "shop", "-o", "yaml")
+    assert diff(MANIFEST) == (0, [])
+    assert diff(changed) == (1, ['-  a: "1"', '+  a: "2"'])
+    code, lines = diff(changed, "--server-side", "--force-conflicts")
+    assert (code, {'-  a: "1"', '+  a: "2"'} - set(lines)) == (1, set())
+    assert kubectl("get", "cm", "d", "-n", "shop", "-o", "yaml") == before
+    assert kubectl("apply", "--dry-run=server", "-f", "-", stdin=changed) == (
+        "configmap/d configured (server dry run)\n"
+    )
+    assert kubectl("get", "cm", "d", "-n", "shop", "-o", "yaml") == before
 
 
 def test_create_edit_patch_and_delete(kubectl: Kubectl) -> None:
@@ -172,13 +237,29 @@ def test_a_list_entry_is_patched_by_its_key(kubectl: Kubectl) -> None:
 
 
 def test_create_by_words(kubectl: Kubectl) -> None:
-    version = json.loads(kubectl("version", "--client", "-o", "json"))["clientVersion"]
-    if int(version["minor"].rstrip("+")) >= 31:
-        pytest.skip("this kubectl creates by words in protobuf, which the server does not read")
+    """In JSON up to 1.30, in protobuf since."""
     kubectl("create", "ns", "words")
     kubectl("create", "cm", "c", "--from-literal=a=1", "-n", "words")
-    kubectl("create", "service", "nodeport", "web", "--tcp=80:8080", "-n", "words")
+    kubectl("create", "service", "nodeport", "web", "--tcp=80:8080", "--node-port=30090", "-n", "words")
     assert kubectl("get", "cm,svc", "-n", "words", "-o", "name").split() == ["configmap/c", "service/web"]
+    assert kubectl("get", "cm", "c", "-n", "words", "-o", "jsonpath={.data}") == '{"a":"1"}'
+    path = "jsonpath={range .spec.ports[*]}{.port} {.targetPort} {.nodePort}{end}"
+    assert kubectl("get", "svc", "web", "-n", "words", "-o", path) == "80 8080 30090"
+
+
+def test_drain(kubectl: Kubectl) -> None:
+    """Its deletions are in protobuf since 1.31."""
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: drained, namespace: shop}
+spec: {nodeName: n2, containers: [{name: c, image: x}]}
+"""
+    kubectl("create", "-f", "-", stdin="apiVersion: v1\nkind: Node\nmetadata: {name: n2}\n")
+    kubectl("create", "-f", "-", stdin=pod)
+    kubectl("drain", "n2", "--force", "--grace-period=0")
+    assert kubectl("get", "pods", "-A", "--field-selector", "spec.nodeName=n2", "-o", "name") == ""
+    assert kubectl("get", "node", "n2", "-o", "jsonpath={.spec.unschedulable}") == "true"
 
 
 def test_server_side_apply(kubectl: Kubectl) -> None:
@@ -217,6 +298,11 @@ def test_a_pod_becomes_an_endpoint_and_goes(kubectl: Kubectl) -> None:
     }
     kubectl("replace", "--raw", "/api/v1/namespaces/shop/pods/web-1/status", "-f", "-", stdin=json.dumps(pod))
     await_value(addresses, "10.244.0.5")
+    assert squeeze(kubectl("get", "endpoints", "web", "-n", "shop")) == [
+        "NAME ENDPOINTS AGE",
+        "web 10.244.0.5:8080 AGE",
+    ]
+    assert "Endpoints: 10.244.0.5:8080" in squeeze(kubectl("describe", "svc", "web", "-n", "shop"))
     kubectl("delete", "pod", "web-1", "-n", "shop", "--grace-period=1")
     await_value(addresses, "")
 

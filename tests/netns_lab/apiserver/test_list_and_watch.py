@@ -74,7 +74,7 @@ def test_lists_of_chosen_revisions(tmp_path: Path) -> None:
     run(scenario, tmp_path)
 
 
-def test_selectors(tmp_path: Path) -> None:
+def test_a_list_has_what_its_selectors_select(tmp_path: Path) -> None:
     async def scenario(client: Client) -> None:
         await fill(client, "a1", "a2", "b1")
 

@@ -1,10 +1,12 @@
 """Create, read, update, patch, delete over HTTP; refusals shaped as a real server's (recordings of 1.36)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.netns_lab.apiserver.etcd import etcd
 from tests.netns_lab.apiserver.running import SHOP, SLICES, Client, config_map, namespace, run, service
 
 ALREADY_CHANGED = (
@@ -176,7 +178,9 @@ def test_a_cluster_begins_with_its_own_objects(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_refusals(tmp_path: Path, method: str, path: str, body: Any, expected: Any) -> None:
+def test_refusals_say_what_a_real_server_says(
+    tmp_path: Path, method: str, path: str, body: Any, expected: Any
+) -> None:
     async def scenario(client: Client) -> Any:
         await client.post("/api/v1/namespaces", namespace())
         await client.post(f"{SHOP}/configmaps", config_map("there"))
@@ -199,7 +203,7 @@ def test_refusals(tmp_path: Path, method: str, path: str, body: Any, expected: A
         pytest.param([], 400, id="no object"),
     ],
 )
-def test_what_is_not_created(tmp_path: Path, body: Any, code: int) -> None:
+def test_an_object_that_is_wrong_is_not_created(tmp_path: Path, body: Any, code: int) -> None:
     async def scenario(client: Client) -> Any:
         return await client.post("/api/v1/namespaces/default/configmaps", body, code=code)
 
@@ -258,7 +262,7 @@ def test_an_update_keeps_what_is_the_servers(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_patches(tmp_path: Path, kind: str, patch: Any, expected: Any) -> None:
+def test_each_kind_of_patch_does_what_it_says(tmp_path: Path, kind: str, patch: Any, expected: Any) -> None:
     async def scenario(client: Client) -> Any:
         path = "/api/v1/namespaces/default/configmaps"
         await client.post(path, config_map("x", a="1", b="2"))
@@ -268,7 +272,7 @@ def test_patches(tmp_path: Path, kind: str, patch: Any, expected: Any) -> None:
     assert run(scenario, tmp_path) == expected
 
 
-def test_apply_owns_fields(tmp_path: Path) -> None:
+def test_who_applies_owns_fields_and_conflicts_with_others(tmp_path: Path) -> None:
     async def scenario(client: Client) -> None:
         path = "/api/v1/namespaces/default/configmaps/x"
 
@@ -358,3 +362,47 @@ def test_who_has_no_token_stays_out(tmp_path: Path) -> None:
         await client.get("/api/v1/services")
 
     run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        pytest.param(
+            1_499_000,
+            r"Request entity too large: the object has 1499\d\d\d bytes, limit is 1499000",
+            id="too large to be stored",
+        ),
+        pytest.param(3 << 20, "Request entity too large: limit is 3145728", id="too large to be read"),
+    ],
+)
+def test_too_large_an_object_is_refused(tmp_path: Path, size: int, message: str) -> None:
+    async def scenario(client: Client) -> Any:
+        await client.post("/api/v1/namespaces", namespace())
+        created = await client.post(f"{SHOP}/configmaps", config_map("c", a="x" * size), code=413)
+        await client.post(f"{SHOP}/configmaps", config_map("c", a="x"))
+        patched = await client.patch(f"{SHOP}/configmaps/c", {"data": {"a": "x" * size}}, code=413)
+        return created, patched
+
+    for refused in run(scenario, tmp_path):
+        assert (refused["reason"], refused["code"]) == ("RequestEntityTooLarge", 413)
+        assert re.fullmatch(message, refused["message"])
+
+
+def test_the_largest_object_can_be_changed_and_deleted(tmp_path: Path) -> None:
+    """Over etcd, whose requests have a limit; with a finalizer, so that the deletion adds to it."""
+
+    async def scenario(client: Client) -> Any:
+        maps = "/api/v1/namespaces/default/configmaps"
+        largest = config_map("c", a="x" * 1_498_500)
+        largest["metadata"]["finalizers"] = ["example.org/a", "example.org/b"]
+        created = await client.post(maps, largest)
+        changed = await client.patch(f"{maps}/c", {"data": {"a": "y" * 1_498_500}})
+        marked = await client.request("DELETE", f"{maps}/c")
+        less = await client.patch(f"{maps}/c", {"metadata": {"finalizers": ["example.org/a"]}})
+        await client.patch(f"{maps}/c", {"metadata": {"finalizers": None}})
+        await client.get(f"{maps}/c", code=404)
+        return [int(entry["metadata"]["resourceVersion"]) for entry in (created, changed, marked, less)]
+
+    with etcd(tmp_path) as address:
+        revisions = run(scenario, tmp_path, store=f"etcd://{address}/nodeplane")
+    assert revisions == list(range(revisions[0], revisions[0] + 4))

@@ -93,7 +93,9 @@ def write(addresses: ServiceAddresses, value: Any, old: Any = None) -> Any:
         ),
     ],
 )
-def test_assigned(ranges: ServiceRanges, asked: Any, expected: Any) -> None:
+def test_a_service_gets_addresses_and_ports_of_the_ranges(
+    ranges: ServiceRanges, asked: Any, expected: Any
+) -> None:
     spec = write(ServiceAddresses(ranges), service(**asked))
 
     assert {name: spec.get(name) for name in expected} == expected
@@ -192,7 +194,7 @@ TAKEN = {"clusterIP": "10.96.0.1", "type": "NodePort", "ports": [{"port": 80, "n
         ),
     ],
 )
-def test_refused(asked: Any, field: str, message: str) -> None:
+def test_a_wrong_address_or_port_is_refused_with_its_field(asked: Any, field: str, message: str) -> None:
     addresses = ServiceAddresses(V4)
     write(addresses, service("first", **TAKEN))
 

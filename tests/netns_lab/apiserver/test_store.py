@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netns_lab.apiserver.etcd_store import EtcdStore
+from netns_lab.apiserver.etcd_store import EtcdStore, _runs
 from netns_lab.apiserver.memory_store import MemoryStore
 from netns_lab.apiserver.sqlite_store import SqliteStore
-from netns_lab.apiserver.store import MAX_RECORDS, Record, Snapshot, Store, StoreError
+from netns_lab.apiserver.store import MAX_RECORDS, MAX_VALUE_BYTES, Record, Snapshot, Store, StoreError
 from tests.netns_lab.apiserver.etcd import etcd
 from tests.netns_lab.apiserver.free_port import free_ports
 
@@ -57,7 +57,7 @@ def openers(kind: str, directory: Path, etcd_address: str) -> Iterator[Reopen]:
         store.close()
 
 
-def test_empty(reopen: Reopen) -> None:
+def test_a_new_store_is_empty_at_the_first_revision(reopen: Reopen) -> None:
     assert reopen().load() == Snapshot()
 
 
@@ -91,7 +91,7 @@ def test_a_forgotten_log_keeps_the_revision(reopen: Reopen) -> None:
     assert reopen().load() == Snapshot(5, 5, (("services/a/x", 4, b"3"),), ())
 
 
-def test_two_servers_are_not_mixed(tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_file_is_refused(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path / "state.sqlite")
     first.append(FIRST)
 
@@ -101,7 +101,7 @@ def test_two_servers_are_not_mixed(tmp_path: Path) -> None:
     first.close()
 
 
-def test_two_servers_in_etcd_are_not_mixed(etcd_address: str, tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_etcd_prefix_is_refused(etcd_address: str, tmp_path: Path) -> None:
     first, second = (EtcdStore([etcd_address], f"/nodeplane{tmp_path}") for _ in range(2))
     first.append(FIRST[:1])
 
@@ -114,14 +114,97 @@ def test_two_servers_in_etcd_are_not_mixed(etcd_address: str, tmp_path: Path) ->
     second.close()
 
 
-def test_no_etcd() -> None:
+def test_the_largest_value_is_written_and_replaced(reopen: Reopen) -> None:
+    """An update carries as much as a creation: no copy of what was there before."""
+    large = [bytes([65 + number]) * MAX_VALUE_BYTES for number in range(2)]
+    key = f"configmaps/{'n' * 63}/{'x' * 253}"
+    records = [Record(2, key, large[0]), Record(3, key, large[1], large[0], 2)]
+    store = reopen()
+    for record in records:
+        store.append([record])
+
+    assert reopen().load() == Snapshot(3, 1, ((key, 3, large[1]),), tuple(records))
+
+
+def test_the_fullest_group_is_written(reopen: Reopen) -> None:
+    size = MAX_VALUE_BYTES // MAX_RECORDS
+    records = [
+        Record(number + 2, f"configmaps/{'n' * 63}/{number:0253}", b"x" * size)
+        for number in range(MAX_RECORDS)
+    ]
+    reopen().append(records)
+
+    assert reopen().load().log == tuple(records)
+
+
+def test_a_compacted_etcd_keeps_current_values_alone(etcd_address: str, tmp_path: Path) -> None:
+    """As many values as objects, and no log: nothing is left that nobody asks for again."""
+    store = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    store.append(FIRST)
+    store.compact(5)
+
+    assert list(store._scan("values/")) == [(f"{4:020}", b"3")]  # what is there, not what is loaded
+    assert list(store._scan("log/")) == []
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("dead", "kept", "runs"),
+    [
+        pytest.param([], [1], [], id="nothing"),
+        pytest.param([4, 2, 3], [], [(2, 4)], id="in a row"),
+        pytest.param([2, 9], [1, 10], [(2, 9)], id="with deletions in between, that have no value"),
+        pytest.param([2, 3, 6, 7, 9], [4, 5, 8], [(2, 3), (6, 7), (9, 9)], id="with kept ones in between"),
+    ],
+)
+def test_a_compaction_deletes_what_is_between_the_kept(
+    dead: list[int], kept: list[int], runs: list[tuple[int, int]]
+) -> None:
+    assert _runs(dead, kept) == runs
+
+
+def test_an_interrupted_compaction_in_etcd_is_finished_by_the_next(
+    etcd_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    store.append(FIRST)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(EtcdStore, "_delete_range", killed)
+        with pytest.raises(StoreError, match="killed"):
+            store.compact(4)
+    again = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    assert again.load() == Snapshot(5, 4, (("services/a/x", 4, b"3"),), (FIRST[3],))
+    again.compact(5)
+
+    assert list(again._scan("log/")) == []
+    assert list(again._scan("values/")) == [(f"{4:020}", b"3")]
+    store.close()
+    again.close()
+
+
+def killed(*_: object) -> None:
+    raise StoreError("killed")
+
+
+def test_another_versions_etcd_is_left_alone(etcd_address: str, tmp_path: Path) -> None:
+    store = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    store._call(
+        "/v3/kv/put", {"key": store._key("reached"), "value": "eyJyZXZpc2lvbiI6N30="}
+    )  # {"revision":7}
+
+    with pytest.raises(StoreError, match="of another version of this server: expected an empty prefix"):
+        EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    store.close()
+
+
+def test_an_etcd_that_does_not_answer_is_named() -> None:
     (port,) = free_ports(1)
 
     with pytest.raises(StoreError, match=f"no etcd answers: 127.0.0.1:{port}: Connection refused"):
         EtcdStore([f"127.0.0.1:{port}"], "/nodeplane")
 
 
-def test_more_than_a_page(reopen: Reopen) -> None:
+def test_what_is_longer_than_a_page_is_read_whole(reopen: Reopen) -> None:
     records = [Record(number, f"services/a/{number:04}", b"x") for number in range(2, 2503)]
     store = reopen()
     for start in range(0, len(records), MAX_RECORDS):

@@ -1,6 +1,6 @@
 """What `kubectl get` shows of each kind."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import pytest
 from netns_lab.apiserver.resources import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
+    ENDPOINTS,
     EVENTS,
     LEASES,
     NAMESPACES,
@@ -17,7 +18,7 @@ from netns_lab.apiserver.resources import (
     SERVICES,
     Resource,
 )
-from netns_lab.apiserver.tables import build_table, human_duration
+from netns_lab.apiserver.tables import build_table
 from netns_lab.apiserver.wire import build_item
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -100,6 +101,26 @@ CREATED = "2026-11-21T11:55:00Z"
             ["x", "IPv4", "80", "10.0.0.0,10.0.0.1,10.0.0.2 + 2 more...", "5m"],
             id="slice",
         ),
+        pytest.param(
+            ENDPOINTS,
+            {
+                "subsets": [
+                    {
+                        "addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+                        "ports": [{"port": 80}, {"port": 81}],
+                    },
+                    {"notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"port": 80}]},
+                ]
+            },
+            ["x", "10.0.0.1:80,[fd00::1]:80,10.0.0.1:81 + 1 more...", "5m"],
+            id="endpoints",
+        ),
+        pytest.param(
+            ENDPOINTS,
+            {"subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]},
+            ["x", "10.0.0.1", "5m"],
+            id="no port",
+        ),
         pytest.param(LEASES, {"spec": {"holderIdentity": "n1"}}, ["x", "n1", "5m"], id="lease"),
         pytest.param(CONFIG_MAPS, {"data": {"a": "1", "b": "2"}}, ["x", "2", "5m"], id="config map"),
         pytest.param(
@@ -125,26 +146,3 @@ def test_row(resource: Resource, value: Any, cells: list[str]) -> None:
 
     assert [row["cells"] for row in table["rows"]] == [cells]
     assert len(table["columnDefinitions"]) == len(cells)
-
-
-@pytest.mark.parametrize(
-    ("span", "expected"),
-    [
-        (timedelta(seconds=-5), "<invalid>"),
-        (timedelta(seconds=-1), "0s"),
-        (timedelta(seconds=119), "119s"),
-        (timedelta(seconds=120), "2m"),
-        (timedelta(seconds=125), "2m5s"),
-        (timedelta(minutes=10), "10m"),
-        (timedelta(minutes=179), "179m"),
-        (timedelta(hours=3, minutes=5), "3h5m"),
-        (timedelta(hours=47), "47h"),
-        (timedelta(hours=49), "2d1h"),
-        (timedelta(days=8), "8d"),
-        (timedelta(days=800), "2y70d"),
-        (timedelta(days=3650), "10y"),
-    ],
-)
-def test_durations(span: timedelta, expected: str) -> None:
-    """The rows of upstream's TestHumanDuration."""
-    assert human_duration(span) == expected
