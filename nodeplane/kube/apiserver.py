@@ -5,6 +5,7 @@ then what changed since it last asked, however long it took to ask.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import suppress
 
@@ -18,12 +19,15 @@ from nodeplane.kube.source import Batch
 
 _EVERYTHING = Selector()
 
+log = logging.getLogger(__name__)
+
 
 class ApiServerSource:
     """A `Source` over the server that a connection leads to.
 
     `selectors` names the objects wanted of a kind; without an entry they are all wanted. A server that can't
-    be reached is waited for without end; with `snapshot_within_s`, for so many seconds until the snapshot.
+    be reached is waited for without end, which the log says every ten seconds until the first snapshot; with
+    `snapshot_within_s`, for so many seconds until the snapshot.
     """
 
     def __init__(
@@ -85,13 +89,29 @@ class ApiServerSource:
         following: asyncio.Task[None],
         reflectors: Iterable[Reflector],
     ) -> None:
-        try:
-            await _complete(state, news, following, self._snapshot_within_s)
-        except TimeoutError as exc:
-            errors = {str(each.last_error): None for each in reflectors if each.last_error is not None}
-            raise ApiError(
-                f"cluster state not complete after {self._snapshot_within_s:g} s: {'; '.join(errors)}"
-            ) from exc
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        limit_s = self._snapshot_within_s
+        while state.incomplete:
+            waited_s = loop.time() - started
+            say_s = self._timing.waiting_s
+            try:
+                await _complete(
+                    state, news, following, say_s if limit_s is None else min(say_s, limit_s - waited_s)
+                )
+            except TimeoutError as exc:
+                waited_s = loop.time() - started
+                if limit_s is not None and waited_s >= limit_s:
+                    errors = {
+                        str(each.last_error): None for each in reflectors if each.last_error is not None
+                    }
+                    raise ApiError(
+                        f"cluster state not complete after {limit_s:g} s: {'; '.join(errors)}"
+                    ) from exc
+                log.warning(
+                    "waiting for the first snapshot, all stays as it is until then missing=%s waited_s=%.0f",
+                    ",".join(sorted(kind.__name__ for kind in state.incomplete)), waited_s,
+                )  # fmt: skip
 
 
 async def _complete(

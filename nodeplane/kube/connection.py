@@ -19,6 +19,7 @@ import msgspec
 from lightkube.config.client_adapter import BearerAuth, verify_cluster
 
 from nodeplane.errors import ConfigError
+from nodeplane.kube.byte_stream import use_byte_streams
 from nodeplane.kube.credentials import ExecAuth, TokenFileAuth
 from nodeplane.kube.exec_plugin import Credential, ExecCommand, ExecPlugin
 from nodeplane.kube.kubeconfig import Target, read_target
@@ -43,19 +44,24 @@ class _Settings(msgspec.Struct, frozen=True):
 class Connection:
     """Opens sessions with the API server that `read` finds; what went bad since the last one is not used.
 
+    `is_direct` says that no proxy of the environment's leads there.
+
     Raises:
         ConfigError: what `read` finds is wrong, the first time.
     """
 
-    def __init__(self, read: Callable[[], Target]) -> None:
+    def __init__(self, read: Callable[[], Target], *, is_direct: bool = False) -> None:
         self._read = read
+        self._is_direct = is_direct
         self._plugin: ExecPlugin | None = None
         self._settings: _Settings | None = None
 
     @classmethod
-    def from_kubeconfig(cls, kubeconfig: Path, master: str | None = None) -> "Connection":
+    def from_kubeconfig(
+        cls, kubeconfig: Path, master: str | None = None, *, is_direct: bool = False
+    ) -> "Connection":
         """Build the connection that a kubeconfig describes, or this pod's for the path `in-cluster`."""
-        return cls(lambda: read_target(kubeconfig, master))
+        return cls(lambda: read_target(kubeconfig, master), is_direct=is_direct)
 
     async def open(self) -> httpx2.AsyncClient:
         """Open a client; close it after the first failure and open another.
@@ -70,7 +76,7 @@ class Connection:
             if self._settings is None:
                 raise
             log.warning("connection refused, its last good version stays in force error=%r", str(exc))
-        return _build_client(self._settings)
+        return _build_client(self._settings, is_direct=self._is_direct)
 
     async def _prepare(self) -> _Settings:
         target = self._read()
@@ -92,19 +98,19 @@ class Connection:
         )
 
 
-def _build_client(settings: _Settings) -> httpx2.AsyncClient:
+def _build_client(settings: _Settings, *, is_direct: bool) -> httpx2.AsyncClient:
     async def name_server(request: httpx2.Request) -> None:
         if settings.tls_server_name:
             request.extensions["sni_hostname"] = settings.tls_server_name
 
     try:
-        return httpx2.AsyncClient(
+        client = httpx2.AsyncClient(
             base_url=settings.server,
             verify=settings.verify,
             auth=settings.auth,
             proxy=settings.proxy,
             # Go's clients never reach loopback addresses through the environment's proxy, nor do we.
-            trust_env=not _is_loopback(settings.server),
+            trust_env=not (is_direct or _is_loopback(settings.server)),
             timeout=httpx2.Timeout(CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
             headers={
                 "Accept": "application/json",
@@ -116,6 +122,8 @@ def _build_client(settings: _Settings) -> httpx2.AsyncClient:
         )
     except (ImportError, ValueError, httpx2.InvalidURL) as exc:
         raise ConfigError("HTTPS_PROXY, ALL_PROXY", "", f"expected http:// or https:// URLs: {exc}") from exc
+    use_byte_streams(client)
+    return client
 
 
 def _build_tls_context(target: Target, credential: Credential | None) -> ssl.SSLContext:

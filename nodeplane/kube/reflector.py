@@ -10,7 +10,6 @@ is compared with the list, so that no deletion is missed.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -22,6 +21,7 @@ from nodeplane.kube.api_request import PAGE_SIZE, Selector, streaming_list_query
 from nodeplane.kube.backoff import Backoff
 from nodeplane.kube.connection import READ_TIMEOUT_S, Connection
 from nodeplane.kube.intake import Intake, WatchFailedError
+from nodeplane.kube.journal import Journal
 from nodeplane.kube.known_state import KnownState
 from nodeplane.kube.objects import Object
 from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
@@ -29,8 +29,6 @@ from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
 _GONE = 410
 # What says nothing about whether a streaming list is offered: not now, or not to us.
 _SAYS_NOTHING = frozenset({401, 429, 502, 503, 504})
-
-log = logging.getLogger(__name__)
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -45,6 +43,8 @@ class Timing(msgspec.Struct, frozen=True):
     initial_silence_s: float = READ_TIMEOUT_S
     # How long a batch waits for the kinds that were lost together with those that are back.
     hold_s: float = 5.0
+    # How often a program that waits for its first snapshot says so.
+    waiting_s: float = 10.0
 
 
 class Server:
@@ -88,7 +88,7 @@ class Reflector:
         timing: Timing,
     ) -> None:
         self.last_error: NodeplaneError | None = None
-        self._has_listed = False
+        self._journal = Journal(subject.kind)
         self._connection = connection
         self._kind = subject.kind
         self._selector = subject.selector
@@ -110,7 +110,7 @@ class Reflector:
                 async with await self._connection.open() as client:
                     await self._follow(Session(client, self._kind, self._selector))
             except NodeplaneError as exc:
-                if isinstance(exc, ConfigError) and not self._has_listed:
+                if isinstance(exc, ConfigError) and not self._journal.has_listed:
                     raise
                 self.last_error = exc
                 self._state.lose(self._kind)
@@ -118,10 +118,7 @@ class Reflector:
                 if lasted_s > self._timing.max_retry_s:
                     self._backoff.reset()
                 pause_s = self._backoff.pause_s(getattr(exc, "retry_after_s", None))
-                log.warning(
-                    "cluster state lost, last state in force kind=%s error=%r retry_s=%.1f",
-                    self._kind.__name__, str(exc), pause_s,
-                )  # fmt: skip
+                self._journal.failed(exc, pause_s)
                 if isinstance(exc, RefusedError):
                     # The server is there, and does not want this request now.
                     await asyncio.sleep(pause_s)
@@ -135,6 +132,7 @@ class Reflector:
             intake = await self._list(session)
         while True:
             watch_s = self._pick_watch_s()
+            self._journal.watching(intake.version, watch_s)
             async with session.watch(watch_query(self._selector, intake.version, watch_s)) as watch:
                 await self._drain(watch, intake, watch_s)
 
@@ -142,6 +140,7 @@ class Reflector:
         """Take a streaming list in, and the watch that it turns into; None if the server offers none."""
         intake = Intake(self._state, self._kind)
         watch_s = self._pick_watch_s()
+        self._journal.watching("", watch_s)
         try:
             async with session.watch(streaming_list_query(self._selector, watch_s)) as watch:
                 await self._drain(watch, intake, watch_s)
@@ -149,7 +148,7 @@ class Reflector:
             if intake.is_complete or getattr(exc, "code", None) in _SAYS_NOTHING:
                 raise
             # An older server does not know the parameters, or knows them and has the feature switched off.
-            log.info("streaming list not offered, listing in pages error=%r", str(exc))
+            self._journal.not_streaming(exc)
             self._server.offers_streaming_list = False
             return None
         return intake
@@ -167,7 +166,7 @@ class Reflector:
             except RefusedError as exc:
                 if exc.code != _GONE or limit is None:
                     raise
-                log.info("list expired, beginning again kind=%s", self._kind.__name__)
+                self._journal.expired()
                 intake.restart()
             else:
                 break
@@ -201,11 +200,7 @@ class Reflector:
             raise ApiError(f"watch {self._kind.__name__}: ended {early_s:.0f} s too early")
 
     def _tell(self, intake: Intake) -> None:
-        log.info(
-            "listed kind=%s objects=%d resource_version=%s",
-            self._kind.__name__, intake.listed, intake.version,
-        )  # fmt: skip
-        self._has_listed = True
+        self._journal.listed(intake.listed, intake.version)
         self._server.answered()
         self._changed()
 

@@ -9,6 +9,7 @@ import httpx2
 
 from nodeplane.errors import ApiError
 from nodeplane.kube.api_request import Query, Selector, collection_path, list_query
+from nodeplane.kube.byte_stream import read_body
 from nodeplane.kube.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from nodeplane.kube.line_splitter import LineSplitter
 from nodeplane.kube.objects import Object
@@ -118,7 +119,7 @@ class Session:
         # Silence is judged by whoever reads, not by httpx.
         async with self._get(name, query, None) as response:
             _keep_alive(response)
-            yield Watch(name, response.aiter_raw(), self._decoder)
+            yield Watch(name, read_body(response), self._decoder)
 
     @asynccontextmanager
     async def _get(

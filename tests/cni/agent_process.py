@@ -18,7 +18,7 @@ _READY_WITHIN_S = 60.0
 
 @contextmanager
 def agent(
-    node: Path, node_name: str, config: Path, manifests: Path | None
+    node: Path, node_name: str, config: Path, manifests: Path | None, kubeconfig: Path | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run an agent that has synced once; killed at the end if it still runs."""
     with (
@@ -29,6 +29,7 @@ def agent(
         ready.settimeout(_READY_WITHIN_S)
         command = [AGENT, "run", "--node-name", node_name, "--config", str(config)]
         command += [] if manifests is None else ["--manifests", str(manifests)]
+        command += [] if kubeconfig is None else ["--kubeconfig", str(kubeconfig)]
         with netns.inside(node):
             process = subprocess.Popen(
                 command,

@@ -336,6 +336,34 @@ def test_a_server_that_is_not_there_yet() -> None:
     asyncio.run(walk())
 
 
+def test_who_waits_for_the_snapshot_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that takes the request and never answers fails nothing; the log names what is missing."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.path.endswith("services"):
+            await asyncio.Event().wait()
+        await model.handle(request, reply)
+
+    model = ModelServer()
+
+    async def walk() -> None:
+        timing = msgspec.structs.replace(QUICK, waiting_s=0.05)
+        async with Peer(handle) as peer:
+            batches = ApiServerSource(connect(peer.url), timing=timing).batches((Service, Node))
+            first = asyncio.ensure_future(anext(batches))
+            async with asyncio.timeout(LIMIT_S):
+                while not any("missing=Service waited_s=" in line for line in caplog.messages):
+                    await asyncio.sleep(0.01)
+            assert not first.done()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await batches.aclose()
+
+    asyncio.run(walk())
+
+    assert "waiting for the first snapshot" in caplog.text
+
+
 def test_a_watch_keeps_its_connection_alive() -> None:
     """TCP finds out that a silent server's machine has gone; without it that takes the watch's whole time."""
 
