@@ -3,20 +3,20 @@
 import asyncio
 from contextlib import suppress
 
-from inotify_simple import INotify, flags
+from inotify_simple import Event, INotify, flags
 
 # The directory is gone, has moved (told to those who watch for it), or the kernel has dropped events.
 _ENDED = flags.IGNORED | flags.DELETE_SELF | flags.MOVE_SELF | flags.Q_OVERFLOW
 
 
 async def next_names(notify: INotify) -> set[str] | None:
-    """Wait for events; return the names of the files they speak of, or None when the watch has ended."""
+    """Wait for events of one directory; return the names they speak of, or None when the watch has ended."""
     events = await next_events(notify)
-    return None if events is None else set(events)
+    return None if any(event.mask & _ENDED for event in events) else {event.name for event in events}
 
 
-async def next_events(notify: INotify, until_s: float | None = None) -> dict[str, int] | None:
-    """Wait for events; return the flags of each file they speak of, or None when the watch has ended.
+async def next_events(notify: INotify, until_s: float | None = None) -> list[Event]:
+    """Wait for events and return all that wait.
 
     `until_s` is the time of the event loop's clock to wait for at most; what has happened by then is
     returned, also if that time is long past, and nothing has happened if it is empty.
@@ -35,9 +35,4 @@ async def next_events(notify: INotify, until_s: float | None = None) -> dict[str
                 await readable
     finally:
         loop.remove_reader(notify.fileno())
-    found: dict[str, int] = {}
-    for event in notify.read(timeout=0):
-        if event.mask & _ENDED:
-            return None
-        found[event.name] = found.get(event.name, 0) | event.mask
-    return found
+    return list(notify.read(timeout=0))

@@ -15,7 +15,7 @@ from yaml.constructor import ConstructorError
 
 # libyaml's binding composes by recursion in C: some 25,000 levels end the process (8 MiB stack, PyYAML 6.0).
 # Building takes four Python frames a level, of 1000. The deepest of real manifests, CRDs, come to about 50.
-_MAX_DEPTH = 128
+MAX_DEPTH = 128
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1's own patterns (yaml.org/type) without base 60.
@@ -47,9 +47,9 @@ class Loader(yaml.CSafeLoader):
     def descend_resolver(self, current_node: yaml.Node | None, _current_index: object) -> None:
         """Count a level of nesting."""
         self._depth += 1
-        if self._depth > _MAX_DEPTH and current_node is not None:
+        if self._depth > MAX_DEPTH and current_node is not None:
             raise ComposerError(
-                None, None, f"expected at most {_MAX_DEPTH} levels of nesting", current_node.start_mark
+                None, None, f"expected at most {MAX_DEPTH} levels of nesting", current_node.start_mark
             )
 
     def ascend_resolver(self) -> None:

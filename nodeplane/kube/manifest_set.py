@@ -46,6 +46,12 @@ class ManifestSet:
                 del self._versions[key]
         return diff_objects(before, self._in_force(keys))
 
+    def below(self, directories: Set[str]) -> set[str]:
+        """Return the files that have objects and are below one of these directories, or were in its place."""
+        if not directories:
+            return set()
+        return {name for name in self._files if not directories.isdisjoint(_way(name))}
+
     def rivals(self, names: Iterable[str]) -> Iterator[tuple[ObjectKey, str, str]]:
         """Yield each object of these files that two files have, with the file in force and the other."""
         for key in {key: None for name in names for key in self._files.get(name, ())}:
@@ -55,3 +61,9 @@ class ManifestSet:
 
     def _in_force(self, keys: Iterable[ObjectKey]) -> dict[ObjectKey, Object]:
         return {key: versions[min(versions)] for key in keys if (versions := self._versions.get(key))}
+
+
+def _way(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition("/")[0]

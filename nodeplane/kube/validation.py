@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from socket import AF_INET, inet_pton
 
 from nodeplane.dnsname import is_label, is_subdomain
 from nodeplane.kube.objects import (
@@ -15,7 +16,15 @@ from nodeplane.kube.objects import (
 )
 from nodeplane.yamldoc import FieldPath
 
-_LINK_LOCAL_MULTICAST = (IPv4Network("224.0.0.0/24"), IPv6Network("ff02::/16"))
+# ValidateEndpointIP in k/k pkg/apis/core/validation: unspecified, loopback, link-local, link-local multicast.
+_NOT_REACHABLE: tuple[IPv4Network | IPv6Network, ...] = (
+    *map(IPv4Network, ("0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/24")),
+    *map(IPv6Network, ("::/128", "::1/128", "fe80::/10", "ff02::/16")),
+)
+_NOT_REACHABLE_RANGES = {
+    version: [(int(net[0]), int(net[-1])) for net in _NOT_REACHABLE if net.version == version]
+    for version in (4, 6)
+}
 _ADDRESS_TYPES = {"IPv4": IPv4Address, "IPv6": IPv6Address}
 
 Problem = tuple[FieldPath, str]
@@ -95,10 +104,11 @@ def _slice_problems(piece: EndpointSlice) -> Iterator[Problem]:
     for index, endpoint in enumerate(piece.endpoints):
         if not endpoint.addresses:
             yield ("endpoints", index, "addresses"), "expected at least one address"
-        for number, address in enumerate(endpoint.addresses):
-            if family is not None and not isinstance(_parse_address(address), family):
+        for number, text in enumerate(endpoint.addresses if family is not None else ()):
+            address = _parse_address(text)
+            if address is None or type(address) is not family:
                 yield ("endpoints", index, "addresses", number), f"expected an {piece.address_type} address"
-            elif family is not None and not is_endpoint_address(address):
+            elif not _is_reachable(address):
                 yield (
                     ("endpoints", index, "addresses", number),
                     "expected an address that other nodes can reach, not unspecified, loopback or link-local",
@@ -123,18 +133,24 @@ def _is_virtual_address(text: str) -> bool:
 def is_endpoint_address(text: str) -> bool:
     """Say whether an address can be an endpoint's (ValidateEndpointIP in k/k pkg/apis/core/validation)."""
     address = _parse_address(text)
-    return address is not None and not (
-        address.is_unspecified
-        or address.is_loopback
-        or address.is_link_local
-        or any(address in network for network in _LINK_LOCAL_MULTICAST if network.version == address.version)
-    )
+    return address is not None and _is_reachable(address)
+
+
+def _is_reachable(address: IPv4Address | IPv6Address) -> bool:
+    # As numbers: a source has to look at some 100,000 addresses.
+    number = int(address)
+    return not any(low <= number <= high for low, high in _NOT_REACHABLE_RANGES[address.version])
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     if "%" in text:
         # An interface of the machine that wrote it (RFC 4007): no address for a cluster.
         return None
+    try:
+        # The kernel's notation is a part of what `ip_address` takes, and read in C.
+        return IPv4Address(inet_pton(AF_INET, text))
+    except (OSError, ValueError):
+        pass
     try:
         address = ip_address(text)
     except ValueError:

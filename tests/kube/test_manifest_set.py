@@ -94,6 +94,23 @@ def test_rivals(steps: list[Files], asked: list[str], rivals: list[tuple[ObjectK
     assert [*known.rivals(asked)] == rivals
 
 
+@pytest.mark.parametrize(
+    ("directories", "names"),
+    [
+        pytest.param(set(), set(), id="none"),
+        pytest.param({"a"}, {"a/x", "a/b/x"}, id="at any depth"),
+        pytest.param({"a/b", "c"}, {"a/b/x", "c"}, id="several, one was a file"),
+        pytest.param({"a/", "b"}, set(), id="others"),
+    ],
+)
+def test_below(directories: set[str], names: set[str]) -> None:
+    """Files are told by the directories on their way."""
+    known = ManifestSet()
+    known.take({name: keyed(WEB) for name in ("a/x", "a/b/x", "ab/x", "c", "x")})
+
+    assert known.below(directories) == names
+
+
 CONTENTS = st.lists(st.builds(service, st.sampled_from("wxyz"), st.sampled_from([80, 81])), max_size=3).map(
     lambda items: keyed(*items)
 )
