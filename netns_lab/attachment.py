@@ -14,10 +14,11 @@ from typing import TypeVar
 import msgspec
 
 from netns_lab.names import UPLINK, fabric_namespace
+from netns_lab.netlink import open_whole_rtnl
 from netns_lab.programs import environment
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import Link, open_rtnl
+from nodeplane.datapath.rtnl import Link
 from nodeplane.errors import NodeplaneError
 
 RECORDS = "attachments"
@@ -190,7 +191,7 @@ def _read_node(namespace: str) -> _NodeView:
     path = netns.NETNS_DIR / namespace
     if not netns.is_namespace(path):
         return _NodeView({}, frozenset())
-    with open_rtnl(path) as rtnl:
+    with open_whole_rtnl(path) as rtnl:
         routes = frozenset((route.destination, route.link) for route in rtnl.routes())
         return _NodeView(rtnl.links(), routes)
 
@@ -202,7 +203,7 @@ def _is_whole(record: AttachmentRecord, node: _NodeView) -> bool:
     host = node.links.get(record.host_link)
     if host is None or not netns.is_namespace(path):
         return False
-    with open_rtnl(path) as rtnl:
+    with open_whole_rtnl(path) as rtnl:
         link = rtnl.links().get(UPLINK)
         if link is None or address not in rtnl.addresses(UPLINK):
             return False
@@ -211,7 +212,7 @@ def _is_whole(record: AttachmentRecord, node: _NodeView) -> bool:
 
 
 def _has_link(attachment: Attachment) -> bool:
-    with open_rtnl(netns.NETNS_DIR / attachment.pod_namespace) as rtnl:
+    with open_whole_rtnl(netns.NETNS_DIR / attachment.pod_namespace) as rtnl:
         return UPLINK in rtnl.links()
 
 

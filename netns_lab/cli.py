@@ -47,18 +47,25 @@ def program() -> None:
 
 @program.command("up")
 @click.argument("file", type=FILE_PATH)
+@click.option(
+    "--kubeconfig",
+    type=FILE_PATH,
+    help="Use this API server in the place of one of the lab's own; the lab remembers it.",
+)
 @output_option
-def up_command(file: Path, output: str) -> None:
+def up_command(file: Path, kubeconfig: Path | None, output: str) -> None:
     """Bring the lab of a topology FILE up, or repair it, or change it; wait until it is in service."""
     from netns_lab.lab import up
     from netns_lab.loader import read_lab
+    from netns_lab.remote_server import read_remote
     from netns_lab.state import StateDirectory
 
     spec = read_lab(file)
+    remote = None if kubeconfig is None else read_remote(kubeconfig)
     _need_root()
     started = time.monotonic()
     with _said_when_interrupted("run `up` again, or `down`"):
-        lab = up(spec, StateDirectory(spec.topology.name))
+        lab = up(spec, StateDirectory(spec.topology.name), remote)
     summary = f"{len(lab.changes)} changes" if lab.changes else "nothing to change"
     report: dict[str, object] = {"lab": spec.topology.name, "state": _word(lab.missing), "summary": summary}
     report["seconds"] = round(time.monotonic() - started, 2)
@@ -125,6 +132,26 @@ def exec_command(lab: str | None, place: str, command: tuple[str, ...]) -> None:
     if topology is None:
         raise ConfigError(state.lab, "", "expected a lab that is up")
     become(state, find_place(topology, place), command)
+
+
+@program.command(
+    "kubectl",
+    context_settings={
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+        "allow_interspersed_args": False,
+    },
+)
+@_lab_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kubectl_command(lab: str | None, arguments: tuple[str, ...]) -> None:
+    """Run kubectl on the lab's API server; files and pipes are those of the caller."""
+    from netns_lab.execute import become_kubectl
+    from netns_lab.lab import labs
+    from netns_lab.state import StateDirectory
+
+    _need_root()
+    become_kubectl(StateDirectory(_choose(lab, labs())), arguments)
 
 
 @program.command()

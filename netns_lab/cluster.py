@@ -1,173 +1,166 @@
-"""The lab as Kubernetes sees it: the manifests that the programs of every node read.
+"""The lab as Kubernetes sees it: the objects that its API server is to hold, and the marks they are known by.
 
-Pure: from what is asked for, and the addresses that pods got, to one file for each object. A file of its own
-keeps the cost of one change apart from the size of the lab.
+Pure: from what is asked for, and the addresses that pods got. Addresses of Services that name none, and the
+EndpointSlices of those with a selector, are the API server's and its controllers' work.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from ipaddress import IPv4Address
+from typing import Any, TypeAlias
 
 import msgspec
 
-from netns_lab.endpoints import build_slices
 from netns_lab.loader import CLUSTER_DNS, LabSpec, Manifest
-from netns_lab.topology import PodSpec, Topology
-from nodeplane.kube.objects import (
-    API_VERSIONS,
-    SERVICE_NAME_LABEL,
-    Container,
-    ContainerPort,
-    Endpoint,
-    EndpointPort,
-    EndpointSlice,
-    Metadata,
-    Namespace,
-    Node,
-    NodeAddress,
-    NodeStatus,
-    Object,
-    Pod,
-    PodIP,
-    PodStatus,
-    Service,
-    ServicePort,
-    ServiceSpec,
-)
-from nodeplane.kube.objects import PodSpec as KubePodSpec
+from netns_lab.topology import NodeSpec, PodSpec, Topology
+from nodeplane.kube.objects import KINDS, SERVICE_NAME_LABEL, Namespace
+
+Json: TypeAlias = dict[str, Any]
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DNS_PORT = 53
+
+MANAGER = "netns-lab"
+"""The lab's name at the server: as the manager of fields, and in the label of all that is the lab's."""
+
+DIGEST_ANNOTATION = "netns-lab/digest"
+"""Tells what an object was made from: a field that the file has no more leaves no other trace."""
+
+READY: Json = {"type": "Ready", "status": "True", "reason": "NetnsLab"}
+"""The condition of what works: the lab's nodes and pods do once they are there."""
+
+# Kept of the metadata that people write; the rest (a dump's uid, version, owners) is a server's to say.
+_METADATA = ("name", "labels", "annotations")
+
+_POD_CONDITIONS = ("Initialized", "PodScheduled", "ContainersReady", "Ready")
+
+# No container runs, and a container must have an image.
+_IMAGE = "netns-lab"
 
 PodAddresses = Mapping[str, IPv4Address]
 """The address of each attached pod, by `namespace/name`."""
 
 
+def marks(lab: str) -> dict[str, str]:
+    """Return the labels of everything that a lab has made; two labs may share a server."""
+    return {"app.kubernetes.io/managed-by": MANAGER, "netns-lab/lab": lab}
+
+
 def build_cluster(spec: LabSpec, addresses: PodAddresses) -> tuple[Manifest, ...]:
     """Return every object of the cluster; pods without an address are left out."""
     topology = spec.topology
-    given = tuple(_with_cluster_ips(spec))
-    services = [manifest.item for manifest in given if isinstance(manifest.item, Service)]
-    pods = [_pod(pod, addresses[pod.key]) for pod in topology.pods if pod.key in addresses]
-    zones = {node.name: node.zone for node in topology.nodes}
     made = [
-        *_nodes(topology),
         *_namespaces(spec),
-        *pods,
+        *(_node(topology, node) for node in topology.nodes),
         *_cluster_dns(topology),
-        *build_slices(services, pods, zones),
+        *(_given(manifest) for manifest in spec.manifests),
+        *(_pod(topology, pod, addresses[pod.key]) for pod in topology.pods if pod.key in addresses),
     ]
-    return (*given, *(_manifest(item) for item in made))
+    return tuple(_marked(topology.name, raw) for raw in made)
 
 
-def render_files(manifests: tuple[Manifest, ...]) -> dict[str, bytes]:
-    """Return the file name and the content of each object."""
-    return {
-        _file_name(manifest.item): msgspec.json.format(
-            msgspec.json.encode(manifest.raw, order="deterministic"), indent=1
-        )
-        for manifest in manifests
-    }
-
-
-def assign_cluster_ips(
-    names: list[tuple[str, str]], network: IPv4Network, taken: set[IPv4Address]
-) -> dict[tuple[str, str], IPv4Address]:
-    """Give each (namespace, name) an address of its own, outside of `taken`.
-
-    An address follows from the name alone unless two names meet, so other Services come and go without
-    moving it.
-    """
-    assigned: dict[tuple[str, str], IPv4Address] = {}
-    used = set(taken) | {network.network_address, network.broadcast_address}
-    for name in sorted(names):
-        start = int.from_bytes(hashlib.sha256("/".join(name).encode()).digest()[:8])
-        offsets = range(network.num_addresses)
-        candidates = (network[(start + offset) % network.num_addresses] for offset in offsets)
-        assigned[name] = next(address for address in candidates if address not in used)
-        used.add(assigned[name])
-    return assigned
-
-
-def _with_cluster_ips(spec: LabSpec) -> Iterator[Manifest]:
-    """Yield the given manifests, Services that lack a cluster IP with one."""
-    services = [manifest.item for manifest in spec.manifests if isinstance(manifest.item, Service)]
-    network = spec.topology.network
-    taken = {IPv4Address(network.cluster_dns)}
-    taken |= {IPv4Address(address) for service in services for address in service.spec.cluster_ips}
-    lacking = [
-        (service.metadata.namespace, service.metadata.name)
-        for service in services
-        if service.spec.type != "ExternalName" and not service.spec.cluster_ip
-    ]
-    assigned = assign_cluster_ips(lacking, IPv4Network(network.service_cidr), taken)
-    for manifest in spec.manifests:
-        item = manifest.item
-        address = assigned.get((item.metadata.namespace, item.metadata.name))
-        if isinstance(item, Service) and address is not None:
-            raw = {**manifest.raw, "spec": {**manifest.raw["spec"], "clusterIP": str(address)}}
-            given = msgspec.structs.replace(item.spec, cluster_ip=str(address))
-            yield Manifest(raw, msgspec.structs.replace(item, spec=given))
-        else:
-            yield manifest
-
-
-def _nodes(topology: Topology) -> Iterator[Node]:
-    addresses = topology.node_addresses()
-    for node in topology.nodes:
-        zone = {ZONE_LABEL: node.zone} if node.zone else {}
-        labels = {"kubernetes.io/hostname": node.name, **zone, **node.labels}
-        status = NodeStatus(addresses=(NodeAddress("InternalIP", str(addresses[node.name])),))
-        yield Node(metadata=Metadata(node.name, labels=labels), status=status)
-
-
-def _namespaces(spec: LabSpec) -> Iterator[Namespace]:
+def _namespaces(spec: LabSpec) -> Iterator[Json]:
     given = {
         manifest.item.metadata.name for manifest in spec.manifests if isinstance(manifest.item, Namespace)
     }
     used = {"default", CLUSTER_DNS[0]}
     used |= {pod.namespace for pod in spec.topology.pods}
     used |= {manifest.item.metadata.namespace for manifest in spec.manifests} - {""}
-    return (Namespace(metadata=Metadata(name)) for name in sorted(used - given))
+    return (_object("v1", "Namespace", {"name": name}) for name in sorted(used - given))
 
 
-def _pod(pod: PodSpec, address: IPv4Address) -> Pod:
-    ports = tuple(ContainerPort(port.port, port.name, port.protocol) for port in pod.ports)
-    return Pod(
-        metadata=Metadata(pod.name, pod.namespace, labels=pod.labels or None),
-        spec=KubePodSpec(node_name=pod.node, containers=(Container("workload", ports),)),
-        status=PodStatus("Running", str(address), (PodIP(str(address)),)),
+def _node(topology: Topology, node: NodeSpec) -> Json:
+    zone = {ZONE_LABEL: node.zone} if node.zone else {}
+    metadata = {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **zone, **node.labels}}
+    addresses = [
+        {"type": "InternalIP", "address": str(topology.node_addresses()[node.name])},
+        {"type": "Hostname", "address": node.name},
+    ]
+    return _object("v1", "Node", metadata, status={"addresses": addresses, "conditions": [READY]})
+
+
+def _pod(topology: Topology, pod: PodSpec, address: IPv4Address) -> Json:
+    ports = [
+        {"containerPort": port.port, "protocol": port.protocol, **({"name": port.name} if port.name else {})}
+        for port in pod.ports
+    ]
+    container = {"name": "workload", "image": _IMAGE, "ports": ports}
+    running = {
+        "name": "workload",
+        "image": _IMAGE,
+        "imageID": "",
+        "ready": True,
+        "restartCount": 0,
+        "state": {"running": {}},
+    }
+    return _object(
+        "v1",
+        "Pod",
+        {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
+        # No grace: nobody ends containers here, so whoever deletes the pod would wait for nothing.
+        spec={"nodeName": pod.node, "containers": [container], "terminationGracePeriodSeconds": 0},
+        status={
+            "phase": "Running",
+            "hostIP": str(topology.node_addresses()[pod.node]),
+            "podIP": str(address),
+            "podIPs": [{"ip": str(address)}],
+            "conditions": [{**READY, "type": name} for name in _POD_CONDITIONS],
+            "containerStatuses": [running],
+        },
     )
 
 
-def _cluster_dns(topology: Topology) -> Iterator[Object]:
+def _cluster_dns(topology: Topology) -> Iterator[Json]:
     """Yield the Service in front of the nodes' coredns-lite, and its slice: the nodes' own addresses."""
     namespace, name = CLUSTER_DNS
     nodes = topology.node_addresses()
-    yield Service(
-        metadata=Metadata(name, namespace, labels={"k8s-app": name}),
-        spec=ServiceSpec(
-            cluster_ip=topology.network.cluster_dns,
-            raw_ports=(ServicePort(DNS_PORT, "dns", "UDP", target_port=DNS_PORT),),
-        ),
+    yield _object(
+        "v1",
+        "Service",
+        {"name": name, "namespace": namespace, "labels": {"k8s-app": name}},
+        spec={
+            "clusterIP": topology.network.cluster_dns,
+            "ports": [{"name": "dns", "protocol": "UDP", "port": DNS_PORT, "targetPort": DNS_PORT}],
+        },
     )
-    yield EndpointSlice(
-        metadata=Metadata(f"{name}-nodes", namespace, labels={SERVICE_NAME_LABEL: name}),
-        address_type="IPv4",
-        raw_endpoints=tuple(
-            Endpoint((str(nodes[node.name]),), node_name=node.name, zone=node.zone or None)
+    yield _object(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        {"name": f"{name}-nodes", "namespace": namespace, "labels": {SERVICE_NAME_LABEL: name}},
+        addressType="IPv4",
+        endpoints=[
+            {
+                "addresses": [str(nodes[node.name])],
+                "conditions": {"ready": True},
+                "nodeName": node.name,
+                **({"zone": node.zone} if node.zone else {}),
+            }
             for node in topology.nodes
-        ),
-        raw_ports=(EndpointPort("dns", "UDP", DNS_PORT),),
+        ],
+        ports=[{"name": "dns", "protocol": "UDP", "port": DNS_PORT}],
     )
 
 
-def _manifest(item: Object) -> Manifest:
-    raw: dict[str, Any] = msgspec.to_builtins(item)
-    return Manifest({"apiVersion": API_VERSIONS[type(item)], "kind": type(item).__name__, **raw}, item)
+def _given(manifest: Manifest) -> Json:
+    """Return an object as its author wrote it, without what a server says about objects."""
+    written = manifest.raw.get("metadata") or {}
+    metadata = {name: written[name] for name in _METADATA if written.get(name)}
+    if manifest.item.metadata.namespace:
+        metadata["namespace"] = manifest.item.metadata.namespace
+    rest = {name: value for name, value in manifest.raw.items() if name not in {"metadata", "status"}}
+    return {**rest, "metadata": metadata}
 
 
-def _file_name(item: Object) -> str:
-    parts = (type(item).__name__.lower(), item.metadata.namespace, item.metadata.name, "json")
-    return ".".join(part for part in parts if part)
+def _object(version: str, kind: str, metadata: Json, **fields: Any) -> Json:
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
+
+
+def _marked(lab: str, raw: Json) -> Manifest:
+    """Put the lab's marks on an object."""
+    metadata = raw["metadata"]
+    marked = {**metadata, "labels": {**(metadata.get("labels") or {}), **marks(lab)}}
+    written = {name: value for name, value in raw.items() if name != "status"}
+    digest = hashlib.sha256(msgspec.json.encode({**written, "metadata": marked}, order="deterministic"))
+    annotations = {**(metadata.get("annotations") or {}), DIGEST_ANNOTATION: digest.hexdigest()[:16]}
+    whole = {**raw, "metadata": {**marked, "annotations": annotations}}
+    return Manifest(whole, msgspec.convert(whole, KINDS[raw["apiVersion"], raw["kind"]]))

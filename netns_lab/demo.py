@@ -63,7 +63,7 @@ def demonstrate(state: StateDirectory) -> tuple[dict[str, object], bool]:
     spec = demo_spec(state.lab)
     lab = up(spec, state)
     up_s = time.monotonic() - started
-    objects = [manifest.item for manifest in lab.cluster]
+    objects = lab.objects
     stage = build_stage(spec.topology, lab.addresses, objects, _CLIENT, _SERVICE)
     client_link = host_link(state, _CLIENT)
     evidence = _observe(stage, client_link, state)

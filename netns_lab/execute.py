@@ -1,15 +1,16 @@
-"""`netns-lab exec`: a command in the place of a node or a pod."""
+"""`netns-lab exec` and `kubectl`: a command in the place of a node, of a pod, or of the API server."""
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 
-from netns_lab.names import node_namespace, pod_namespace
+from netns_lab.names import fabric_namespace, node_namespace, pod_namespace
 from netns_lab.plan import pod_command, program_folder
 from netns_lab.state import StateDirectory
 from netns_lab.topology import NodeSpec, PodSpec, Topology
 from nodeplane.datapath import netns
-from nodeplane.errors import ConfigError, NodeplaneError
+from nodeplane.errors import ConfigError, NodeplaneError, SetupError
 
 
 def find_place(topology: Topology, name: str) -> NodeSpec | PodSpec:
@@ -38,6 +39,27 @@ def become(state: StateDirectory, place: NodeSpec | PodSpec, command: Sequence[s
         namespace, arguments = pod_namespace(state.lab, place), pod_command(state, place, tuple(command))
     else:
         namespace, arguments = node_namespace(state.lab, place.name), tuple(command)
+    _become(namespace, arguments)
+
+
+def become_kubectl(state: StateDirectory, arguments: Sequence[str]) -> None:
+    """Replace this process by kubectl, for the lab's API server and in its place.
+
+    Raises:
+        SetupError: there is no kubectl.
+        KernelNotFoundError: the lab is not up.
+    """
+    if shutil.which("kubectl") is None:
+        raise SetupError("kubectl: expected in PATH, it is in Debian's package kubernetes-client")
+    os.environ["KUBECONFIG"] = str(state.kubeconfig)
+    # The gateway is next door; no proxy of the caller's is reached from there.
+    os.environ["NO_PROXY"] = "*"
+    # One for each lab: kubectl files what a server offers under its address, and labs have the same ones.
+    cache = str(state.path / "kubectl-cache")
+    _become(fabric_namespace(state.lab), ("kubectl", f"--cache-dir={cache}", *arguments))
+
+
+def _become(namespace: str, arguments: tuple[str, ...]) -> None:
     # Python ignores SIGPIPE, and what it becomes would too: `exec … -- yes | head` must end.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # nodeplane's own programs, so that `exec n1 -- kubeproxy show` works without an activated virtualenv.

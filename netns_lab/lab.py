@@ -6,16 +6,17 @@ away while it is used.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from netns_lab.attachment import attach, attached, detach, unwanted
-from netns_lab.cluster import PodAddresses, build_cluster, render_files
-from netns_lab.loader import LabSpec, Manifest
-from netns_lab.names import lab_of
+from netns_lab.cluster import PodAddresses, build_cluster
+from netns_lab.lab_server import choose_server, cluster_api, load_remote, prepare_server
+from netns_lab.loader import LabSpec
+from netns_lab.names import fabric_namespace, lab_of
 from netns_lab.plan import CONFIG, Plan, build_plan
-from netns_lab.probe import await_probes, build_probes
+from netns_lab.probe import await_probes, build_probes, split_probes
 from netns_lab.processes import (
     NamespaceId,
     Process,
@@ -25,10 +26,24 @@ from netns_lab.processes import (
     namespace_id,
     stop,
 )
-from netns_lab.programs import completed, exit_codes, forget, missing, running, start, to_stop
+from netns_lab.programs import (
+    Launch,
+    Program,
+    completed,
+    exit_codes,
+    forget,
+    launching,
+    missing,
+    running,
+    to_stop,
+)
+from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory, saved_labs
+from netns_lab.wiring import build_fabric
 from netns_lab.wiring_kernel import converge, lab_namespaces, sweep
 from nodeplane.datapath import netns
+from nodeplane.errors import NodeplaneError
+from nodeplane.kube.objects import Object
 
 IN_SERVICE_LIMIT_S = 60.0
 
@@ -43,11 +58,14 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Lab(msgspec.Struct, frozen=True):
-    """A lab that is in service, and what was done for it; `missing` names programs that have ended since."""
+    """A lab that is in service, and what was done for it.
+
+    `objects` is all that its API server holds; `missing` names programs that have ended since.
+    """
 
     changes: tuple[Change, ...]
     addresses: PodAddresses
-    cluster: tuple[Manifest, ...]
+    objects: tuple[Object, ...]
     missing: tuple[str, ...]
 
 
@@ -63,28 +81,51 @@ class Changes:
         log.debug("%s %s", action, what)
 
 
-def up(spec: LabSpec, state: StateDirectory) -> Lab:
+def up(spec: LabSpec, state: StateDirectory, remote: RemoteServer | None = None) -> Lab:
     """Bring a lab to what is asked for and wait until it is in service.
 
+    Its API server is its own, or `remote`; a lab that has one already keeps it.
+
     Raises:
+        ConfigError: the lab has another API server than the one that is asked for.
         KernelError: the kernel refused.
         NodeplaneError: a program did not start, a pod could not be attached, or the lab does not serve.
     """
     changes = Changes()
-    plan = build_plan(spec.topology, state)
+    if remote is not None:
+        # Before anything is made: is it there, does it know us, is there room for the lab's objects?
+        cluster_api(state, remote).check(build_cluster(spec, {}))
     with state.locked():
+        remote = choose_server(state, remote)
+        plan = build_plan(spec.topology, state, remote)
         state.save_topology(spec.topology)
         _stop_programs(plan, state, changes)
-        converge(state.lab, plan.wiring, changes.add)
-        _sync_files(state, CONFIG, plan.files, changes)
-        addresses = _attach_pods(plan, state, changes)
-        sweep(state.lab, plan.wiring, changes.add)
-        cluster = build_cluster(spec, addresses)
-        _sync_files(state, state.manifests.name, render_files(cluster), changes)
-        _start_programs(plan, state, changes)
-        await_probes(spec.topology, build_probes(spec.topology, addresses, cluster), IN_SERVICE_LIMIT_S)
+        # Where nothing is yet, only what the API server stands on: nobody takes longer to start.
+        is_new = fabric_namespace(state.lab) not in lab_namespaces(state.lab)
+        first = tuple(build_fabric(spec.topology)) if is_new else plan.wiring
+        converge(state.lab, first, changes.add)
+        with launching(state) as launch:
+            is_running = plan.server.name in read_running(plan, state)
+            prepare_server(state, remote, spec.topology.network, changes.add, is_running=is_running)
+            _begin([plan.server], plan, state, launch, changes)
+            # Meanwhile, what needs no server.
+            if is_new:
+                converge(state.lab, plan.wiring, changes.add)
+            _sync_files(state, CONFIG, plan.files, changes)
+            addresses = _attach_pods(plan, state, changes)
+            sweep(state.lab, plan.wiring, changes.add)
+            launch.await_ready()
+            _begin(plan.node_programs, plan, state, launch, changes)
+            objects = cluster_api(state, remote).sync(build_cluster(spec, addresses), changes.add)
+            launch.await_ready()
+            lookups, connections = split_probes(build_probes(spec.topology, addresses, objects))
+            # Before the workloads: each one's first lookup is answered, and by what holds now.
+            await_probes(spec.topology, lookups, IN_SERVICE_LIMIT_S)
+            _begin(plan.workloads, plan, state, launch, changes)
+            launch.await_ready()
+        await_probes(spec.topology, connections, IN_SERVICE_LIMIT_S)
         ended = missing(plan.programs, read_running(plan, state), exit_codes(state, plan.programs))
-    return Lab(tuple(changes.done), addresses, cluster, tuple(ended))
+    return Lab(tuple(changes.done), addresses, tuple(objects), tuple(ended))
 
 
 def down(state: StateDirectory) -> list[Change]:
@@ -93,6 +134,7 @@ def down(state: StateDirectory) -> list[Change]:
     if not state.exists() and not lab_namespaces(state.lab) and not _processes(state.lab):
         return changes.done
     with state.locked():
+        _delete_objects(state, changes)
         # What a process forks while it is being ended is found by the next look.
         while processes := _processes(state.lab):
             stop(processes)
@@ -112,6 +154,20 @@ def labs() -> set[str]:
 def read_running(plan: Plan, state: StateDirectory) -> Mapping[str, Process]:
     """Return the programs that run as planned."""
     return running(state, plan.programs, _processes(state.lab))
+
+
+def _delete_objects(state: StateDirectory, changes: Changes) -> None:
+    """Delete what the lab has made on a server that stays; its own goes with all that it holds."""
+    remote = load_remote(state)
+    if remote is None:
+        return
+    try:
+        cluster_api(state, remote).sync((), changes.add)
+    except NodeplaneError as exc:
+        # The server may be gone for good, and the lab has to be able to go too.
+        log.warning(
+            "the lab's objects stay on the API server kubeconfig=%s error=%r", remote.kubeconfig, str(exc)
+        )
 
 
 def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
@@ -139,13 +195,15 @@ def _attach_pods(plan: Plan, state: StateDirectory, changes: Changes) -> PodAddr
     return {**kept, **fresh}
 
 
-def _start_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
+def _begin(
+    programs: Iterable[Program], plan: Plan, state: StateDirectory, launch: Launch, changes: Changes
+) -> None:
+    """Start those that neither run nor have done their work."""
     present = {*read_running(plan, state), *completed(exit_codes(state, plan.programs))}
-    for group in (plan.node_programs, plan.workloads):
-        absent = [program for program in group if program.name not in present]
-        start(state, absent)
-        for program in absent:
-            changes.add("started", program.name)
+    absent = [program for program in programs if program.name not in present]
+    launch.begin(absent)
+    for program in absent:
+        changes.add("started", program.name)
 
 
 def _sync_files(state: StateDirectory, folder: str, files: Mapping[str, bytes], changes: Changes) -> None:

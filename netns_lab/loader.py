@@ -23,8 +23,8 @@ CLUSTER_DNS = ("kube-system", "kube-dns")
 DEMO_FILE = Path(__file__).with_name("demo.yaml")
 """The topology of `netns-lab demo`."""
 
-# The network's own two addresses and the cluster DNS.
-_RESERVED_ADDRESSES = 3
+# The network's own two addresses, the cluster DNS and the API server's Service.
+_RESERVED_ADDRESSES = 4
 
 _KINDS = (Service, EndpointSlice, Namespace)
 
@@ -57,7 +57,7 @@ def read_lab(path: Path) -> LabSpec:
     for where, expected in problems(topology):
         raise document.error(where, expected)
     seen = {ObjectKey(Service, *CLUSTER_DNS)}
-    addresses = {topology.network.cluster_dns}
+    addresses = {topology.network.cluster_dns, str(topology.network.api_service)}
     manifests = []
     for place, where, item in _objects(document, topology):
         _check_object(place, where, item, seen)

@@ -22,6 +22,15 @@ SEGMENT = "segment"
 """The bridge in the fabric's namespace that is the L2 segment."""
 
 
+API_SERVER = "fabric/apiserver"
+"""The lab's own API server, for records, logs and marks."""
+
+RELAY = "fabric/relay"
+"""The way to an API server that is not the lab's own."""
+
+HEARTBEAT = "fabric/heartbeat"
+"""What keeps the lab's nodes Ready there."""
+
 NODE_PROGRAMS = ("kubeproxy", "cni-agent", "coredns-lite")
 """What runs on every node."""
 

@@ -1,7 +1,7 @@
 """From a topology to what runs on each node: configuration files, attachments of pods, programs.
 
 Pure, but for the place of the programs. The wiring under it is `netns_lab.wiring`, the objects that the
-programs read are `netns_lab.cluster`.
+programs read from the API server are `netns_lab.cluster`.
 """
 
 import sys
@@ -10,11 +10,23 @@ from pathlib import Path
 import msgspec
 
 from netns_lab.attachment import Attachment
-from netns_lab.names import container_id, node_namespace, node_program, pod_namespace, pod_program
+from netns_lab.names import (
+    API_SERVER,
+    HEARTBEAT,
+    RELAY,
+    container_id,
+    fabric_namespace,
+    node_namespace,
+    node_program,
+    pod_namespace,
+    pod_program,
+)
 from netns_lab.programs import Program
+from netns_lab.remote_server import API_PORT, RemoteServer
 from netns_lab.state import StateDirectory
 from netns_lab.topology import NodeSpec, PodSpec, Topology
 from netns_lab.wiring import Fact, build_wiring
+from nodeplane.datapath import netns
 
 CONFIG = "config"
 """The folder of the state directory that the plan's files go to."""
@@ -38,17 +50,18 @@ class Plan(msgspec.Struct, frozen=True):
     wiring: tuple[Fact, ...]
     files: dict[str, bytes]
     attachments: tuple[Attachment, ...]
+    server: Program
     node_programs: tuple[Program, ...]
     workloads: tuple[Program, ...]
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """All programs; a workload starts after the nodes', as its first lookup would go unanswered."""
-        return self.node_programs + self.workloads
+        """All programs; the nodes' need the API server, and a workload's first lookup needs the nodes'."""
+        return (self.server, *self.node_programs, *self.workloads)
 
 
-def build_plan(topology: Topology, state: StateDirectory) -> Plan:
-    """Say what makes up a lab; paths are those of `state`."""
+def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer | None = None) -> Plan:
+    """Say what makes up a lab; paths are those of `state`. With `remote`, the API server is not its own."""
     addresses = topology.node_addresses()
     files: dict[str, bytes] = {}
     node_programs: list[Program] = []
@@ -62,7 +75,10 @@ def build_plan(topology: Topology, state: StateDirectory) -> Plan:
         files[f"pods/{pod.key}/resolv.conf"] = _resolv_conf(topology, pod).encode()
         workloads += _pod_programs(topology, state, pod)
     attachments = tuple(_attachment(topology, state, pod) for pod in topology.pods)
-    return Plan(build_wiring(topology), files, attachments, tuple(node_programs), tuple(workloads))
+    server = _own_server(topology, state) if remote is None else _relay(topology, remote)
+    if remote is not None:
+        workloads.append(_heartbeat(topology, state))
+    return Plan(build_wiring(topology), files, attachments, server, tuple(node_programs), tuple(workloads))
 
 
 def resolv_conf(state: StateDirectory, pod: PodSpec) -> Path:
@@ -91,12 +107,34 @@ def bare_module(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", _BARE_MODULE.format(module), root, *arguments)
 
 
+def _own_server(topology: Topology, state: StateDirectory) -> Program:
+    network = topology.network
+    options = (
+        *("--data-dir", str(state.server_data), "--listen", f"{network.gateway}:{API_PORT}"),
+        *("--service-cidr", network.service_cidr, "--controllers", "--cluster-cidr", network.pod_pool),
+    )
+    return Program(API_SERVER, fabric_namespace(topology.name), (_script("netns-lab"), "apiserver", *options))
+
+
+def _relay(topology: Topology, remote: RemoteServer) -> Program:
+    fabric = fabric_namespace(topology.name)
+    place = (str(netns.NETNS_DIR / fabric), str(topology.network.gateway), str(API_PORT))
+    command = bare_module("netns_lab.relay", *place, remote.host, str(remote.port))
+    return Program(RELAY, fabric, command, moves_in=True)
+
+
+def _heartbeat(topology: Topology, state: StateDirectory) -> Program:
+    nodes = (node.name for node in topology.nodes)
+    command = (sys.executable, "-I", "-m", "netns_lab.heartbeat", str(state.kubeconfig), *nodes)
+    return Program(HEARTBEAT, fabric_namespace(topology.name), command)
+
+
 def _node_programs(
     topology: Topology, state: StateDirectory, node: NodeSpec, corefile: bytes, agent_config: bytes
 ) -> list[Program]:
     namespace = node_namespace(topology.name, node.name)
     config = state.path / CONFIG / "nodes" / node.name
-    cluster = ("--node-name", node.name, "--manifests", str(state.manifests))
+    cluster = ("--node-name", node.name, "--kubeconfig", str(state.kubeconfig))
 
     def program(name: str, *arguments: str, inputs: tuple[bytes, ...] = ()) -> Program:
         return Program(node_program(node.name, name), namespace, (_script(name), "run", *arguments), inputs)
@@ -148,7 +186,7 @@ def _corefile(topology: Topology, state: StateDirectory, address: str) -> str:
     bind {address}
     errors
     kubernetes {domain} {{
-        manifests {state.manifests}
+        kubeconfig {state.kubeconfig}
     }}
 }}
 """

@@ -12,15 +12,15 @@ from typing import TypeAlias
 
 import msgspec
 
-from netns_lab.cluster import DNS_PORT, PodAddresses
+from netns_lab.cluster import DNS_PORT, PodAddresses, marks
 from netns_lab.dns_query import build_query, decode_addresses
-from netns_lab.loader import Manifest
 from netns_lab.names import node_namespace
+from netns_lab.netlink import open_whole_rtnl
 from netns_lab.topology import Topology
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
+from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.objects import EndpointSlice, Service
+from nodeplane.kube.objects import EndpointSlice, Object, Service
 
 _TRY_S = 1.0
 _PAUSE_S = 0.02
@@ -52,16 +52,19 @@ class Connection(msgspec.Struct, frozen=True):
 Probe: TypeAlias = Routes | Name | Connection
 
 
-def build_probes(
-    topology: Topology, addresses: PodAddresses, cluster: Iterable[Manifest]
-) -> tuple[Probe, ...]:
-    """Return what must hold in a lab that is in service.
+def build_probes(topology: Topology, addresses: PodAddresses, objects: Iterable[Object]) -> tuple[Probe, ...]:
+    """Return what must hold in a lab that is in service; `objects` is all that its API server holds.
 
-    Services are connected to where only echo servers stand behind them; whether another program listens is
-    its author's matter.
+    Only the lab's own Services count, not what a person has made beside them. They are connected to where
+    only echo servers stand behind them; whether another program listens is its author's matter.
     """
-    items = [manifest.item for manifest in cluster]
-    services = [item for item in items if isinstance(item, Service) and item.spec.cluster_ips]
+    items = list(objects)
+    ours = marks(topology.name).items()
+    services = [
+        item
+        for item in items
+        if isinstance(item, Service) and ours <= item.labels.items() and item.spec.cluster_ips
+    ]
     slices = [item for item in items if isinstance(item, EndpointSlice)]
     echoes = {str(addresses[pod.key]) for pod in topology.pods if pod.key in addresses and not pod.command}
     doors = {door for service in services for door in _served_ports(service, slices, echoes)}
@@ -75,6 +78,15 @@ def build_probes(
             probes.append(Name(node.name, name, service.spec.cluster_ips[0]))
         probes += [Connection(node.name, address, port) for address, port in sorted(doors)]
     return tuple(probes)
+
+
+def split_probes(probes: Iterable[Probe]) -> tuple[list[Probe], list[Probe]]:
+    """Return what nodes' programs alone make true, and what needs workloads as well."""
+    every = list(probes)
+    return (
+        [probe for probe in every if not isinstance(probe, Connection)],
+        [probe for probe in every if isinstance(probe, Connection)],
+    )
 
 
 def await_probes(topology: Topology, probes: Iterable[Probe], limit_s: float) -> None:
@@ -123,7 +135,7 @@ def _try(topology: Topology, probe: Probe) -> str:
     namespace = netns.NETNS_DIR / node_namespace(topology.name, probe.node)
     match probe:
         case Routes(_, pods):
-            with open_rtnl(namespace) as rtnl:
+            with open_whole_rtnl(namespace) as rtnl:
                 missing = uncovered(pods, rtnl.routes(ROUTE_PROTOCOL))
             return f"no route to pod {missing[0]}" if missing else ""
         case Name(_, name, address):

@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -36,13 +36,15 @@ _CREDENTIALS_BYTES = socket.CMSG_SPACE(12)
 class Program(msgspec.Struct, frozen=True):
     """A program that is to run; its own READY=1 datagram says that it does.
 
-    `inputs` are the contents that it reads only when it starts: with others it has to start again.
+    `inputs` are the contents that it reads only when it starts: with others it has to start again. One that
+    `moves_in` is started in the machine's own namespace and goes to its own by itself, before it is ready.
     """
 
     name: str
     namespace: str
     command: tuple[str, ...]
     inputs: tuple[bytes, ...] = ()
+    moves_in: bool = False
 
     @property
     def digest(self) -> str:
@@ -115,48 +117,89 @@ def to_stop(lab: str, kept: Collection[str], processes: Iterable[Process]) -> di
     return unwanted
 
 
-def start(state: StateDirectory, programs: Sequence[Program], limit_s: float = READY_LIMIT_S) -> None:
+def start(state: StateDirectory, programs: Iterable[Program], limit_s: float = READY_LIMIT_S) -> None:
     """Start programs side by side and wait until each is ready.
 
     Raises:
-        NodeplaneError: one has ended or is not ready after `limit_s` seconds; names it and its log. The
-            others are waited for all the same.
+        NodeplaneError: as `Launch.await_ready`.
     """
+    with launching(state) as launch:
+        launch.begin(programs)
+        launch.await_ready(limit_s)
+
+
+@contextmanager
+def launching(state: StateDirectory) -> Iterator["Launch"]:
+    """Start programs that get ready while something else is done; one launch of a lab at a time."""
     with (
         _notify_socket(state) as notifications,
         selectors.DefaultSelector() as selector,
         ExitStack() as stack,
     ):
         selector.register(notifications, selectors.EVENT_READ)
-        pending: dict[int, _Starting] = {}
-        failures: list[NodeplaneError] = []
+        yield Launch(state, notifications, selector, stack)
+
+
+class Launch:
+    """Programs that are being started; see `launching`."""
+
+    def __init__(
+        self,
+        state: StateDirectory,
+        notifications: socket.socket,
+        selector: selectors.BaseSelector,
+        stack: ExitStack,
+    ) -> None:
+        self._state = state
+        self._notifications = notifications
+        self._selector = selector
+        self._stack = stack
+        self._pending: dict[int, _Starting] = {}
+
+    def begin(self, programs: Iterable[Program]) -> None:
+        """Start programs.
+
+        Raises:
+            NodeplaneError: one can't be started.
+        """
         for program in programs:
-            child = _spawn(state, program)
+            child = _spawn(self._state, program)
             handle = os.pidfd_open(child.pid)
-            stack.callback(os.close, handle)
-            pending[child.pid] = _Starting(program, child, handle)
-            selector.register(handle, selectors.EVENT_READ, child.pid)
+            self._stack.callback(os.close, handle)
+            self._pending[child.pid] = _Starting(program, child, handle)
+            self._selector.register(handle, selectors.EVENT_READ, child.pid)
+
+    def await_ready(self, limit_s: float = READY_LIMIT_S) -> None:
+        """Wait until each program that was started is ready.
+
+        Raises:
+            NodeplaneError: one has ended or is not ready after `limit_s` seconds; names it and its log. The
+                others are waited for all the same.
+        """
+        failures: list[NodeplaneError] = []
         deadline = time.monotonic() + limit_s
-        while pending:
-            events = selector.select(max(0.0, deadline - time.monotonic()))
+        while self._pending:
+            events = self._selector.select(max(0.0, deadline - time.monotonic()))
             if not events:
-                late = ", ".join(sorted(entry.program.name for entry in pending.values()))
+                late = ", ".join(sorted(entry.program.name for entry in self._pending.values()))
                 failures.append(
-                    NodeplaneError(f"not ready after {limit_s:g} s: {late}; see {state.path / 'logs'}")
+                    NodeplaneError(f"not ready after {limit_s:g} s: {late}; see {self._state.path / 'logs'}")
                 )
                 break
             # Before the ends: a short job has said that it runs, and has ended since.
-            for pid in _ready_pids(notifications):
-                if pid in pending:
-                    entry = pending.pop(pid)
-                    selector.unregister(entry.handle)
-                    _save(state, entry.program, pid)
-            for pid in [key.data for key, _ in events if key.data in pending]:
-                entry = pending.pop(pid)
-                selector.unregister(entry.handle)
-                failures.append(_ended(state, entry))
+            for pid in _ready_pids(self._notifications):
+                if pid in self._pending:
+                    entry = self._take(pid)
+                    _save(self._state, entry.program, pid)
+            for pid in [key.data for key, _ in events if key.data in self._pending]:
+                failures.append(_ended(self._state, self._take(pid)))
         if failures:
             raise failures[0]
+
+    def _take(self, pid: int) -> _Starting:
+        entry = self._pending.pop(pid)
+        self._selector.unregister(entry.handle)
+        return entry
 
 
 def forget(state: StateDirectory, desired: Iterable[Program]) -> None:
@@ -181,7 +224,8 @@ def _spawn(state: StateDirectory, program: Program) -> subprocess.Popen[bytes]:
     exit_file.unlink(missing_ok=True)
     own = {"NOTIFY_SOCKET": str(state.notify_socket), EXIT_FILE: str(exit_file)}
     marks = {**environment(state.lab, program.name), **own}
-    with log.open("ab") as output, netns.inside(netns.NETNS_DIR / program.namespace):
+    place = nullcontext() if program.moves_in else netns.inside(netns.NETNS_DIR / program.namespace)
+    with log.open("ab") as output, place:
         try:
             return subprocess.Popen(
                 program.command,

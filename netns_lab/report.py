@@ -2,12 +2,25 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from netns_lab.cluster import PodAddresses
 from netns_lab.names import NODE_PROGRAMS, node_namespace, node_program, pod_namespace, pod_program
+from netns_lab.remote_server import API_PORT, RemoteServer
 from netns_lab.topology import PodSpec, Topology
 from nodeplane.kube.objects import EndpointSlice, Object, Service
 from nodeplane.runtime.output import Row
+
+
+def server_row(topology: Topology, kubeconfig: Path, remote: RemoteServer | None, *, is_running: bool) -> Row:
+    """Return where the API server is found inside of the lab, and what stands behind that."""
+    behind = "netns-lab apiserver" if remote is None else f"relay to {remote.host}:{remote.port}"
+    return {
+        "api_server": f"{topology.network.gateway}:{API_PORT}",
+        "behind": behind,
+        "program": _life(is_running),
+        "kubeconfig": str(kubeconfig),
+    }
 
 
 def node_rows(topology: Topology, running: Collection[str]) -> list[Row]:

@@ -32,7 +32,8 @@ class StateDirectory:
     def __init__(self, lab: str, root: Path = ROOT) -> None:
         self.lab = lab
         self.path = root / lab
-        self.manifests = self.path / "manifests"
+        self.server_data = self.path / "apiserver"
+        self.kubeconfig = self.server_data / "kubeconfig"
         self.datastore = self.path / "ipam.sqlite"
         self.notify_socket = self.path / "notify.sock"
         self._topology = self.path / "topology.json"
@@ -157,12 +158,14 @@ def saved_labs(root: Path = ROOT) -> set[str]:
         return set()
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Put a file in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A hidden name, so that no watcher of the directory takes the file for a manifest.
+    # A hidden name, so that whoever lists the directory takes it for no file of ours.
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
     temporary.rename(path)
 
 

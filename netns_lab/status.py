@@ -2,15 +2,16 @@
 
 from netns_lab.attachment import attached
 from netns_lab.lab import read_running
+from netns_lab.lab_server import cluster_api, load_remote
 from netns_lab.plan import build_plan
 from netns_lab.programs import completed, exit_codes
 from netns_lab.programs import missing as missing_programs
-from netns_lab.report import node_rows, pod_rows, service_rows
+from netns_lab.report import node_rows, pod_rows, server_row, service_rows
 from netns_lab.state import StateDirectory
 from netns_lab.wiring import diff_wiring
 from netns_lab.wiring_kernel import read_wiring
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.manifests import ManifestDirectory
+from nodeplane.kube.objects import Object
 
 
 def read_status(state: StateDirectory) -> dict[str, object]:
@@ -22,7 +23,8 @@ def read_status(state: StateDirectory) -> dict[str, object]:
     topology = state.load_topology()
     if topology is None:
         raise NodeplaneError(f"lab {state.lab} is half-built: run up again, or down")
-    plan = build_plan(topology, state)
+    remote = load_remote(state)
+    plan = build_plan(topology, state, remote)
     running = read_running(plan, state)
     addresses = attached(state, plan.attachments)
     wiring = diff_wiring(plan.wiring, list(read_wiring(state.lab, plan.wiring)))
@@ -32,10 +34,16 @@ def read_status(state: StateDirectory) -> dict[str, object]:
         *(f"pod {pod.key} attached" for pod in topology.pods if pod.key not in addresses),
         *missing_programs(plan.programs, running, codes),
     ]
-    objects = ManifestDirectory(state.manifests).read() if state.manifests.exists() else []
+    objects: list[Object] = []
+    if plan.server.name in running:
+        try:
+            objects = cluster_api(state, remote).objects()
+        except NodeplaneError as exc:
+            missing.append(f"API server: {exc}")
     return {
         "lab": state.lab,
         "state": "incomplete" if missing else "up",
+        "server": [server_row(topology, state.kubeconfig, remote, is_running=plan.server.name in running)],
         "nodes": node_rows(topology, running),
         "pods": pod_rows(topology, addresses, running, completed(codes)),
         "services": service_rows(objects),

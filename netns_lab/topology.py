@@ -47,6 +47,11 @@ class Network(_Part, frozen=True):
         """The fabric's own address: the segment's first."""
         return next(IPv4Network(self.segment).hosts())
 
+    @property
+    def api_service(self) -> IPv4Address:
+        """The address that an API server gives to its own Service, `kubernetes`: the range's first."""
+        return next(IPv4Network(self.service_cidr).hosts())
+
 
 class NodeSpec(_Part, frozen=True):
     """A node: a namespace on the segment that runs kubeproxy, cni-agent and coredns-lite."""
@@ -101,7 +106,7 @@ class Topology(_Part, frozen=True):
         tuple[str | dict[str, Any], ...],
         Meta(
             description="Services, EndpointSlices and Namespaces: objects, or paths of YAML files relative "
-            "to this file. A Service without clusterIP gets one; one with a selector gets its EndpointSlice."
+            "to this file. A Service without clusterIP gets one; one with a selector gets its EndpointSlices."
         ),
     ] = ()
 

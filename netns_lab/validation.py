@@ -14,6 +14,9 @@ from nodeplane.yamldoc import FieldPath
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
+# `netns-lab apiserver` takes no smaller ranges.
+_SMALLEST_RANGE = 8
+
 _LABEL_WORDS = "expected a DNS label (up to 63 lower case letters, digits, '-')"
 
 # What the kernel never routes from host to host as an ordinary address; pods' gateway is link-local too.
@@ -63,6 +66,8 @@ def _network_problems(network: Network) -> Iterator[Problem]:
         for unusable, words in _UNUSABLE.items():
             if parsed.overlaps(unusable):
                 yield ("network", field), f"expected a network apart from {unusable} ({words} addresses)"
+        if field != "segment" and parsed.num_addresses < _SMALLEST_RANGE:
+            yield ("network", field), f"expected a network of {_SMALLEST_RANGE} addresses or more"
         for other, taken in ranges.items():
             if parsed.overlaps(taken):
                 yield ("network", field), f"expected a network apart from {other} {taken}"
@@ -75,6 +80,8 @@ def _network_problems(network: Network) -> Iterator[Problem]:
     dns = _parse(IPv4Address, network.cluster_dns)
     if dns is None or ("serviceCIDR" in ranges and dns not in ranges["serviceCIDR"]):
         yield ("network", "clusterDNS"), f"expected an IPv4 address in serviceCIDR {network.service_cidr}"
+    elif "serviceCIDR" in ranges and dns == network.api_service:
+        yield ("network", "clusterDNS"), f"expected another address, {dns} is the API server's"
     if not _DOMAIN.fullmatch(network.cluster_domain):
         yield ("network", "clusterDomain"), "expected a DNS name in lower case without a final dot"
 

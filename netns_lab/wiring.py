@@ -152,7 +152,7 @@ class WiringDelta(msgspec.Struct, frozen=True):
 
 def build_wiring(topology: Topology) -> tuple[Fact, ...]:
     """Return all facts that hold in a lab of this topology, each after those that it depends on."""
-    return (*_fabric(topology), *_nodes(topology), *_pods(topology))
+    return (*build_fabric(topology), *_nodes(topology), *_pods(topology))
 
 
 def diff_wiring(desired: tuple[Fact, ...], actual: Collection[Fact]) -> WiringDelta:
@@ -162,7 +162,8 @@ def diff_wiring(desired: tuple[Fact, ...], actual: Collection[Fact]) -> WiringDe
     return WiringDelta(tuple(sorted(surplus, key=str)), tuple(fact for fact in desired if fact not in there))
 
 
-def _fabric(topology: Topology) -> Iterator[Fact]:
+def build_fabric(topology: Topology) -> Iterator[Fact]:
+    """Yield the facts of the fabric, but for the nodes' ports: what the API server stands on."""
     fabric = fabric_namespace(topology.name)
     yield Namespace(fabric)
     yield Bridge(fabric, SEGMENT)

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from netns_lab.names import SEGMENT, fabric_namespace, lab_of
+from netns_lab.netlink import open_whole_rtnl
 from netns_lab.processes import machine_namespaces, namespace_id
 from netns_lab.wiring import (
     LOOPBACK,
@@ -23,7 +24,7 @@ from netns_lab.wiring import (
     diff_wiring,
 )
 from nodeplane.datapath import netns, sysctl
-from nodeplane.datapath.rtnl import Link, Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl import Link, Route, Rtnl
 from nodeplane.errors import KernelNotFoundError, NodeplaneError
 
 # Making a lost link again takes a second round for what hung on the old one; more rounds mean that
@@ -88,7 +89,7 @@ def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
     routed = {fact.namespace for fact in desired if isinstance(fact, DefaultRoute)}
     links: dict[str, Mapping[str, Link]] = {}
     for namespace in sorted(present & wanted):
-        with open_rtnl(_path(namespace)) as rtnl:
+        with open_whole_rtnl(_path(namespace)) as rtnl:
             links[namespace] = rtnl.links()
             yield from _link_facts(namespace, links[namespace])
             for link in (link for link in links[namespace] if (namespace, link) in addressed):
@@ -149,10 +150,10 @@ def _apply(delta: WiringDelta, report: Report) -> None:
 def _remove(fact: Fact) -> None:
     match fact:
         case Stray(namespace, link):
-            with open_rtnl(_path(namespace)) as rtnl:
+            with open_whole_rtnl(_path(namespace)) as rtnl:
                 rtnl.delete_link(link)
         case Address(namespace, link, address):
-            with open_rtnl(_path(namespace)) as rtnl:
+            with open_whole_rtnl(_path(namespace)) as rtnl:
                 rtnl.delete_address(link, address)
 
 
@@ -164,10 +165,10 @@ def _make(fact: Fact) -> None:
             with netns.inside(_path(namespace)):
                 sysctl.write(name, value)
         case Cable(namespace, link, peer_namespace, peer_link):
-            with open_rtnl(_path(peer_namespace)) as rtnl:
+            with open_whole_rtnl(_path(peer_namespace)) as rtnl:
                 rtnl.add_veth(peer_link, link, _path(namespace))
         case _:
-            with open_rtnl(_path(fact.namespace)) as rtnl:
+            with open_whole_rtnl(_path(fact.namespace)) as rtnl:
                 _make_link_fact(rtnl, fact)
 
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,18 @@ TWO_NODES = Path(__file__).parents[2] / "examples" / "two-nodes.yaml"
 _LIMIT_S = 240
 
 
-def run(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    """Run netns-lab to its end; a failure shows what it said."""
+def run(
+    *arguments: str, check: bool = True, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run netns-lab to its end; a failure shows what it said. `environment` is in addition to our own."""
     done = subprocess.run(
-        [COMMAND, *arguments], capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        [COMMAND, *arguments],
+        input=stdin,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
     )
     assert not check or done.returncode == 0, f"{arguments}: {done.returncode}: {done.stderr}"
     return done
@@ -49,9 +57,9 @@ class LabUnderTest:
         """Write the topology file again."""
         self.file.write_text(yaml.safe_dump(self.topology))
 
-    def up(self) -> dict[str, Any]:
+    def up(self, *options: str) -> dict[str, Any]:
         """Bring the lab up and return what the command reports."""
-        report: dict[str, Any] = json.loads(run("up", str(self.file), "-o", "json").stdout)
+        report: dict[str, Any] = json.loads(run("up", str(self.file), "-o", "json", *options).stdout)
         return report
 
     def down(self) -> None:
@@ -68,6 +76,10 @@ class LabUnderTest:
     def execute(self, place: str, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command in a node or a pod."""
         return run("exec", "--lab", self.name, place, "--", *command, check=check)
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl on the lab's API server and return what it prints."""
+        return run("kubectl", "--lab", self.name, *arguments).stdout
 
     def node(self, name: str) -> Path:
         """Return the path of a node's namespace."""

@@ -23,7 +23,17 @@ pytestmark = pytest.mark.lab
 
 def kill_kubeproxy(lab: LabUnderTest) -> None:
     """End one program by force."""
-    record = lab.state.load_record("programs/nodes/n1/kubeproxy", ProgramRecord)
+    kill(lab, "nodes/n1/kubeproxy")
+
+
+def kill_api_server(lab: LabUnderTest) -> None:
+    """End the API server by force; the programs keep what they know meanwhile."""
+    kill(lab, "fabric/apiserver")
+
+
+def kill(lab: LabUnderTest, program: str) -> None:
+    """End a program by force."""
+    record = lab.state.load_record(f"programs/{program}", ProgramRecord)
     assert record is not None
     stop([record.process], grace_s=0)
 
@@ -60,20 +70,31 @@ def remove_files(lab: LabUnderTest) -> None:
     subprocess.run(["rm", "-r", lab.state.path], check=True)
 
 
-def remove_a_manifest(lab: LabUnderTest) -> None:
-    """Remove a file that every node's programs read."""
-    (lab.state.manifests / "service.default.web.json").unlink()
+def delete_objects(lab: LabUnderTest) -> None:
+    """Delete some of the lab's objects, one of each kind that a person would."""
+    lab.kubectl("delete", "service/web", "pod/web-1", "node/n2")
+    lab.kubectl("delete", "endpointslice/kube-dns-nodes", "-n", "kube-system")
+
+
+def change_objects(lab: LabUnderTest) -> None:
+    """Change some of the lab's objects so that the Service leads elsewhere, and add to another."""
+    port = '[{"op": "add", "path": "/spec/ports/-", "value": {"name": "x", "port": 99}}]'
+    lab.kubectl("patch", "service/kube-dns", "-n", "kube-system", "--type", "json", "-p", port)
+    lab.kubectl("patch", "service/web", "-p", '{"spec": {"selector": {"app": "other"}}}')
+    lab.kubectl("label", "--overwrite", "pod/web-2", "app=other")
 
 
 DAMAGES = (
     kill_kubeproxy,
+    kill_api_server,
     remove_node,
     remove_pod,
     remove_fabric,
     delete_pod_link,
     set_uplink_down,
     remove_files,
-    remove_a_manifest,
+    delete_objects,
+    change_objects,
 )
 
 
@@ -127,7 +148,7 @@ def test_status_tells_what_is_missing(two_nodes: LabUnderTest) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_up_after_kill_9(seed: int, two_nodes: LabUnderTest) -> None:
     """However far a killed `up` came, the next one ends where an undisturbed one does."""
-    delay_s = random.Random(seed + os.getpid()).uniform(0.1, 1.8)
+    delay_s = random.Random(seed + os.getpid()).uniform(0.1, 2.5)
     with subprocess.Popen([COMMAND, "up", two_nodes.file], stdout=subprocess.DEVNULL) as first:
         try:
             first.wait(delay_s)
@@ -184,6 +205,21 @@ def test_changed_file_is_applied(two_nodes: LabUnderTest) -> None:
         f"namespace nl-{two_nodes.name}-n2",
         f"namespace nl-{two_nodes.name}-pod-default-web-1",
     }
+    assert two_nodes.up()["changes"] == []
+    assert in_service(two_nodes)
+
+
+def test_changed_ranges(two_nodes: LabUnderTest) -> None:
+    """A lab does not show that it had other addresses before."""
+    two_nodes.up()
+    two_nodes.topology["network"] = {"serviceCIDR": "10.99.0.0/24", "clusterDNS": "10.99.0.10"}
+    two_nodes.write()
+
+    two_nodes.up()
+
+    addresses = {row["service"]: row["cluster_ip"] for row in two_nodes.status()["services"]}
+    assert addresses.keys() == {"default/kubernetes", "default/web", "kube-system/kube-dns"}
+    assert all(address.startswith("10.99.0.") for address in addresses.values())
     assert two_nodes.up()["changes"] == []
     assert in_service(two_nodes)
 

@@ -1,16 +1,14 @@
-"""The lab's objects: all of them, decodable by every program, stable where nothing has changed."""
+"""The lab's objects: all of them, with the lab's marks, as an API server takes them."""
 
-from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
+from ipaddress import IPv4Address
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from netns_lab.cluster import assign_cluster_ips, build_cluster, render_files
-from nodeplane.kube.manifests import ManifestDirectory
-from nodeplane.kube.objects import EndpointSlice, Service
+from netns_lab.cluster import DIGEST_ANNOTATION, build_cluster, marks
+from netns_lab.topology import Topology
+from nodeplane.kube.objects import EndpointSlice
 from tests.netns_lab.samples import TOPOLOGY, lab_spec, service
 
 ADDRESSES = {
@@ -18,100 +16,137 @@ ADDRESSES = {
     "default/web-1": IPv4Address("10.244.0.2"),
     "default/web-2": IPv4Address("10.244.1.2"),
 }
-NAMES = st.lists(
-    st.tuples(st.sampled_from("abc"), st.text("xyz", min_size=1, max_size=4)), unique=True, max_size=9
-)
+MARKS = {"app.kubernetes.io/managed-by": "netns-lab", "netns-lab/lab": "lab"}
+
+
+def raw(key: str, *manifests: dict[str, Any], topology: Topology = TOPOLOGY) -> dict[str, Any]:
+    """Return one object as it is sent, without what tells whose it is."""
+    cluster = build_cluster(lab_spec(topology, *manifests), ADDRESSES)
+    found = next(manifest.raw for manifest in cluster if str(manifest.item.key) == key)
+    metadata = {**found["metadata"]}
+    metadata["labels"] = {name: text for name, text in metadata["labels"].items() if name not in MARKS}
+    digest = {DIGEST_ANNOTATION}
+    metadata["annotations"] = {
+        name: text for name, text in metadata["annotations"].items() if name not in digest
+    }
+    return {**found, "metadata": {name: value for name, value in metadata.items() if value}}
 
 
 def test_every_object_is_there() -> None:
+    """All of them marked; the slices of Services with a selector are the server's own work."""
     cluster = build_cluster(lab_spec(TOPOLOGY, service()), ADDRESSES)
 
-    assert sorted(str(manifest.item.key) for manifest in cluster) == [
-        "EndpointSlice/default/web-d76f8",
-        "EndpointSlice/kube-system/kube-dns-nodes",
+    assert [str(manifest.item.key) for manifest in cluster] == [
         "Namespace/clients",
         "Namespace/default",
         "Namespace/kube-system",
         "Node/n1",
         "Node/n2",
+        "Service/kube-system/kube-dns",
+        "EndpointSlice/kube-system/kube-dns-nodes",
+        "Service/default/web",
         "Pod/clients/client",
         "Pod/default/web-1",
         "Pod/default/web-2",
-        "Service/default/web",
-        "Service/kube-system/kube-dns",
     ]
+    assert marks("lab") == MARKS
+    assert all(MARKS.items() <= manifest.item.labels.items() for manifest in cluster)
 
 
-def test_programs_read_what_was_meant(tmp_path: Path) -> None:
-    """The files give back the very objects, through the same source that the programs use."""
-    cluster = build_cluster(lab_spec(TOPOLOGY, service()), ADDRESSES)
-    for name, content in render_files(cluster).items():
-        (tmp_path / name).write_bytes(content)
+def test_node() -> None:
+    assert raw("Node/n1") == {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": "n1",
+            "labels": {"kubernetes.io/hostname": "n1", "topology.kubernetes.io/zone": "a"},
+        },
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": "172.30.0.2"},
+                {"type": "Hostname", "address": "n1"},
+            ],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "NetnsLab"}],
+        },
+    }
 
-    read = {item.key: item for item in ManifestDirectory(tmp_path).read()}
 
-    assert read == {manifest.item.key: manifest.item for manifest in cluster}
+def test_pod() -> None:
+    """As much as makes it an endpoint: node, ports, address, Ready."""
+    pod = raw("Pod/default/web-1")
+
+    ports = [{"containerPort": 8080, "protocol": "TCP", "name": "http"}]
+    assert pod["metadata"] == {"name": "web-1", "namespace": "default", "labels": {"app": "web"}}
+    assert pod["spec"] == {
+        "nodeName": "n1",
+        "containers": [{"name": "workload", "image": "netns-lab", "ports": ports}],
+        "terminationGracePeriodSeconds": 0,
+    }
+    status = pod["status"]
+    assert (status["phase"], status["podIP"], status["podIPs"], status["hostIP"]) == (
+        "Running",
+        "10.244.0.2",
+        [{"ip": "10.244.0.2"}],
+        "172.30.0.2",
+    )
+    assert ("Ready", "True") in {(entry["type"], entry["status"]) for entry in status["conditions"]}
 
 
-def test_pods_without_an_address_are_no_endpoints() -> None:
-    cluster = build_cluster(lab_spec(TOPOLOGY, service()), {"default/web-2": ADDRESSES["default/web-2"]})
+def test_pods_without_an_address_are_left_out() -> None:
+    cluster = build_cluster(lab_spec(TOPOLOGY), {"default/web-2": ADDRESSES["default/web-2"]})
 
-    slices = [manifest.item for manifest in cluster if isinstance(manifest.item, EndpointSlice)]
-    assert [
-        [endpoint.addresses for endpoint in piece.endpoints]
-        for piece in slices
-        if piece.service_name == "web"
-    ] == [[("10.244.1.2",)]]
+    assert [str(manifest.item.key) for manifest in cluster if "Pod/" in str(manifest.item.key)] == [
+        "Pod/default/web-2"
+    ]
 
 
 def test_cluster_dns_is_every_node() -> None:
     cluster = build_cluster(lab_spec(TOPOLOGY), {})
 
-    slices = [manifest.item for manifest in cluster if isinstance(manifest.item, EndpointSlice)]
-    assert [msgspec.json.decode(msgspec.json.encode(piece)) for piece in slices] == [
-        {
-            "metadata": {
-                "name": "kube-dns-nodes",
-                "namespace": "kube-system",
-                "labels": {"kubernetes.io/service-name": "kube-dns"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [
-                {"addresses": ["172.30.0.2"], "nodeName": "n1", "zone": "a"},
-                {"addresses": ["172.30.0.3"], "nodeName": "n2"},
-            ],
-            "ports": [{"name": "dns", "protocol": "UDP", "port": 53}],
-        }
+    piece = next(manifest.item for manifest in cluster if isinstance(manifest.item, EndpointSlice))
+    assert piece.service_name == "kube-dns"
+    assert [(entry.addresses, entry.node_name, entry.zone) for entry in piece.endpoints] == [
+        (("172.30.0.2",), "n1", "a"),
+        (("172.30.0.3",), "n2", None),
     ]
+    assert raw("Service/kube-system/kube-dns")["spec"]["clusterIP"] == TOPOLOGY.network.cluster_dns
+
+
+def test_given_objects_are_sent_as_they_were_written() -> None:
+    """But for what a server says: a dump's identity, version and status are not the author's."""
+    written = service()
+    dump = {
+        **written,
+        "metadata": {**written["metadata"], "uid": "1", "resourceVersion": "7", "annotations": {"a": "b"}},
+        "status": {"loadBalancer": {}},
+    }
+
+    metadata = {**written["metadata"], "annotations": {"a": "b"}}
+    assert raw("Service/default/web", dump) == {**written, "metadata": metadata}
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("change", "is_another"),
     [
-        pytest.param({"clusterIP": "10.96.7.7"}, "10.96.7.7", id="one of its own stays"),
-        pytest.param({"clusterIP": "None"}, "None", id="headless stays"),
-        pytest.param({}, "10.96.209.100", id="none: one that follows from the name"),
+        pytest.param({}, False, id="the same"),
+        pytest.param({"spec": {"ports": [{"port": 81}]}}, True, id="a field less, another value"),
+        pytest.param({"status": {}}, False, id="status is no part of it"),
     ],
 )
-def test_cluster_ip(given: dict[str, str], expected: str) -> None:
-    raw = service(ports=[{"port": 80}], **given)
+def test_digest(change: dict[str, Any], is_another: bool) -> None:
+    """What an object is made from shows in its annotation, so that a field that goes is noticed."""
 
-    first = build_cluster(lab_spec(TOPOLOGY, raw), {})[0]
+    def digest(value: dict[str, Any]) -> str:
+        cluster = build_cluster(lab_spec(TOPOLOGY, value), {})
+        made = next(entry.raw for entry in cluster if str(entry.item.key) == "Service/default/web")
+        return str(made["metadata"]["annotations"][DIGEST_ANNOTATION])
 
-    assert first.raw == {**raw, "spec": {**raw["spec"], "clusterIP": expected}}
-    assert isinstance(first.item, Service)
-    assert first.item.spec.cluster_ip == expected
+    assert (digest(service()) != digest({**service(), **change})) is is_another
 
 
-@settings(deadline=None)
-@given(NAMES)
-def test_assigned_addresses_differ_and_are_free(names: list[tuple[str, str]]) -> None:
-    network = IPv4Network("10.0.0.0/28")
-    taken = {IPv4Address("10.0.0.3"), IPv4Address("10.0.0.4")}
+def test_every_object_can_be_sent() -> None:
+    cluster = build_cluster(lab_spec(TOPOLOGY, service()), ADDRESSES)
 
-    assigned = assign_cluster_ips(names, network, taken)
-
-    assert assigned.keys() == set(names)
-    assert len(set(assigned.values())) == len(names)
-    assert not set(assigned.values()) & {*taken, IPv4Address("10.0.0.0"), IPv4Address("10.0.0.15")}
-    assert assign_cluster_ips(names[::-1], network, taken) == assigned
+    assert msgspec.json.decode(msgspec.json.encode([manifest.raw for manifest in cluster])) == [
+        manifest.raw for manifest in cluster
+    ]

@@ -5,10 +5,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from netns_lab.capture import Packet
-from netns_lab.cluster import build_cluster
 from netns_lab.evidence import ClientResult, Connection, Stage, build_evidence, build_stage, find_pair
 from netns_lab.judge import Evidence, Share
-from tests.netns_lab.samples import CLIENT, TOPOLOGY, lab_spec, service
+from tests.netns_lab.samples import CLIENT, TOPOLOGY, held, service
 
 ADDRESSES = {
     "clients/client": IPv4Address("10.0.0.1"),
@@ -34,10 +33,12 @@ LATER = Packet("10.0.0.1", 4000, "10.0.1.2", 8080, "S", 78)
 
 
 def test_build_stage() -> None:
-    cluster = build_cluster(lab_spec(TOPOLOGY, service()), ADDRESSES)
-
     stage = build_stage(
-        TOPOLOGY, ADDRESSES, (manifest.item for manifest in cluster), "clients/client", ("default", "web")
+        TOPOLOGY,
+        ADDRESSES,
+        held(TOPOLOGY, ADDRESSES, service(), ports={"": 8080}),
+        "clients/client",
+        ("default", "web"),
     )
 
     assert stage == STAGE

@@ -174,6 +174,21 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
             id="cluster IP of the cluster DNS",
         ),
         pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      clusterIP: 10.96.0.1"),
+            "8: manifests[0].spec.clusterIP: expected each address once, got '10.96.0.1'",
+            id="cluster IP of the API server's own Service",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  clusterDNS: 10.96.0.1\n",
+            "4: network.clusterDNS: expected another address, 10.96.0.1 is the API server's, got '10.96.0.1'",
+            id="cluster DNS there too",
+        ),
+        pytest.param(
+            f"{HEAD}network:\n  podPool: 10.0.0.0/30\n  blockSize: 30\n",
+            "4: network.podPool: expected a network of 8 addresses or more, got '10.0.0.0/30'",
+            id="a range that no API server takes",
+        ),
+        pytest.param(
             f"{HEAD}{WEB}{WEB.removeprefix('manifests:')}".replace("\n\n", "\n"),
             "12: manifests[1].metadata.name: expected each object once, Service/default/web is here twice, "
             "got 'web'",
@@ -185,10 +200,10 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
             id="a kind that the lab makes itself",
         ),
         pytest.param(
-            f"{HEAD}network: {{serviceCIDR: 10.0.0.0/30, clusterDNS: 10.0.0.1}}\n"
+            f"{HEAD}network: {{serviceCIDR: 10.0.0.0/29, clusterDNS: 10.0.0.2}}\n"
             + WEB
-            + WEB.removeprefix("manifests:\n").replace("web", "other"),
-            "3: network.serviceCIDR: expected room for 2 Services, got '10.0.0.0/30'",
+            + "".join(WEB.removeprefix("manifests:\n").replace("web", name) for name in ("b", "c", "d", "e")),
+            "3: network.serviceCIDR: expected room for 5 Services, got '10.0.0.0/29'",
             id="more services than addresses",
         ),
         pytest.param(
@@ -260,7 +275,7 @@ def test_manifests_inline_and_by_path(tmp_path: Path) -> None:
     )
 
     assert [manifest.raw for manifest in read_lab(tmp_path / "lab.yaml").manifests] == [
-        service(),
+        service(selector={"app": "web"}, ports=[{"port": 80, "targetPort": "http"}]),
         service("a", "x", clusterIP="None", sessionAffinity="ClientIP"),
         service("b", "x", clusterIP="None"),
         service("c", "x", clusterIP="None"),

@@ -8,6 +8,7 @@ import pytest
 
 from netns_lab.plan import bare_module, build_plan, pod_command, resolv_conf
 from netns_lab.programs import Program
+from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory
 from netns_lab.topology import Network, NodeSpec, PodSpec, PortSpec, Topology
 
@@ -19,7 +20,8 @@ PODS = (
     PodSpec("web", "n1", ports=(PortSpec(80), PortSpec(53, protocol="UDP"))),
     PodSpec("job", "n1", command=("sleep", "9")),
 )
-PLAN = build_plan(Topology("lab", (NodeSpec("n1"),), PODS, NETWORK), STATE)
+TOPOLOGY = Topology("lab", (NodeSpec("n1"),), PODS, NETWORK)
+PLAN = build_plan(TOPOLOGY, STATE)
 PROGRAMS = {program.name: program for program in PLAN.programs}
 
 COREFILE = b"""\
@@ -27,7 +29,7 @@ corp.test {
     bind 172.30.0.2
     errors
     kubernetes corp.test {
-        manifests /run/labs/lab/manifests
+        kubeconfig /run/labs/lab/apiserver/kubeconfig
     }
 }
 """
@@ -72,14 +74,14 @@ def test_cni_configuration() -> None:
     [
         pytest.param(
             "kubeproxy",
-            ("run", "--node-name", "n1", "--manifests", "/run/labs/lab/manifests"),
+            ("run", "--node-name", "n1", "--kubeconfig", "/run/labs/lab/apiserver/kubeconfig"),
             (),
             id="kubeproxy",
         ),
         pytest.param(
             "cni-agent",
             (
-                *("run", "--node-name", "n1", "--manifests", "/run/labs/lab/manifests"),
+                *("run", "--node-name", "n1", "--kubeconfig", "/run/labs/lab/apiserver/kubeconfig"),
                 *("--config", "/run/labs/lab/config/nodes/n1/cni-agent.yaml"),
             ),
             (PLAN.files["nodes/n1/cni-agent.yaml"],),
@@ -97,6 +99,33 @@ def test_node_program(name: str, command: tuple[str, ...], inputs: tuple[bytes, 
     expected = Program(f"nodes/n1/{name}", "nl-lab-n1", (str(BIN / name), *command), inputs)
 
     assert PROGRAMS[f"nodes/n1/{name}"] == expected
+
+
+def test_own_api_server() -> None:
+    """It serves on the gateway, and gives out the topology's own addresses."""
+    assert PLAN.server == Program(
+        "fabric/apiserver",
+        "nl-lab-fabric",
+        (
+            *(str(BIN / "netns-lab"), "apiserver", "--data-dir", "/run/labs/lab/apiserver"),
+            *("--listen", "172.30.0.1:6443", "--service-cidr", "10.96.0.0/16"),
+            *("--controllers", "--cluster-cidr", "10.1.0.0/16"),
+        ),
+    )
+
+
+def test_another_api_server() -> None:
+    """A relay stands at the same place, and the nodes have heartbeats; nothing else is different."""
+    plan = build_plan(TOPOLOGY, STATE, RemoteServer("/home/u/config", "api.test", 443))
+
+    arguments = ("/run/netns/nl-lab-fabric", "172.30.0.1", "6443", "api.test", "443")
+    command = bare_module("netns_lab.relay", *arguments)
+    assert plan.server == Program("fabric/relay", "nl-lab-fabric", command, moves_in=True)
+    heartbeat = plan.workloads[-1]
+    assert (heartbeat.name, heartbeat.namespace) == ("fabric/heartbeat", "nl-lab-fabric")
+    assert heartbeat.command[-3:] == ("netns_lab.heartbeat", "/run/labs/lab/apiserver/kubeconfig", "n1")
+    own = msgspec.structs.replace(plan, server=PLAN.server, workloads=plan.workloads[:-1])
+    assert own == PLAN
 
 
 def test_workloads() -> None:

@@ -5,18 +5,16 @@ from ipaddress import IPv4Address, IPv4Network
 import msgspec
 import pytest
 
-from netns_lab.cluster import build_cluster
 from netns_lab.probe import Connection, Name, Probe, Routes, build_probes, uncovered
 from netns_lab.topology import Topology
 from nodeplane.datapath.rtnl import Route
-from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, lab_spec, service
+from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, WEB_IP, held, service
 
 ADDRESSES = {
     "clients/client": IPv4Address("10.244.0.1"),
     "default/web-1": IPv4Address("10.244.0.2"),
     "default/web-2": IPv4Address("10.244.1.2"),
 }
-WEB = "10.96.209.100"
 JOB = msgspec.structs.replace(WEB_2, command=("python3", "-m", "http.server", "8080"))
 
 
@@ -27,33 +25,35 @@ def always(node: str, far: set[str]) -> list[Probe]:
 
 
 @pytest.mark.parametrize(
-    ("topology", "services", "doors"),
+    ("topology", "services", "ports", "doors"),
     [
-        pytest.param(TOPOLOGY, [], [], id="no services"),
-        pytest.param(TOPOLOGY, [service()], [(WEB, 80)], id="echo servers behind a service"),
+        pytest.param(TOPOLOGY, [], {}, [], id="no services"),
+        pytest.param(TOPOLOGY, [service()], {"": 8080}, [(WEB_IP, 80)], id="echo servers behind a service"),
         pytest.param(
             msgspec.structs.replace(TOPOLOGY, pods=(CLIENT, WEB_1, JOB)),
             [service()],
+            {"": 8080},
             [],
             id="another program behind it may not listen yet",
         ),
-        pytest.param(
-            TOPOLOGY, [service(selector={"app": "none"}, ports=[{"port": 80}])], [], id="nothing behind it"
-        ),
+        pytest.param(TOPOLOGY, [service()], {}, [], id="nothing behind it"),
         pytest.param(
             TOPOLOGY,
-            [service(selector={"app": "web"}, ports=[{"port": 80, "protocol": "UDP"}])],
+            [service(clusterIP=WEB_IP, selector={"app": "web"}, ports=[{"port": 80, "protocol": "UDP"}])],
+            {"": 8080},
             [],
             id="UDP connects without an answer",
         ),
     ],
 )
 def test_build_probes(
-    topology: Topology, services: list[dict[str, object]], doors: list[tuple[str, int]]
+    topology: Topology, services: list[dict[str, object]], ports: dict[str, int], doors: list[tuple[str, int]]
 ) -> None:
-    cluster = build_cluster(lab_spec(topology, *services), ADDRESSES)
+    objects = held(topology, ADDRESSES, *services, ports=ports)
+    # Another lab's, or a person's: not asked for.
+    objects += held(msgspec.structs.replace(TOPOLOGY, name="third"), {}, service("theirs"))
 
-    probes = build_probes(topology, ADDRESSES, cluster)
+    probes = build_probes(topology, ADDRESSES, objects)
 
     names = ["web.default.svc.cluster.local"] if services else []
     assert len(probes) == len(set(probes))
@@ -62,7 +62,7 @@ def test_build_probes(
         for node, far in (("n1", {"default/web-2"}), ("n2", {"clients/client", "default/web-1"}))
         for probe in (
             *always(node, far),
-            *(Name(node, name, WEB) for name in names),
+            *(Name(node, name, WEB_IP) for name in names),
             *(Connection(node, *door) for door in doors),
         )
     }

@@ -1,13 +1,34 @@
 """The rows of `status` and `demo`."""
 
 from ipaddress import IPv4Address
+from pathlib import Path
 
-from netns_lab.cluster import build_cluster
-from netns_lab.report import node_rows, pod_rows, service_rows
-from tests.netns_lab.samples import TOPOLOGY, lab_spec, service
+import pytest
+
+from netns_lab.remote_server import RemoteServer
+from netns_lab.report import node_rows, pod_rows, server_row, service_rows
+from tests.netns_lab.samples import TOPOLOGY, held, service
 
 ADDRESSES = {"default/web-1": IPv4Address("10.244.0.2"), "default/web-2": IPv4Address("10.244.1.2")}
 RUNNING = {"nodes/n1/kubeproxy", "nodes/n1/coredns-lite", "pods/default/web-1"}
+
+
+@pytest.mark.parametrize(
+    ("remote", "behind"),
+    [
+        pytest.param(None, "netns-lab apiserver", id="its own"),
+        pytest.param(RemoteServer("/f", "api.test", 443), "relay to api.test:443", id="another"),
+    ],
+)
+def test_server_row(remote: RemoteServer | None, behind: str) -> None:
+    row = server_row(TOPOLOGY, Path("/run/kubeconfig"), remote, is_running=True)
+
+    assert row == {
+        "api_server": "172.30.0.1:6443",
+        "behind": behind,
+        "program": "running",
+        "kubeconfig": "/run/kubeconfig",
+    }
 
 
 def test_node_rows() -> None:
@@ -46,9 +67,9 @@ def test_pod_rows() -> None:
 
 
 def test_service_rows() -> None:
-    cluster = build_cluster(lab_spec(TOPOLOGY, service(), service("none", clusterIP="None")), ADDRESSES)
+    objects = held(TOPOLOGY, ADDRESSES, service(), service("none", clusterIP="None"), ports={"": 8080})
 
-    assert service_rows(manifest.item for manifest in cluster) == [
+    assert service_rows(objects) == [
         {"service": "default/none", "cluster_ip": "None", "ports": [], "endpoints": []},
         {
             "service": "default/web",
@@ -72,9 +93,9 @@ def test_service_with_several_ports() -> None:
         {"name": "admin", "port": 81, "targetPort": 9},
     ]
     raw = service(clusterIP="10.96.7.7", selector={"app": "web"}, ports=ports)
-    cluster = build_cluster(lab_spec(TOPOLOGY, raw), ADDRESSES)
+    objects = held(TOPOLOGY, ADDRESSES, raw, ports={"http": 8080, "admin": 9})
 
-    assert service_rows(manifest.item for manifest in cluster)[0] == {
+    assert service_rows(objects)[0] == {
         "service": "default/web",
         "cluster_ip": "10.96.7.7",
         "ports": ["http TCP/80", "admin TCP/81"],

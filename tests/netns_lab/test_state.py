@@ -64,17 +64,27 @@ def test_sync_files(state: StateDirectory) -> None:
 
 
 def test_sync_files_cleans_up_after_a_killed_write(state: StateDirectory) -> None:
-    write_file(state.path / "manifests" / ".web.json.new", b"half")
+    write_file(state.path / "config" / ".Corefile.new", b"half")
 
-    state.sync_files("manifests", {"web.json": b"{}"})
+    state.sync_files("config", {"Corefile": b"{}"})
 
-    assert [path.name for path in state.manifests.iterdir()] == ["web.json"]
+    assert [path.name for path in (state.path / "config").iterdir()] == ["Corefile"]
+
+
+def test_a_private_file_is_never_anybody_else_s_to_read(state: StateDirectory) -> None:
+    """Not even where a killed write has left one that is."""
+    path = state.path / "kubeconfig"
+    write_file(path.with_name(".kubeconfig.new"), b"half")
+
+    write_file(path, b"token", mode=0o600)
+
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"token", 0o600)
 
 
 def test_remove_leaves_nothing(state: StateDirectory) -> None:
     other = StateDirectory("other", state.path.parent)
     with state.locked(), other.locked():
-        state.sync_files("manifests", {"a": b""})
+        state.sync_files("config", {"a": b""})
         state.remove()
         labs = saved_labs(state.path.parent)
         other.remove()

@@ -1,0 +1,169 @@
+"""The edge to the lab's API server: read it, bring it to what is wanted, wait for its controllers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from netns_lab.cluster import MANAGER
+from netns_lab.cluster_delta import Live, Write, diff_cluster, key_of, unsettled
+from netns_lab.loader import Manifest
+from nodeplane.datapath import netns
+from nodeplane.errors import NodeplaneError
+from nodeplane.kube.objects import KINDS, Object, Pod
+
+if TYPE_CHECKING:
+    from nodeplane.kube.writer import Writer
+
+_SETTLE_LIMIT_S = 60.0
+_PAUSE_S = 0.02
+
+# A pod is forbidden until a controller has given its namespace a service account (ServiceAccount admission).
+_FORBIDDEN = 403
+_ADMISSION_LIMIT_S = 10.0
+
+# Enough that the server never waits for us; each more is a TLS handshake more.
+_CONNECTIONS = 4
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str, object], None]
+T = TypeVar("T")
+
+
+class ClusterApi:
+    """An API server: `kubeconfig` says how it is reached from the namespace `place`, None for our own."""
+
+    def __init__(self, lab: str, kubeconfig: Path, place: Path | None) -> None:
+        self._lab = lab
+        self._kubeconfig = kubeconfig
+        self._place = place
+
+    def objects(self) -> list[Object]:
+        """Return all objects of the lab's kinds.
+
+        Raises:
+            ApiError: the server can't be reached, or refuses.
+            ConfigError: the kubeconfig is wrong.
+            KernelNotFoundError: the place is not there.
+        """
+        return self._run(_read_objects)
+
+    def check(self, desired: Iterable[Manifest]) -> None:
+        """Make sure that the server answers and that the desired objects can be made; write nothing.
+
+        Raises:
+            NodeplaneError: an object is there that is not the lab's.
+            ApiError, ConfigError, KernelNotFoundError: as `objects`.
+        """
+
+        async def work(writer: "Writer") -> None:
+            diff_cluster(self._lab, desired, await _read(writer))
+
+        self._run(work)
+
+    def sync(self, desired: Iterable[Manifest], report: Report) -> list[Object]:
+        """Bring the server to the desired objects, wait for the lab's endpoints, return all that there is.
+
+        Raises:
+            NodeplaneError: an object is there that is not the lab's; the endpoints do not come.
+            ApiError, ConfigError, KernelNotFoundError: as `objects`.
+        """
+        desired = tuple(desired)
+
+        async def work(writer: "Writer") -> list[Object]:
+            await _converge(writer, self._lab, desired, report)
+            return await _await_endpoints(writer, self._lab)
+
+        return self._run(work)
+
+    def _run(self, work: Callable[["Writer"], Awaitable[T]]) -> T:
+        async def main() -> T:
+            async with _open(self._kubeconfig, is_direct=self._place is not None) as writer:
+                return await work(writer)
+
+        # Sockets are opened by this thread, in the namespace that it is in then, and stay there.
+        with nullcontext() if self._place is None else netns.inside(self._place):
+            return asyncio.run(main())
+
+
+@asynccontextmanager
+async def _open(kubeconfig: Path, *, is_direct: bool) -> AsyncIterator["Writer"]:
+    # Late: an HTTP client costs 0.1 s to import, which commands that need no server need not pay.
+    from nodeplane.kube.connection import Connection
+    from nodeplane.kube.writer import Writer
+
+    connection = Connection.from_kubeconfig(kubeconfig, is_direct=is_direct)
+    async with await connection.open() as client:
+        yield Writer(client, MANAGER)
+
+
+async def _read(writer: "Writer") -> Live:
+    values = [value for kind in KINDS.values() for value in await writer.read(kind)]
+    return {key_of(value): value for value in values}
+
+
+async def _read_objects(writer: "Writer") -> list[Object]:
+    return _typed(await _read(writer))
+
+
+def _typed(live: Live) -> list[Object]:
+    objects: list[Object] = []
+    for key, value in live.items():
+        try:
+            objects.append(msgspec.convert(value, key.kind))
+        except msgspec.ValidationError as exc:
+            # Somebody's, in a form that we do not know: the programs skip it too.
+            log.warning("object skipped object=%s error=%r", key, str(exc))
+    return objects
+
+
+async def _converge(writer: "Writer", lab: str, desired: Iterable[Manifest], report: Report) -> None:
+    delta = diff_cluster(lab, desired, await _read(writer))
+    # One at a time, in order: what is deleted is mostly nothing.
+    for removal in delta.remove:
+        await writer.delete(removal.key, removal.uid)
+        report("deleted", removal.key)
+    limit = asyncio.Semaphore(_CONNECTIONS)
+
+    async def write(entry: Write) -> None:
+        async with limit:
+            await _apply(writer, entry)
+
+    for group in delta.write:
+        await asyncio.gather(*(write(entry) for entry in group))
+        for entry in group:
+            report("applied", f"{entry.key}{' status' if entry.subresource else ''}")
+
+
+async def _apply(writer: "Writer", entry: Write) -> None:
+    from nodeplane.kube.session import RefusedError
+
+    deadline = time.monotonic() + _ADMISSION_LIMIT_S
+    while True:
+        try:
+            return await writer.apply(entry.key, entry.value, entry.subresource)
+        except RefusedError as exc:
+            if entry.key.kind is not Pod or exc.code != _FORBIDDEN or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _await_endpoints(writer: "Writer", lab: str) -> list[Object]:
+    deadline = time.monotonic() + _SETTLE_LIMIT_S
+    while True:
+        live = await _read(writer)
+        waiting = unsettled(lab, live)
+        if not waiting:
+            return _typed(live)
+        if time.monotonic() > deadline:
+            raise NodeplaneError(
+                f"{waiting[0]}: its endpoints do not match its pods after {_SETTLE_LIMIT_S:.0f} s; "
+                "does an endpoints controller run on the API server?"
+            )
+        await asyncio.sleep(_PAUSE_S)
