@@ -1,13 +1,12 @@
 """kubectl drives the lab: what it says is answered by coredns-lite and balanced by kubeproxy."""
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from netns_lab.plan import bare_module
-from tests.lab.kubectls import debian_kubectl, which_kubectls
+from tests.kubectls import path_with, which_kubectls
 from tests.lab.labs import TWO_NODES, LabUnderTest, lab_from, run
 from tests.netns_fixture import eventually
 
@@ -68,10 +67,7 @@ class Shell:
 @pytest.fixture(scope="module", params=which_kubectls())
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """Yield a person at a lab of two nodes and two web pods."""
-    environment = {}
-    if request.param == "debian":
-        folder = debian_kubectl(request.config.cache.mkdir("kubectl"))
-        environment["PATH"] = os.pathsep.join([str(folder), os.environ["PATH"]])
+    environment = {"PATH": path_with(request.param)}
     with lab_from(TWO_NODES, tmp_path_factory.mktemp("kubectl")) as lab:
         lab.up()
         yield Shell(lab, environment)

@@ -1,4 +1,4 @@
-"""A transcript: kubectl works on the server as on a real one (Debian's 1.20; 1.32 passes as well)."""
+"""A transcript: kubectl works on the server as on a real one, Debian's 1.20 and the one that is installed."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.kubectls import path_with, which_kubectls
 from tests.netns_lab.apiserver.process import apiserver
 
 Kubectl = Callable[..., str]
@@ -43,11 +44,19 @@ metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}
 LIMIT_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="module", params=which_kubectls())
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     directory = tmp_path_factory.mktemp("apiserver")
+    path = path_with(request.param)
     with apiserver(directory, "--controllers"):
-        yield {**os.environ, "KUBECONFIG": str(directory / "kubeconfig"), "HOME": str(directory)}
+        yield {
+            **os.environ,
+            "PATH": path,
+            "KUBECONFIG": str(directory / "kubeconfig"),
+            "HOME": str(directory),
+        }
 
 
 @pytest.fixture(scope="module")
