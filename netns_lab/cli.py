@@ -66,7 +66,8 @@ def up_command(file: Path, kubeconfig: Path | None, output: str) -> None:
     started = time.monotonic()
     with _said_when_interrupted("run `up` again, or `down`"):
         lab = up(spec, StateDirectory(spec.topology.name), remote)
-    summary = f"{len(lab.changes)} changes" if lab.changes else "nothing to change"
+    count = len(lab.changes)
+    summary = f"{count} change{'s' if count > 1 else ''}" if count else "nothing to change"
     report: dict[str, object] = {"lab": spec.topology.name, "state": _word(lab.missing), "summary": summary}
     report["seconds"] = round(time.monotonic() - started, 2)
     if output != "table":

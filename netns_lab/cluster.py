@@ -13,7 +13,7 @@ import msgspec
 
 from netns_lab.loader import CLUSTER_DNS, LabSpec, Manifest
 from netns_lab.topology import NodeSpec, PodSpec, Topology
-from nodeplane.kube.objects import KINDS, SERVICE_NAME_LABEL, Namespace
+from nodeplane.kube.objects import KINDS, SERVICE_NAME_LABEL, Namespace, ObjectKey
 
 Json: TypeAlias = dict[str, Any]
 
@@ -26,13 +26,17 @@ MANAGER = "netns-lab"
 DIGEST_ANNOTATION = "netns-lab/digest"
 """Tells what an object was made from: a field that the file has no more leaves no other trace."""
 
+OWNER_ANNOTATION = "netns-lab/owner"
+"""Tells whose an object is, and which one: a copy of it says that it is another, and so is nobody's."""
+
 READY: Json = {"type": "Ready", "status": "True", "reason": "NetnsLab"}
 """The condition of what works: the lab's nodes and pods do once they are there."""
 
 # Kept of the metadata that people write; the rest (a dump's uid, version, owners) is a server's to say.
 _METADATA = ("name", "labels", "annotations")
 
-_POD_CONDITIONS = ("Initialized", "PodScheduled", "ContainersReady", "Ready")
+_READY_CONDITIONS = ("ContainersReady", "Ready")
+_POD_CONDITIONS = ("Initialized", "PodScheduled", *_READY_CONDITIONS)
 
 # No container runs, and a container must have an image.
 _IMAGE = "netns-lab"
@@ -40,13 +44,26 @@ _IMAGE = "netns-lab"
 PodAddresses = Mapping[str, IPv4Address]
 """The address of each attached pod, by `namespace/name`."""
 
+PodEnds = Mapping[str, int]
+"""The exit code of each pod's command that has ended, by `namespace/name`."""
+
 
 def marks(lab: str) -> dict[str, str]:
-    """Return the labels of everything that a lab has made; two labs may share a server."""
+    """Return the labels of everything that a lab has made, for people's selectors; copies carry them too."""
     return {"app.kubernetes.io/managed-by": MANAGER, "netns-lab/lab": lab}
 
 
-def build_cluster(spec: LabSpec, addresses: PodAddresses) -> tuple[Manifest, ...]:
+def owner(lab: str, key: ObjectKey) -> dict[str, str]:
+    """Return the annotation of an object that a lab has made; two labs may share a server.
+
+    A digest, not a text: who copies an object with sed would change the name in it too.
+    """
+    return {OWNER_ANNOTATION: hashlib.sha256(f"{lab} {key}".encode()).hexdigest()[:16]}
+
+
+def build_cluster(
+    spec: LabSpec, addresses: PodAddresses, ends: PodEnds | None = None
+) -> tuple[Manifest, ...]:
     """Return every object of the cluster; pods without an address are left out."""
     topology = spec.topology
     made = [
@@ -54,7 +71,11 @@ def build_cluster(spec: LabSpec, addresses: PodAddresses) -> tuple[Manifest, ...
         *(_node(topology, node) for node in topology.nodes),
         *_cluster_dns(topology),
         *(_given(manifest) for manifest in spec.manifests),
-        *(_pod(topology, pod, addresses[pod.key]) for pod in topology.pods if pod.key in addresses),
+        *(
+            _pod(topology, pod, addresses[pod.key], (ends or {}).get(pod.key))
+            for pod in topology.pods
+            if pod.key in addresses
+        ),
     ]
     return tuple(_marked(topology.name, raw) for raw in made)
 
@@ -79,20 +100,12 @@ def _node(topology: Topology, node: NodeSpec) -> Json:
     return _object("v1", "Node", metadata, status={"addresses": addresses, "conditions": [READY]})
 
 
-def _pod(topology: Topology, pod: PodSpec, address: IPv4Address) -> Json:
+def _pod(topology: Topology, pod: PodSpec, address: IPv4Address, exit_code: int | None) -> Json:
     ports = [
         {"containerPort": port.port, "protocol": port.protocol, **({"name": port.name} if port.name else {})}
         for port in pod.ports
     ]
     container = {"name": "workload", "image": _IMAGE, "ports": ports}
-    running = {
-        "name": "workload",
-        "image": _IMAGE,
-        "imageID": "",
-        "ready": True,
-        "restartCount": 0,
-        "state": {"running": {}},
-    }
     return _object(
         "v1",
         "Pod",
@@ -100,14 +113,35 @@ def _pod(topology: Topology, pod: PodSpec, address: IPv4Address) -> Json:
         # No grace: nobody ends containers here, so whoever deletes the pod would wait for nothing.
         spec={"nodeName": pod.node, "containers": [container], "terminationGracePeriodSeconds": 0},
         status={
-            "phase": "Running",
+            **_life(exit_code),
             "hostIP": str(topology.node_addresses()[pod.node]),
             "podIP": str(address),
             "podIPs": [{"ip": str(address)}],
-            "conditions": [{**READY, "type": name} for name in _POD_CONDITIONS],
-            "containerStatuses": [running],
         },
     )
+
+
+def _life(exit_code: int | None) -> Json:
+    """Return what a pod's status says of its command: without an exit code it runs."""
+    container = {"name": "workload", "image": _IMAGE, "imageID": "", "restartCount": 0}
+    if exit_code is None:
+        return {
+            "phase": "Running",
+            "conditions": [{**READY, "type": name} for name in _POD_CONDITIONS],
+            "containerStatuses": [{**container, "ready": True, "state": {"running": {}}}],
+        }
+    # As a kubelet says it (k/k pkg/kubelet/status, GeneratePodReadyConditionForTerminalPhase).
+    is_done = exit_code == 0
+    reason = "PodCompleted" if is_done else "PodFailed"
+    gone = {"status": "False", "reason": reason}
+    terminated = {"exitCode": exit_code, "reason": "Completed" if is_done else "Error"}
+    return {
+        "phase": "Succeeded" if is_done else "Failed",
+        "conditions": [
+            {**READY, "type": name, **(gone if name in _READY_CONDITIONS else {})} for name in _POD_CONDITIONS
+        ],
+        "containerStatuses": [{**container, "ready": False, "state": {"terminated": terminated}}],
+    }
 
 
 def _cluster_dns(topology: Topology) -> Iterator[Json]:
@@ -156,11 +190,16 @@ def _object(version: str, kind: str, metadata: Json, **fields: Any) -> Json:
 
 
 def _marked(lab: str, raw: Json) -> Manifest:
-    """Put the lab's marks on an object."""
+    """Put the lab's marks on an object, and whose it is."""
     metadata = raw["metadata"]
+    kind = KINDS[raw["apiVersion"], raw["kind"]]
     marked = {**metadata, "labels": {**(metadata.get("labels") or {}), **marks(lab)}}
     written = {name: value for name, value in raw.items() if name != "status"}
     digest = hashlib.sha256(msgspec.json.encode({**written, "metadata": marked}, order="deterministic"))
-    annotations = {**(metadata.get("annotations") or {}), DIGEST_ANNOTATION: digest.hexdigest()[:16]}
+    annotations = {
+        **(metadata.get("annotations") or {}),
+        **owner(lab, ObjectKey(kind, metadata.get("namespace", ""), metadata["name"])),
+        DIGEST_ANNOTATION: digest.hexdigest()[:16],
+    }
     whole = {**raw, "metadata": {**marked, "annotations": annotations}}
-    return Manifest(whole, msgspec.convert(whole, KINDS[raw["apiVersion"], raw["kind"]]))
+    return Manifest(whole, msgspec.convert(whole, kind))

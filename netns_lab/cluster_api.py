@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from netns_lab.cluster import MANAGER
-from netns_lab.cluster_delta import Live, Write, diff_cluster, key_of, unsettled
+from netns_lab.cluster_delta import ClusterDelta, Live, Write, diff_cluster, differences, key_of, unsettled
 from netns_lab.loader import Manifest
 from nodeplane.datapath import netns
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.objects import KINDS, Object, Pod
+from nodeplane.kube.objects import KINDS, Object, ObjectKey, Pod
 
 if TYPE_CHECKING:
     from nodeplane.kube.writer import Writer
@@ -37,33 +37,46 @@ T = TypeVar("T")
 
 
 class ClusterApi:
-    """An API server: `kubeconfig` says how it is reached from the namespace `place`, None for our own."""
+    """An API server: `kubeconfig` says how it is reached from the namespace `place`, None for our own.
+
+    A lab's own server is reached from a place in the lab, another one from ours.
+    """
 
     def __init__(self, lab: str, kubeconfig: Path, place: Path | None) -> None:
         self._lab = lab
         self._kubeconfig = kubeconfig
         self._place = place
 
-    def objects(self) -> list[Object]:
-        """Return all objects of the lab's kinds.
+    def compare(
+        self, desired: Iterable[Manifest], moving: Collection[ObjectKey] = ()
+    ) -> tuple[list[Object], list[str]]:
+        """Return all objects of the lab's kinds, and in words how they differ from the desired ones.
+
+        For `moving` see `differences`.
 
         Raises:
+            NodeplaneError: an object is there that is not the lab's.
             ApiError: the server can't be reached, or refuses.
             ConfigError: the kubeconfig is wrong.
             KernelNotFoundError: the place is not there.
         """
-        return self._run(_read_objects)
+
+        async def work(writer: "Writer") -> tuple[list[Object], list[str]]:
+            live = await _read(writer)
+            return _typed(live), differences(self._diff(desired, live), live, moving)
+
+        return self._run(work)
 
     def check(self, desired: Iterable[Manifest]) -> None:
         """Make sure that the server answers and that the desired objects can be made; write nothing.
 
         Raises:
             NodeplaneError: an object is there that is not the lab's.
-            ApiError, ConfigError, KernelNotFoundError: as `objects`.
+            ApiError, ConfigError, KernelNotFoundError: as `compare`.
         """
 
         async def work(writer: "Writer") -> None:
-            diff_cluster(self._lab, desired, await _read(writer))
+            self._diff(desired, await _read(writer))
 
         self._run(work)
 
@@ -72,15 +85,18 @@ class ClusterApi:
 
         Raises:
             NodeplaneError: an object is there that is not the lab's; the endpoints do not come.
-            ApiError, ConfigError, KernelNotFoundError: as `objects`.
+            ApiError, ConfigError, KernelNotFoundError: as `compare`.
         """
         desired = tuple(desired)
 
         async def work(writer: "Writer") -> list[Object]:
-            await _converge(writer, self._lab, desired, report)
+            await _converge(writer, self._diff(desired, await _read(writer)), report)
             return await _await_endpoints(writer, self._lab)
 
         return self._run(work)
+
+    def _diff(self, desired: Iterable[Manifest], live: Live) -> ClusterDelta:
+        return diff_cluster(self._lab, desired, live, is_own=self._place is not None)
 
     def _run(self, work: Callable[["Writer"], Awaitable[T]]) -> T:
         async def main() -> T:
@@ -108,10 +124,6 @@ async def _read(writer: "Writer") -> Live:
     return {key_of(value): value for value in values}
 
 
-async def _read_objects(writer: "Writer") -> list[Object]:
-    return _typed(await _read(writer))
-
-
 def _typed(live: Live) -> list[Object]:
     objects: list[Object] = []
     for key, value in live.items():
@@ -123,8 +135,7 @@ def _typed(live: Live) -> list[Object]:
     return objects
 
 
-async def _converge(writer: "Writer", lab: str, desired: Iterable[Manifest], report: Report) -> None:
-    delta = diff_cluster(lab, desired, await _read(writer))
+async def _converge(writer: "Writer", delta: ClusterDelta, report: Report) -> None:
     # One at a time, in order: what is deleted is mostly nothing.
     for removal in delta.remove:
         await writer.delete(removal.key, removal.uid)

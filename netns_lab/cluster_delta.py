@@ -1,7 +1,7 @@
 """What an API server holds against what it should: what to delete, to write, and what is in the way. Pure.
 
-What carries the lab's marks is the lab's: written again when it is not as it should be, deleted when nobody
-wants it any more. Everything else on the server is somebody else's and stays.
+What says that it is the lab's (`cluster.owner`) is written again when it is not as it should be, and deleted
+when nobody wants it any more. Everything else on the server is somebody else's and stays.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from netns_lab.cluster import marks
+from netns_lab.cluster import marks, owner
 from netns_lab.loader import Manifest
 from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import KINDS, EndpointSlice, Namespace, Node, ObjectKey, Pod, Service
@@ -17,7 +17,7 @@ from nodeplane.kube.objects import KINDS, EndpointSlice, Namespace, Node, Object
 Json: TypeAlias = dict[str, Any]
 Live: TypeAlias = Mapping[ObjectKey, Json]
 
-# The endpoints controller gives its slices the labels of their Service: they are its own all the same.
+# What the endpoints controller has made comes and goes with its Service.
 _CONTROLLED_LABEL = "endpointslice.kubernetes.io/managed-by"
 
 # Nothing is written before what it needs: a namespace first, a pod when its node is known.
@@ -50,6 +50,27 @@ class ClusterDelta(msgspec.Struct, frozen=True):
         return bool(self.remove or self.write)
 
 
+def differences(delta: ClusterDelta, live: Live, moving: Collection[ObjectKey] = ()) -> list[str]:
+    """Return, in words, each fact about the server's objects that should hold and does not.
+
+    The status of what is `moving` changes behind the server's back, and it may go: only `up` looks at that.
+    """
+    writes = [
+        write.key
+        for group in delta.write
+        for write in group
+        if not (write.subresource and write.key in moving)
+    ]
+    surplus = [removal.key for removal in delta.remove if removal.key not in {*writes, *moving}]
+    return [
+        *(
+            f"{key} on the API server{' as asked for' if key in live else ''}"
+            for key in dict.fromkeys(writes)
+        ),
+        *(f"{key} not on the API server" for key in surplus),
+    ]
+
+
 def key_of(value: Json) -> ObjectKey:
     """Return who an object is."""
     metadata = value["metadata"]
@@ -59,19 +80,19 @@ def key_of(value: Json) -> ObjectKey:
 
 
 def is_ours(lab: str, value: Json) -> bool:
-    """Say whether a lab has made this object, or a controller has made it for one of the lab's."""
-    return marks(lab).items() <= (value["metadata"].get("labels") or {}).items()
+    """Say whether a lab has made this object."""
+    return owner(lab, key_of(value)).items() <= (value["metadata"].get("annotations") or {}).items()
 
 
-def diff_cluster(lab: str, desired: Iterable[Manifest], live: Live) -> ClusterDelta:
-    """Say what turns what is there into what is wanted.
+def diff_cluster(lab: str, desired: Iterable[Manifest], live: Live, *, is_own: bool = True) -> ClusterDelta:
+    """Say what turns what is there into what is wanted; `is_own`: the server is the lab's own.
 
     Raises:
-        NodeplaneError: an object that is wanted is there and somebody else's.
+        NodeplaneError: an object that is wanted is there and somebody else's, on a server that is not ours.
     """
     wanted = {manifest.item.key: manifest.raw for manifest in desired}
-    for key in wanted:
-        if key.kind is not Namespace and key in live and not is_ours(lab, live[key]):
+    for key in () if is_own else wanted:
+        if key.kind is not Namespace and key in live and _is_foreign(lab, live[key]):
             raise NodeplaneError(
                 f"{key}: is on the API server and was not made by lab {lab}; delete it there first"
             )
@@ -170,14 +191,18 @@ def _status_alone(value: Json) -> Json:
     return {name: value[name] for name in ("apiVersion", "kind", "status")} | {"metadata": metadata}
 
 
+def _is_foreign(lab: str, value: Json) -> bool:
+    """Say whether nothing tells that the lab has made this object: people change labels and annotations."""
+    return not is_ours(lab, value) and not marks(lab).items() <= _labels(value).items()
+
+
 def _is_removable(lab: str, key: ObjectKey, live: Live) -> bool:
-    value = live[key]
-    if not is_ours(lab, value) or _CONTROLLED_LABEL in _labels(value):
+    if not is_ours(lab, live[key]):
         return False
     if key.kind is Namespace:
         # With a namespace goes all that is in it, so not while a person's objects are.
         inside = (other for where, other in live.items() if where.namespace == key.name)
-        return all(is_ours(lab, other) for other in inside)
+        return all(is_ours(lab, other) or _CONTROLLED_LABEL in _labels(other) for other in inside)
     return True
 
 

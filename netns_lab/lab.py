@@ -12,10 +12,10 @@ import msgspec
 
 from netns_lab.attachment import attach, attached, detach, unwanted
 from netns_lab.cluster import PodAddresses, build_cluster
-from netns_lab.lab_server import choose_server, cluster_api, load_remote, prepare_server
+from netns_lab.lab_server import begin_datastore, choose_server, cluster_api, load_remote, prepare_server
 from netns_lab.loader import LabSpec
 from netns_lab.names import fabric_namespace, lab_of
-from netns_lab.plan import CONFIG, Plan, build_plan
+from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
 from netns_lab.probe import await_probes, build_probes, split_probes
 from netns_lab.processes import (
     NamespaceId,
@@ -39,6 +39,7 @@ from netns_lab.programs import (
 )
 from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory, saved_labs
+from netns_lab.topology import Network
 from netns_lab.wiring import build_fabric
 from netns_lab.wiring_kernel import converge, lab_namespaces, sweep
 from nodeplane.datapath import netns
@@ -98,6 +99,7 @@ def up(spec: LabSpec, state: StateDirectory, remote: RemoteServer | None = None)
     with state.locked():
         remote = choose_server(state, remote)
         plan = build_plan(spec.topology, state, remote)
+        state.save_manifests([manifest.raw for manifest in spec.manifests])
         state.save_topology(spec.topology)
         _stop_programs(plan, state, changes)
         # Where nothing is yet, only what the API server stands on: nobody takes longer to start.
@@ -112,17 +114,23 @@ def up(spec: LabSpec, state: StateDirectory, remote: RemoteServer | None = None)
             if is_new:
                 converge(state.lab, plan.wiring, changes.add)
             _sync_files(state, CONFIG, plan.files, changes)
-            addresses = _attach_pods(plan, state, changes)
+            addresses = _attach_pods(plan, spec.topology.network, state, changes)
             sweep(state.lab, plan.wiring, changes.add)
             launch.await_ready()
             _begin(plan.node_programs, plan, state, launch, changes)
-            objects = cluster_api(state, remote).sync(build_cluster(spec, addresses), changes.add)
+            # What has ended is no endpoint, also while it is being started again.
+            ends = pod_ends(spec.topology, exit_codes(state, plan.programs))
+            objects = cluster_api(state, remote).sync(build_cluster(spec, addresses, ends), changes.add)
             launch.await_ready()
             lookups, connections = split_probes(build_probes(spec.topology, addresses, objects))
             # Before the workloads: each one's first lookup is answered, and by what holds now.
             await_probes(spec.topology, lookups, IN_SERVICE_LIMIT_S)
             _begin(plan.workloads, plan, state, launch, changes)
             launch.await_ready()
+            now = pod_ends(spec.topology, exit_codes(state, plan.programs))
+            if now != ends:
+                objects = cluster_api(state, remote).sync(build_cluster(spec, addresses, now), changes.add)
+                _, connections = split_probes(build_probes(spec.topology, addresses, objects))
         await_probes(spec.topology, connections, IN_SERVICE_LIMIT_S)
         ended = missing(plan.programs, read_running(plan, state), exit_codes(state, plan.programs))
     return Lab(tuple(changes.done), addresses, tuple(objects), tuple(ended))
@@ -183,12 +191,14 @@ def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
     forget(state, plan.programs)
 
 
-def _attach_pods(plan: Plan, state: StateDirectory, changes: Changes) -> PodAddresses:
+def _attach_pods(plan: Plan, network: Network, state: StateDirectory, changes: Changes) -> PodAddresses:
     kept = attached(state, plan.attachments)
     surplus = unwanted(state, plan.attachments, kept)
     detach(state, surplus)
     for attachment in surplus:
         changes.add("detached", f"pod {attachment.pod}")
+    if not kept:
+        begin_datastore(state, network, changes.add)
     fresh = attach(state, [attachment for attachment in plan.attachments if attachment.pod not in kept])
     for pod in fresh:
         changes.add("attached", f"pod {pod}")

@@ -1,4 +1,4 @@
-"""Which API server a lab has, what it starts with, and how it is reached; decided by the first `up`."""
+"""Which API server a lab has, and how it is reached; what it and the address datastore begin with."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nodeplane.errors import ConfigError
 
 _SERVER_RECORD = "server"
 _RANGES_RECORD = "ranges"
+_POOL_RECORD = "pool"
 
 
 class ServerRecord(msgspec.Struct, frozen=True):
@@ -27,6 +28,13 @@ class RangesRecord(msgspec.Struct, frozen=True):
 
     services: str
     pods: str
+
+
+class PoolRecord(msgspec.Struct, frozen=True):
+    """What the address datastore gives pods' addresses from."""
+
+    cidr: str
+    block_size: int
 
 
 def cluster_api(state: StateDirectory, remote: RemoteServer | None) -> ClusterApi:
@@ -80,10 +88,24 @@ def _clear_old_ranges(state: StateDirectory, network: Network, report: Report) -
     record = state.load_record(_RANGES_RECORD, RangesRecord)
     if record == ranges:
         return
-    for path in state.server_data.glob("apiserver.sqlite*"):
-        path.unlink()
-        report("removed", path.relative_to(state.path))
+    _remove_database(state, state.server_data / "apiserver.sqlite", report)
     state.save_record(_RANGES_RECORD, ranges)
+
+
+def begin_datastore(state: StateDirectory, network: Network, report: Report) -> None:
+    """Begin with an empty address datastore where the pool is another; call while no pod has an address."""
+    pool = PoolRecord(network.pod_pool, network.block_size)
+    if state.load_record(_POOL_RECORD, PoolRecord) == pool:
+        return
+    _remove_database(state, state.datastore, report)
+    state.save_record(_POOL_RECORD, pool)
+
+
+def _remove_database(state: StateDirectory, path: Path, report: Report) -> None:
+    """Remove a database with its journals, which go last: without them it could not be read."""
+    for file in sorted(path.parent.glob(f"{path.name}*")):
+        file.unlink()
+        report("removed", file.relative_to(state.path))
 
 
 def _write_kubeconfig(state: StateDirectory, remote: RemoteServer, network: Network, report: Report) -> None:

@@ -3,7 +3,7 @@
 Nothing else of the lab reads what people wrote, so a bad file can't leave a half-built lab behind.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from netns_lab.topology import Topology
-from netns_lab.validation import problems
+from netns_lab.validation import object_problems, problems, service_problems
 from nodeplane.errors import ConfigError
 from nodeplane.kube.manifest_file import decode_objects
 from nodeplane.kube.objects import API_VERSIONS, EndpointSlice, Namespace, Object, ObjectKey, Service
@@ -22,6 +22,14 @@ CLUSTER_DNS = ("kube-system", "kube-dns")
 
 DEMO_FILE = Path(__file__).with_name("demo.yaml")
 """The topology of `netns-lab demo`."""
+
+# What the lab and its API server make themselves.
+_RESERVED = {
+    ObjectKey(Service, *CLUSTER_DNS): "the lab",
+    ObjectKey(EndpointSlice, CLUSTER_DNS[0], f"{CLUSTER_DNS[1]}-nodes"): "the lab",
+    ObjectKey(Service, "default", "kubernetes"): "the API server",
+    ObjectKey(EndpointSlice, "default", "kubernetes"): "the API server",
+}
 
 # The network's own two addresses, the cluster DNS and the API server's Service.
 _RESERVED_ADDRESSES = 4
@@ -56,13 +64,17 @@ def read_lab(path: Path) -> LabSpec:
     topology = document.convert(Topology)
     for where, expected in problems(topology):
         raise document.error(where, expected)
-    seen = {ObjectKey(Service, *CLUSTER_DNS)}
+    seen: set[ObjectKey] = set()
+    node_ports: set[tuple[str, int]] = set()
     addresses = {topology.network.cluster_dns, str(topology.network.api_service)}
     manifests = []
     for place, where, item in _objects(document, topology):
         _check_object(place, where, item, seen)
         if isinstance(item, Service):
             _check_addresses(place, where, item, topology, addresses)
+            written = place.at(where).get("spec") or {}
+            for field, expected in service_problems(item, written, node_ports):
+                raise place.error((*where, *field), expected)
         seen.add(item.key)
         # The items of a ServiceList leave to its head what they are; on its own, each says it.
         head = {"apiVersion": API_VERSIONS[type(item)], "kind": type(item).__name__}
@@ -71,6 +83,15 @@ def read_lab(path: Path) -> LabSpec:
     if services > IPv4Network(topology.network.service_cidr).num_addresses - _RESERVED_ADDRESSES:
         raise document.error(("network", "serviceCIDR"), f"expected room for {services} Services")
     return LabSpec(topology, tuple(manifests))
+
+
+def restore_lab(topology: Topology, objects: Iterable[dict[str, Any]]) -> LabSpec:
+    """Return what `read_lab` has returned, from the objects that its manifests had."""
+    documents = [YamlDocument("", 0, value, "") for value in objects]
+    return LabSpec(
+        topology,
+        tuple(Manifest(value.value, item) for value in documents for _, item in decode_objects(value)),
+    )
 
 
 def _objects(document: YamlDocument, topology: Topology) -> Iterator[tuple[YamlDocument, FieldPath, Object]]:
@@ -92,6 +113,12 @@ def _check_object(document: YamlDocument, where: FieldPath, item: Object, seen: 
     if not isinstance(item, _KINDS):
         # Nodes and pods that no namespace stands for would be promises that the lab does not keep.
         raise document.error((*where, "kind"), "expected Service, EndpointSlice or Namespace")
+    for field, expected in object_problems(item):
+        raise document.error((*where, *field), expected)
+    if item.key in _RESERVED:
+        raise document.error(
+            (*where, "metadata", "name"), f"expected another name, {_RESERVED[item.key]} makes {item.key}"
+        )
     if item.key in seen:
         raise document.error(
             (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"

@@ -5,6 +5,7 @@ programs read from the API server are `netns_lab.cluster`.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,12 @@ def resolv_conf(state: StateDirectory, pod: PodSpec) -> Path:
     return state.path / CONFIG / "pods" / pod.key / "resolv.conf"
 
 
+def pod_ends(topology: Topology, codes: Mapping[str, int]) -> dict[str, int]:
+    """Return the exit code of each pod's command that has ended, by `namespace/name`; `codes` by program."""
+    programs = {pod.key: pod_program(pod) for pod in topology.pods}
+    return {key: codes[name] for key, name in programs.items() if name in codes}
+
+
 def pod_command(state: StateDirectory, pod: PodSpec, command: tuple[str, ...]) -> tuple[str, ...]:
     """Wrap a command so that it resolves names as the pod does; nothing outside of it changes.
 
@@ -134,6 +141,7 @@ def _node_programs(
 ) -> list[Program]:
     namespace = node_namespace(topology.name, node.name)
     config = state.path / CONFIG / "nodes" / node.name
+    pool = msgspec.json.encode(_pool(topology))
     cluster = ("--node-name", node.name, "--kubeconfig", str(state.kubeconfig))
 
     def program(name: str, *arguments: str, inputs: tuple[bytes, ...] = ()) -> Program:
@@ -141,7 +149,10 @@ def _node_programs(
 
     return [
         program("kubeproxy", *cluster),
-        program("cni-agent", *cluster, "--config", str(config / "cni-agent.yaml"), inputs=(agent_config,)),
+        # With another pool the datastore is another file.
+        program(
+            "cni-agent", *cluster, "--config", str(config / "cni-agent.yaml"), inputs=(agent_config, pool)
+        ),
         program("coredns-lite", "--conf", str(config / "Corefile"), inputs=(corefile,)),
     ]
 
@@ -161,14 +172,12 @@ def _pod_programs(topology: Topology, state: StateDirectory, pod: PodSpec) -> li
 
 
 def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Attachment:
-    network = topology.network
-    pool = {"name": "default", "cidr": network.pod_pool, "blockSize": network.block_size}
     config = {
         "cniVersion": "1.1.0",
         "name": "nodeplane",
         "type": "nodeplane-cni",
         "nodeName": pod.node,
-        "ipam": {"type": "nodeplane-ipam", "datastore": _datastore(state), "pools": [pool]},
+        "ipam": {"type": "nodeplane-ipam", "datastore": _datastore(state), "pools": [_pool(topology)]},
     }
     return Attachment(
         pod=pod.key,
@@ -178,6 +187,11 @@ def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Atta
         plugin=_script("nodeplane-cni"),
         config=msgspec.json.encode(config).decode(),
     )
+
+
+def _pool(topology: Topology) -> dict[str, str | int]:
+    network = topology.network
+    return {"name": "default", "cidr": network.pod_pool, "blockSize": network.block_size}
 
 
 def _corefile(topology: Topology, state: StateDirectory, address: str) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from netns_lab.cluster import DNS_PORT, PodAddresses, marks
+from netns_lab.cluster import DNS_PORT, PodAddresses, owner
 from netns_lab.dns_query import build_query, decode_addresses
 from netns_lab.names import node_namespace
 from netns_lab.netlink import open_whole_rtnl
@@ -59,11 +59,12 @@ def build_probes(topology: Topology, addresses: PodAddresses, objects: Iterable[
     only echo servers stand behind them; whether another program listens is its author's matter.
     """
     items = list(objects)
-    ours = marks(topology.name).items()
     services = [
         item
         for item in items
-        if isinstance(item, Service) and ours <= item.labels.items() and item.spec.cluster_ips
+        if isinstance(item, Service)
+        and owner(topology.name, item.key).items() <= (item.metadata.annotations or {}).items()
+        and item.spec.cluster_ips
     ]
     slices = [item for item in items if isinstance(item, EndpointSlice)]
     echoes = {str(addresses[pod.key]) for pod in topology.pods if pod.key in addresses and not pod.command}

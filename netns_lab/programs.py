@@ -75,6 +75,8 @@ def running(
         record = state.load_record(_record_name(program.name), ProgramRecord)
         if record is None or record.digest != program.digest:
             continue
+        if state.exit_file(program.digest).exists():
+            continue  # all that its process does any more is to end
         process = record.process
         here = namespace_id(netns.NETNS_DIR / program.namespace)
         if process.namespace == here and (process.pid, process.start_ticks, here) in alive:

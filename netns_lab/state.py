@@ -8,10 +8,10 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ class StateDirectory:
         self.datastore = self.path / "ipam.sqlite"
         self.notify_socket = self.path / "notify.sock"
         self._topology = self.path / "topology.json"
+        self._manifests = self.path / "manifests.json"
         self._is_locked = False
 
     def exists(self) -> bool:
@@ -95,6 +96,14 @@ class StateDirectory:
     def load_topology(self) -> Topology | None:
         """Return what the last `up` was asked for; None if no `up` came as far as that."""
         return read_record(self._topology, Topology)
+
+    def save_manifests(self, objects: Iterable[dict[str, Any]]) -> None:
+        """Keep the objects that `up` was asked for, wherever their files are."""
+        write_file(self._manifests, msgspec.json.format(msgspec.json.encode([*objects])))
+
+    def load_manifests(self) -> list[dict[str, Any]]:
+        """Return the objects that the last `up` was asked for."""
+        return read_record(self._manifests, list[dict[str, Any]]) or []
 
     def save_record(self, name: str, record: msgspec.Struct) -> None:
         """Keep a fact about something that runs, e.g. `programs/n1/kubeproxy`."""

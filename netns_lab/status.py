@@ -1,9 +1,11 @@
 """What runs of a lab, read from the machine: the same rows that `up` leaves behind when all is well."""
 
 from netns_lab.attachment import attached
+from netns_lab.cluster import build_cluster
 from netns_lab.lab import read_running
 from netns_lab.lab_server import cluster_api, load_remote
-from netns_lab.plan import build_plan
+from netns_lab.loader import restore_lab
+from netns_lab.plan import build_plan, pod_ends
 from netns_lab.programs import completed, exit_codes
 from netns_lab.programs import missing as missing_programs
 from netns_lab.report import node_rows, pod_rows, server_row, service_rows
@@ -11,7 +13,7 @@ from netns_lab.state import StateDirectory
 from netns_lab.wiring import diff_wiring
 from netns_lab.wiring_kernel import read_wiring
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.objects import Object
+from nodeplane.kube.objects import Object, ObjectKey, Pod
 
 
 def read_status(state: StateDirectory) -> dict[str, object]:
@@ -35,9 +37,19 @@ def read_status(state: StateDirectory) -> dict[str, object]:
         *missing_programs(plan.programs, running, codes),
     ]
     objects: list[Object] = []
-    if plan.server.name in running:
+    # One that does not run is missing already.
+    if remote is not None or plan.server.name in running:
+        ends = pod_ends(topology, codes)
+        desired = build_cluster(restore_lab(topology, state.load_manifests()), addresses, ends)
+        # A pod that is not attached is missing already; one that has ended since is no damage.
+        moving = [
+            ObjectKey(Pod, pod.namespace, pod.name)
+            for pod in topology.pods
+            if pod.key in ends or pod.key not in addresses
+        ]
         try:
-            objects = cluster_api(state, remote).objects()
+            objects, different = cluster_api(state, remote).compare(desired, moving)
+            missing += different
         except NodeplaneError as exc:
             missing.append(f"API server: {exc}")
     return {

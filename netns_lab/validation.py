@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from netns_lab.names import LAB_NAME_WORDS, fabric_namespace, is_lab_name, node_namespace, pod_namespace
 from netns_lab.topology import Network, NodeSpec, PodSpec, Topology
+from nodeplane.kube.objects import Object, Service
+from nodeplane.kube.validation import key_problems, label_problems
 from nodeplane.yamldoc import FieldPath
 
 # RFC 1123: the name becomes a DNS label and a part of a file's name.
@@ -26,6 +28,9 @@ _UNUSABLE = {
     IPv4Network("169.254.0.0/16"): "link-local",
     IPv4Network("224.0.0.0/4"): "multicast",
 }
+
+# kube-apiserver's own --service-node-port-range, and that of `netns-lab apiserver`.
+_NODE_PORTS = range(30000, 32768)
 
 T = TypeVar("T")
 
@@ -53,6 +58,46 @@ def problems(topology: Topology) -> Iterator[Problem]:
                 ("pods", index, "name"),
                 f"expected a name whose {pod_namespace(topology.name, pod)} is free",
             )
+
+
+def object_problems(item: Object) -> Iterator[Problem]:
+    """Yield what an API server refuses in any object, and nodeplane itself does not look at."""
+    metadata = item.metadata
+    yield from ((("metadata", "labels", *path), words) for path, words in label_problems(item.labels))
+    # ValidateAnnotations (k8s.io/apimachinery/pkg/api/validation) is lenient about capitals in a prefix.
+    keys = {key.lower(): key for key in metadata.annotations or {}}
+    for path, words in key_problems(keys):
+        yield ("metadata", "annotations", *(keys[str(step)] for step in path)), words
+
+
+def service_problems(
+    service: Service, spec: Mapping[str, Any], taken: set[tuple[str, int]]
+) -> Iterator[Problem]:
+    """Yield what the lab's API server refuses in a Service, and put its node ports to those `taken`.
+
+    `spec` is the Service's as it was written: nodeplane itself has no use for the address families.
+    """
+    for index, port in enumerate(service.spec.ports):
+        path, number = ("spec", "ports", index, "nodePort"), port.node_port
+        if not number:
+            continue
+        if service.spec.type not in {"NodePort", "LoadBalancer"}:
+            yield path, "expected no node port in a Service of this type"
+        if number not in _NODE_PORTS:
+            yield path, f"expected a port number from {_NODE_PORTS[0]} to {_NODE_PORTS[-1]}"
+        if (port.protocol, number) in taken:
+            yield path, "expected each protocol and node port once"
+        taken.add((port.protocol, number))
+    yield from (
+        (("spec", "selector", *path), words) for path, words in label_problems(service.spec.selector or {})
+    )
+    if service.is_headless and not service.spec.selector:
+        return  # its endpoints are its author's, of any family
+    families = spec.get("ipFamilies") or []
+    if families not in ([], ["IPv4"]):
+        yield ("spec", "ipFamilies"), "expected [IPv4], the lab has no other addresses"
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        yield ("spec", "ipFamilyPolicy"), "expected SingleStack or PreferDualStack, the lab has IPv4 alone"
 
 
 def _network_problems(network: Network) -> Iterator[Problem]:
@@ -94,6 +139,9 @@ def _node_problems(topology: Topology, index: int, node: NodeSpec) -> Iterator[P
         yield ("name",), "expected another name, this one is the segment's"
     elif node.name in {other.name for other in before}:
         yield ("name",), "expected each node once"
+    yield from ((("labels", *path), words) for path, words in label_problems(node.labels))
+    for _, words in label_problems({"zone": node.zone}):
+        yield ("zone",), words
     if node.address is None:
         return
     address, segment = _parse(IPv4Address, node.address), _parse(IPv4Network, topology.network.segment)
@@ -116,6 +164,7 @@ def _pod_problems(topology: Topology, index: int, pod: PodSpec) -> Iterator[Prob
     for field, name in (("namespace", pod.namespace), ("name", pod.name)):
         if not _LABEL.fullmatch(name):
             yield (field,), _LABEL_WORDS
+    yield from ((("labels", *path), words) for path, words in label_problems(pod.labels))
     if pod.key in {other.key for other in topology.pods[:index]}:
         yield ("name",), f"expected each pod once, {pod.key} is here twice"
     if pod.node not in {node.name for node in topology.nodes}:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from netns_lab.apiserver.bodies import (
     read_body,
 )
 from netns_lab.apiserver.documents import answer_document
+from netns_lab.apiserver.dry_run import parse_dry_run
 from netns_lab.apiserver.endpoints_view import read_endpoints
 from netns_lab.apiserver.history import State
 from netns_lab.apiserver.listing import Page, read_page
@@ -65,9 +67,13 @@ class ApiServer:
         self._tokens = tokens
         self._address = address
         self._settings = settings
-        self.app = Starlette(routes=[Route("/{path:path}", self._handle, methods=_METHODS)])
+        self.app = Starlette(
+            routes=[Route("/{path:path}", self._handle, methods=_METHODS)],
+            # What the route does not take (OPTIONS, TRACE, ...) gets our own refusal as well.
+            exception_handlers={HTTPException: self._handle},
+        )
 
-    async def _handle(self, request: Request) -> Response:
+    async def _handle(self, request: Request, _refused: Exception | None = None) -> Response:
         try:
             self._authenticate(request)
             return await self._dispatch(request)
@@ -100,7 +106,10 @@ class ApiServer:
             "PATCH": self._patch,
             "DELETE": self._delete,
         }
-        return await verbs[request.method](request, target)
+        answer = verbs.get(request.method)
+        if answer is None:
+            raise method_not_allowed()
+        return await answer(request, target)
 
     async def _read(self, request: Request, target: Target) -> Response:
         wanted = choose_form(request.headers.get("accept", ""))
@@ -141,10 +150,9 @@ class ApiServer:
         if target.name:
             raise method_not_allowed()
         wanted = choose_form(request.headers.get("accept", ""))
+        dry_run = _is_dry_run(request, "CreateOptions")
         value = decode_body(request.headers.get("content-type", ""), await read_body(request))
-        item = await self._registry.create(
-            target.resource, target.namespace, value, dry_run=_is_dry_run(request)
-        )
+        item = await self._registry.create(target.resource, target.namespace, value, dry_run=dry_run)
         return self._answer(request, target.resource, item, wanted, HTTPStatus.CREATED)
 
     async def _replace(self, request: Request, target: Target) -> Response:
@@ -158,7 +166,7 @@ class ApiServer:
             target.name,
             lambda _: value,
             subresource=target.subresource,
-            dry_run=_is_dry_run(request),
+            dry_run=_is_dry_run(request, "UpdateOptions"),
         )
         return self._answer(request, target.resource, item, wanted)
 
@@ -173,7 +181,7 @@ class ApiServer:
             manager=request.query_params.get("fieldManager", ""),
             force=parse_flag(request.query_params, "force") or False,
         )
-        dry_run = _is_dry_run(request)
+        dry_run = _is_dry_run(request, "PatchOptions")
         if patch.creates and self._state.history(target.resource).get(target.namespace, target.name) is None:
             if target.subresource:
                 raise not_found(target.resource, target.name)
@@ -194,7 +202,10 @@ class ApiServer:
         if target.subresource:
             raise method_not_allowed()
         options = decode_delete_options(
-            request.headers.get("content-type", ""), await read_body(request), request.query_params
+            request.headers.get("content-type", ""),
+            await read_body(request),
+            request.query_params,
+            _is_dry_run(request, "DeleteOptions"),
         )
         if target.name:
             item = await self._registry.delete(target.resource, target.namespace, target.name, options)
@@ -239,5 +250,5 @@ class ApiServer:
         return json_response(formed(request, resource, item, wanted), code)
 
 
-def _is_dry_run(request: Request) -> bool:
-    return "All" in request.query_params.getlist("dryRun")
+def _is_dry_run(request: Request, options: str) -> bool:
+    return parse_dry_run(options, request.query_params.getlist("dryRun"))

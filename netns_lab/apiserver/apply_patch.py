@@ -5,7 +5,7 @@ different values conflict, until one of them forces. Only managers that apply ar
 PATCH changes fields without owning them, so it never causes a conflict here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -52,11 +52,7 @@ def apply_patch(resource: Resource, live: Json, applied: Json, manager: Manager)
     merged = _merge(MERGE_LISTS[kind], (), _without(MERGE_LISTS[kind], live, before - kept, kept), applied)
     metadata = {**merged.get("metadata", {})}
     metadata["managedFields"] = [
-        *(
-            _minus(entry, disputed) if entry in others else entry
-            for entry in entries
-            if not _is(entry, manager)
-        ),
+        *_without_lost(entries, manager, disputed),
         {
             "manager": manager.name,
             "operation": "Apply",
@@ -81,8 +77,17 @@ def _is(entry: Json, manager: Manager) -> bool:
     )
 
 
-def _minus(entry: Json, paths: FieldPathSet) -> Json:
-    return {**entry, "fieldsV1": render_fields(parse_fields(entry.get("fieldsV1") or {}) - paths)}
+def _without_lost(entries: list[Json], manager: Manager, lost: FieldPathSet) -> Iterator[Json]:
+    """Yield the entries of the other managers without the fields that one has taken from them."""
+    for entry in entries:
+        if _is(entry, manager):
+            continue
+        before = parse_fields(entry.get("fieldsV1") or {})
+        if entry.get("operation") != "Apply" or not before & lost:
+            yield entry
+        elif before - lost:
+            yield {**entry, "fieldsV1": render_fields(before - lost)}
+        # Who has nothing left is no manager any more (structured-merge-diff, ManagedFields).
 
 
 def _disputed(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-import yaml
 from starlette.requests import Request
 
 from netns_lab.apiserver.apply_patch import Manager, apply_patch
+from netns_lab.apiserver.dry_run import parse_dry_run
+from netns_lab.apiserver.nesting import check_depth, too_deep
 from netns_lab.apiserver.patch import json_patch, merge_patch
 from netns_lab.apiserver.protobuf_body import decode_protobuf
 from netns_lab.apiserver.registry import Change
@@ -22,7 +23,7 @@ from netns_lab.apiserver.status import (
 from netns_lab.apiserver.strategic_merge import strategic_merge
 from netns_lab.apiserver.strategy import DeleteOptions, now_text
 from netns_lab.apiserver.wire import Json
-from nodeplane.yamlloader import Loader
+from netns_lab.apiserver.yaml_body import decode_yaml
 
 # As upstream (MaxRequestBodyBytes): twice what etcd takes, for JSON is longer than what it stores.
 MAX_BODY_BYTES = 3 << 20
@@ -121,16 +122,17 @@ def decode_patch(target: Target, content_type: str, body: bytes, *, manager: str
     return Patch(_object_change(lambda live: apply_patch(target.resource, live, patch, who)), creates=True)
 
 
-def decode_delete_options(content_type: str, body: bytes, query: Mapping[str, str]) -> DeleteOptions:
-    """Read what a deletion asks for, from its body or else its URL.
+def decode_delete_options(
+    content_type: str, body: bytes, query: Mapping[str, str], dry_run: bool = False
+) -> DeleteOptions:
+    """Read what a deletion asks for, from its body or else its URL; `dry_run` is what the URL says of that.
 
     Raises:
-        StatusError: 400, it can't be read.
+        StatusError: 400, it can't be read; 422, it is a dry run of no known sort.
     """
     value = decode_body(content_type, body) if body.strip() else {}
-    for name in ("gracePeriodSeconds", "dryRun"):
-        if name in query:
-            value.setdefault(name, [query[name]] if name == "dryRun" else query[name])
+    if "gracePeriodSeconds" in query:
+        value.setdefault("gracePeriodSeconds", query["gracePeriodSeconds"])
     try:
         # Not strict: in a URL numbers are texts.
         options = msgspec.convert(value, _DeleteOptions, strict=False)
@@ -141,7 +143,7 @@ def decode_delete_options(content_type: str, body: bytes, query: Mapping[str, st
         grace_period_s=options.grace_period_seconds,
         uid=preconditions.uid,
         resource_version=preconditions.resource_version,
-        dry_run="All" in (options.dry_run or ()),
+        dry_run=parse_dry_run("DeleteOptions", options.dry_run or ()) or dry_run,
     )
 
 
@@ -151,11 +153,15 @@ def _media_type(content_type: str) -> str:
 
 def _decode(body: bytes, *, is_yaml: bool) -> Any:
     try:
-        if not is_yaml or body.lstrip()[:1] == b"{":
-            return msgspec.json.decode(body)
-        return yaml.load(body, Loader)  # noqa: S506  # it is a safe loader, with times left as texts
-    except (msgspec.DecodeError, yaml.YAMLError) as exc:
+        if is_yaml and body.lstrip()[:1] != b"{":
+            return decode_yaml(body)
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError as exc:
         raise bad_request(f"the body of the request could not be read: {exc}") from exc
+    except RecursionError as exc:
+        raise too_deep() from exc
+    check_depth(value)
+    return value
 
 
 def _object_change(change: Callable[[Json], Any]) -> Change:

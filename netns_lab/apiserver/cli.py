@@ -22,7 +22,7 @@ from nodeplane.runtime.option_types import FILE_PATH
 @click.option("--advertise", default="", help="The address clients use, if it is not the one to listen on.")
 @click.option(
     "--store",
-    default="",
+    default=None,
     help="sqlite:///PATH, etcd://HOST:PORT/PREFIX or memory://.  [default: SQLite in the data directory]",
 )
 @click.option(
@@ -51,7 +51,7 @@ def apiserver(
     data_dir: Path,
     listen: str,
     advertise: str,
-    store: str,
+    store: str | None,
     service_cidr: str,
     service_node_port_range: str,
     controllers: bool,
@@ -64,10 +64,13 @@ def apiserver(
     from netns_lab.apiserver.service_addresses import ServiceRanges
     from nodeplane.runtime.daemon import run_daemon
 
+    if store == "":
+        # An unset variable in a script, most likely: SQLite in the data directory is not what was asked for.
+        raise ConfigError("--store", "", "expected sqlite:///PATH, etcd://HOST:PORT/PREFIX or memory://")
     first, last = _ports(service_node_port_range)
     config = ServerConfig(
         directory=data_dir,
-        store=store,
+        store=store or "",
         listen=_address(listen),
         advertise=_advertised(advertise),
         ranges=ServiceRanges(_networks("--service-cidr", service_cidr), first, last),

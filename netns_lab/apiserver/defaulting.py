@@ -12,6 +12,7 @@ from netns_lab.apiserver.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     Resource,
 )
@@ -129,6 +130,22 @@ def _config_map(value: Json) -> None:
             value.pop(name, None)
 
 
+def _service_cidr(value: Json) -> None:
+    _child(value, "spec")
+    status = _child(value, "status")
+    if not status.get("conditions"):
+        # The controller's part (servicecidrs_controller.go): here a range is ready from its first moment.
+        status["conditions"] = [
+            {
+                "type": "Ready",
+                "status": "True",
+                "lastTransitionTime": value["metadata"].get("creationTimestamp"),
+                "reason": "",
+                "message": "Kubernetes Service CIDR is ready",
+            }
+        ]
+
+
 def _child(value: Json, name: str) -> Json:
     """Return a mapping inside another, made when there is none."""
     if value.get(name) is None:
@@ -145,4 +162,5 @@ _BY_RESOURCE: dict[str, Callable[[Json], None]] = {
     ENDPOINT_SLICES.qualified: _endpoint_slice,
     EVENTS.qualified: _event,
     CONFIG_MAPS.qualified: _config_map,
+    SERVICE_CIDRS.qualified: _service_cidr,
 }

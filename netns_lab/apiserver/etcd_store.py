@@ -9,8 +9,9 @@ A change is one value and three short entries, so an object that fits into etcd'
 fits when it is updated.
 
 The server numbers its own changes, as over any store; etcd's revisions serve to keep others out: each
-transaction compares that `reached` was last written by this server, so a second one on the same prefix is
-refused at its first write, and so is the first from then on.
+transaction compares that `reached` is as this server last read or wrote it. A second one on the same prefix,
+which reads and then writes, takes over: the first is refused at its next write, and ends. Of two that read at
+the same moment the one that writes first stays.
 """
 
 import base64

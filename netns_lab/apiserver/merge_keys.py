@@ -69,4 +69,5 @@ MERGE_LISTS: dict[str, dict[Path, MergeList]] = {
     "Event": _METADATA,
     "EndpointSlice": _METADATA,
     "Lease": _METADATA,
+    "ServiceCIDR": {**_METADATA, **_CONDITIONS},
 }

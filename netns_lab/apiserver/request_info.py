@@ -112,7 +112,7 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit():
-        raise bad_request(f"{name}: Invalid value: {text!r}: expected a number")
+        raise bad_request(f"{name}: Invalid value: {text!r}: expected a whole number of at least 0")
     return int(text)
 
 

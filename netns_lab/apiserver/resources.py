@@ -129,8 +129,17 @@ ENDPOINT_SLICES = Resource(
     zero={"addressType": "", "endpoints": None, "ports": None},
 )
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", zero={"spec": {}})
+SERVICE_CIDRS = Resource(
+    "networking.k8s.io",
+    "v1",
+    "servicecidrs",
+    "ServiceCIDR",
+    namespaced=False,
+    has_status=True,
+    zero={"spec": {}, "status": {}},
+)
 
-RESOURCES = (NAMESPACES, NODES, PODS, SERVICES, CONFIG_MAPS, EVENTS, ENDPOINT_SLICES, LEASES)
+RESOURCES = (NAMESPACES, NODES, PODS, SERVICES, CONFIG_MAPS, EVENTS, ENDPOINT_SLICES, LEASES, SERVICE_CIDRS)
 """The kinds that are stored."""
 
 ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short_names=("ep",), is_view=True)

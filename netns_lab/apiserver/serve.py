@@ -14,7 +14,7 @@ import uvicorn
 
 from netns_lab.apiserver.access import ensure_token, render_kubeconfig
 from netns_lab.apiserver.app import ApiServer
-from netns_lab.apiserver.bootstrap import create_first_objects
+from netns_lab.apiserver.bootstrap import FirstObjects
 from netns_lab.apiserver.certificates import ensure_certificates, write_private
 from netns_lab.apiserver.committer import Committer, Observer
 from netns_lab.apiserver.compaction import CompactionSettings, compact_regularly
@@ -122,10 +122,11 @@ async def serve(config: ServerConfig) -> AsyncIterator[RunningServer]:
 
     Raises:
         StoreError: the store can't be used.
-        SetupError: the address can't be listened on.
+        SetupError: the address can't be listened on, or the directory can't be written.
         ConfigError: the store's URL is wrong.
     """
-    config.directory.mkdir(parents=True, exist_ok=True)
+    with _directory_errors(config.directory):
+        config.directory.mkdir(parents=True, exist_ok=True)
     listener = _listen(config.listen)
     try:
         store = await asyncio.to_thread(open_store, config.store, config.directory)
@@ -158,10 +159,11 @@ async def _running(
     host, port = listener.getsockname()[:2]
     advertised = config.advertise or host
     url = f"https://{f'[{advertised}]' if ':' in advertised else advertised}:{port}"
-    files = ensure_certificates(
-        config.directory, [advertised, "127.0.0.1", "::1", config.ranges.server_address]
-    )
-    server = RunningServer(config, url, files.ca, registry, committer)
+    with _directory_errors(config.directory):
+        files = ensure_certificates(
+            config.directory, [advertised, "127.0.0.1", "::1", config.ranges.server_address]
+        )
+        server = RunningServer(config, url, files.ca, registry, committer)
     api = ApiServer(
         registry, tokens=server.tokens, address=url.removeprefix("https://"), settings=config.watch
     )
@@ -182,7 +184,10 @@ async def _running(
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(committer.run())]
         background.append(tasks.create_task(compact_regularly(committer, state, config.compaction)))
-        await create_first_objects(registry, config.ranges.server_address, advertised, port)
+        first_objects = FirstObjects(registry, config.ranges, advertised, port)
+        await first_objects.ensure()
+        observers.append(first_objects.observe)
+        background.append(tasks.create_task(first_objects.run()))
         serving = tasks.create_task(http.serve([listener]))
         if controllers is not None:
             background.append(tasks.create_task(controllers.run()))
@@ -205,6 +210,16 @@ def _service_observer(addresses: ServiceAddresses) -> Observer:
             addresses.observe(event)
 
     return observe
+
+
+@contextlib.contextmanager
+def _directory_errors(directory: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as exc:
+        raise SetupError(
+            f"{exc.filename or directory}: expected a directory to write to: {exc.strerror or exc}"
+        ) from exc
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:

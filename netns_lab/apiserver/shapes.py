@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from netns_lab.apiserver.nesting import check_depth
 from netns_lab.apiserver.resources import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
@@ -16,6 +17,7 @@ from netns_lab.apiserver.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     Resource,
 )
@@ -235,6 +237,19 @@ class _Lease(_Object):
     spec: _LeaseSpec | None = None
 
 
+class _ServiceCIDRSpec(Shape):
+    cidrs: _Names = None
+
+
+class _ServiceCIDRStatus(Shape):
+    conditions: list[_Condition] | None = None
+
+
+class _ServiceCIDR(_Object):
+    spec: _ServiceCIDRSpec | None = None
+    status: _ServiceCIDRStatus | None = None
+
+
 class _Event(_Object):
     involved_object: _Texts = None
     source: _Texts = None
@@ -258,15 +273,17 @@ SHAPES: dict[str, type[_Object]] = {
     EVENTS.qualified: _Event,
     ENDPOINT_SLICES.qualified: _EndpointSlice,
     LEASES.qualified: _Lease,
+    SERVICE_CIDRS.qualified: _ServiceCIDR,
 }
 
 
 def check_shape(resource: Resource, value: Json) -> None:
-    """Refuse an object that has a field of the wrong type.
+    """Refuse an object that has a field of the wrong type, or is nested too deep.
 
     Raises:
         StatusError: 400.
     """
+    check_depth(value)
     try:
         msgspec.convert(value, SHAPES[resource.qualified])
     except msgspec.ValidationError as exc:

@@ -29,7 +29,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 class SqliteStore:
-    """A `Store` in the file at `path`, made when there is none.
+    """A `Store` in the file at `path`, made when there is none; its directory is there.
 
     Raises:
         StoreError: the file is another server's, or not a store of ours.
@@ -38,7 +38,6 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
             # The server writes from a thread of its own; it hands the connection over, never shares it.
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
             try:

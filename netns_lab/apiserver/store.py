@@ -6,7 +6,7 @@ store (memory, SQLite, etcd) keeps the same promises, held by one contract test:
 
 - What `append` has returned from is there, whole and in order, after the server is killed.
 - `append` writes all of its records or none.
-- A second server on the same store is refused, never mixed in.
+- Two servers on the same store never mix: the second is refused (SQLite), or takes over (etcd).
 """
 
 from collections.abc import Sequence

@@ -27,7 +27,8 @@ def open_store(url: str, directory: Path) -> Store:
     except ValueError as exc:
         raise ConfigError(url, "", _EXPECTED) from exc
     if parts.scheme == "sqlite" and not parts.netloc and re.match(r"/+[^/]", parts.path):
-        return SqliteStore(Path(parts.path))
+        # Two slashes at the beginning mean a root of their own to POSIX, and to pathlib.
+        return SqliteStore(Path("/" + parts.path.lstrip("/")))
     if parts.scheme == "memory" and not parts.netloc and not parts.path:
         return MemoryStore()
     if parts.scheme == "etcd" and parts.netloc and parts.path.strip("/"):

@@ -19,6 +19,7 @@ from netns_lab.apiserver.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     Resource,
 )
@@ -237,6 +238,11 @@ def _config_map_row(value: Json, now: datetime) -> Row:
     return [value["metadata"]["name"], str(count), _created(value, now)]
 
 
+def _service_cidr_row(value: Json, now: datetime) -> Row:
+    cidrs = (value.get("spec") or {}).get("cidrs") or ()
+    return [value["metadata"]["name"], ",".join(cidrs), _created(value, now)]
+
+
 def _event_row(value: Json, now: datetime) -> Row:
     about, source = value.get("involvedObject") or {}, value.get("source") or {}
     first = value.get("firstTimestamp") or value.get("eventTime")
@@ -281,6 +287,7 @@ _PRINTERS: dict[str, tuple[tuple[Column, ...], Callable[[Json, datetime], Row]]]
     ENDPOINTS.qualified: (_columns("Name", "Endpoints", "Age"), _endpoints_row),
     LEASES.qualified: (_columns("Name", "Holder", "Age"), _lease_row),
     CONFIG_MAPS.qualified: (_columns("Name", "Data", "Age"), _config_map_row),
+    SERVICE_CIDRS.qualified: (_columns("Name", "CIDRs", "Age"), _service_cidr_row),
     EVENTS.qualified: (
         _columns(
             *("Last Seen", "Type", "Reason", "Object", "Message"),

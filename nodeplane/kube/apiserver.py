@@ -106,7 +106,7 @@ class ApiServerSource:
                         str(each.last_error): None for each in reflectors if each.last_error is not None
                     }
                     raise ApiError(
-                        f"cluster state not complete after {limit_s:g} s: {'; '.join(errors)}"
+                        f"cluster state not complete after {limit_s:g} s: {'; '.join(errors) or 'no answer'}"
                     ) from exc
                 log.warning(
                     "waiting for the first snapshot, all stays as it is until then missing=%s waited_s=%.0f",

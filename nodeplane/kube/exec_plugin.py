@@ -1,13 +1,16 @@
 """Credentials from a program that the kubeconfig names (client.authentication.k8s.io/v1).
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins.
-The program runs without a terminal and is asked again when its answer expires or the server refuses it.
+The program runs without a terminal and is asked again when its answer expires or the server refuses it. What
+it leaves running is its own business while it answers in time, and killed when it does not.
 """
 
 import asyncio
 import os
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Mapping, Sequence
+import signal
+from asyncio.subprocess import DEVNULL
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,30 +95,58 @@ class ExecPlugin:
     async def _run(self) -> bytes:
         command = self.command
         environment = {**os.environ, **command.environment, "KUBERNETES_EXEC_INFO": command.request}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                command.command, *command.arguments, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-            )
-        except OSError as exc:
-            hint = f" ({' '.join(command.install_hint.split())})" if command.install_hint else ""
-            raise ConfigError(command.command, "", f"expected a program: {exc.strerror}{hint}") from exc
+        # Memory instead of pipes: a pipe ends when the last child that the plugin has started lets go of it,
+        # a plugin has answered when it ends itself. Nor does a token reach a disk.
+        with _memory("stdout") as output, _memory("stderr") as errors:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    command.command,
+                    *command.arguments,
+                    env=environment,
+                    stdin=DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                hint = f" ({' '.join(command.install_hint.split())})" if command.install_hint else ""
+                raise ConfigError(command.command, "", f"expected a program: {exc.strerror}{hint}") from exc
+            await self._wait(process)
+            if process.returncode:
+                last_words = _content(errors).decode(errors="replace").strip().rpartition("\n")[2]
+                raise ApiError(
+                    f"credential plugin {command.command}: exit code {process.returncode}: {last_words}"
+                )
+            return _content(output)
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until the plugin ends; end it with all it has started when that takes too long."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                output, errors = await process.communicate()
+                await process.wait()
         except TimeoutError as exc:
             raise ApiError(
-                f"credential plugin {command.command}: no answer in {self._timeout_s:g} s"
+                f"credential plugin {self.command.command}: no answer in {self._timeout_s:g} s"
             ) from exc
         finally:
             if process.returncode is None:
-                process.kill()
+                # Its session is its process group: a shell's children are in it. It may end meanwhile.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        if process.returncode:
-            last_words = errors.decode(errors="replace").strip().rpartition("\n")[2]
-            raise ApiError(
-                f"credential plugin {command.command}: exit code {process.returncode}: {last_words}"
-            )
-        return output
+
+
+@contextmanager
+def _memory(name: str) -> Iterator[int]:
+    descriptor = os.memfd_create(f"credential-plugin-{name}")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
 def decode_answer(command: ExecCommand, output: bytes) -> Credential:

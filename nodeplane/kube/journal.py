@@ -19,6 +19,7 @@ class Journal:
     def __init__(self, kind: type[Object]) -> None:
         self._kind = kind.__name__
         self._has_listed = False
+        self._is_absent = False
 
     @property
     def has_listed(self) -> bool:
@@ -41,6 +42,12 @@ class Journal:
     def expired(self) -> None:
         """Tell that a list can't be continued."""
         log.info("list expired, beginning again kind=%s", self._kind)
+
+    def not_served(self, pause_s: float) -> None:
+        """Tell, once, that the server does not know the kind."""
+        level = logging.DEBUG if self._is_absent else logging.INFO
+        self._is_absent = True
+        log.log(level, "not served, taken as none kind=%s looked_for_again_s=%.1f", self._kind, pause_s)
 
     def failed(self, exc: NodeplaneError, pause_s: float) -> None:
         """Tell that the kind is not followed now, and tried again after a pause."""

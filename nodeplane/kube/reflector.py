@@ -4,6 +4,10 @@
            ▲                │                               │           │
            └────────────────┴─── failure: pause, longer ────┴───────────┘
 
+A kind that the server does not know (404) is one without objects: it is complete, and looked for again now
+and then. That holds for a kind that was never served, and of a server that has served another: a proxy that
+has lost its server answers 404 to everything, and must not empty a node's tables.
+
 Only a watch that ends at the time it was given is continued. After any other end the server may be another
 one, with other data in which our resource version means nothing: the kind is listed again, and what is known
 is compared with the list, so that no deletion is missed.
@@ -26,9 +30,10 @@ from nodeplane.kube.known_state import KnownState
 from nodeplane.kube.objects import Object
 from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
 
+_NOT_FOUND = 404
 _GONE = 410
-# What says nothing about whether a streaming list is offered: not now, or not to us.
-_SAYS_NOTHING = frozenset({401, 429, 502, 503, 504})
+# What says nothing about whether a streaming list is offered: not now, not to us, or not of this kind.
+_SAYS_NOTHING = frozenset({401, _NOT_FOUND, 429, 502, 503, 504})
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -43,6 +48,8 @@ class Timing(msgspec.Struct, frozen=True):
     initial_silence_s: float = READ_TIMEOUT_S
     # How long a batch waits for the kinds that were lost together with those that are back.
     hold_s: float = 5.0
+    # How long at most until a kind that the server does not know is looked for again: upgrades bring it.
+    max_absence_s: float = 60.0
     # How often a program that waits for its first snapshot says so.
     waiting_s: float = 10.0
 
@@ -52,10 +59,12 @@ class Server:
 
     def __init__(self) -> None:
         self.offers_streaming_list = True
+        self.has_listed = False
         self._answered = asyncio.Event()
 
     def answered(self) -> None:
-        """Take note that the server is there: whoever waits for that has waited long enough."""
+        """Take note that the server has listed a kind: whoever waits for that has waited long enough."""
+        self.has_listed = True
         self._answered.set()
         self._answered = asyncio.Event()
 
@@ -97,6 +106,7 @@ class Reflector:
         self._changed = changed
         self._timing = timing
         self._backoff = Backoff(timing.first_retry_s, timing.max_retry_s)
+        self._absence = Backoff(timing.first_retry_s, timing.max_absence_s)
 
     async def run(self) -> None:
         """Follow the server for as long as the task lives.
@@ -112,6 +122,12 @@ class Reflector:
             except NodeplaneError as exc:
                 if isinstance(exc, ConfigError) and not self._journal.has_listed:
                     raise
+                is_unknown = (
+                    isinstance(exc, RefusedError) and exc.code == _NOT_FOUND and not self._journal.has_listed
+                )
+                if is_unknown and self._server.has_listed:
+                    await self._do_without()
+                    continue
                 self.last_error = exc
                 self._state.lose(self._kind)
                 lasted_s = asyncio.get_running_loop().time() - started
@@ -119,11 +135,19 @@ class Reflector:
                     self._backoff.reset()
                 pause_s = self._backoff.pause_s(getattr(exc, "retry_after_s", None))
                 self._journal.failed(exc, pause_s)
-                if isinstance(exc, RefusedError):
+                if isinstance(exc, RefusedError) and not is_unknown:
                     # The server is there, and does not want this request now.
                     await asyncio.sleep(pause_s)
                 else:
                     await self._server.pause(pause_s)
+
+    async def _do_without(self) -> None:
+        """Take the kind as one without objects, for a while."""
+        self._state.finish(self._kind, self._state.relist(self._kind))
+        pause_s = self._absence.pause_s()
+        self._journal.not_served(pause_s)
+        self._changed()
+        await asyncio.sleep(pause_s)
 
     async def _follow(self, session: Session) -> None:
         """List and watch until something goes wrong, which it says by raising."""

@@ -1,6 +1,7 @@
 """What Kubernetes would refuse: the checks an API server makes, for objects that people write by hand."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, inet_pton
 
@@ -27,6 +28,9 @@ _NOT_REACHABLE_RANGES = {
 }
 _ADDRESS_TYPES = {"IPv4": IPv4Address, "IPv6": IPv6Address}
 
+# IsQualifiedName and IsValidLabelValue in k8s.io/apimachinery/pkg/util/validation.
+_QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
 Problem = tuple[FieldPath, str]
 
 
@@ -41,6 +45,25 @@ def problems(item: Object) -> Iterator[Problem]:
         for index, entry in enumerate(item.status.addresses or ()):
             if entry.type in {"InternalIP", "ExternalIP"} and not _is_address(entry.address):
                 yield ("status", "addresses", index, "address"), "expected an IP address"
+
+
+def label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what is wrong with labels, or a selector of labels."""
+    yield from key_problems(labels)
+    for key, text in labels.items():
+        if text and not _QUALIFIED_NAME.fullmatch(text):
+            yield (key,), "expected a label's value (up to 63 letters, digits, '-', '_', '.')"
+
+
+def key_problems(keys: Iterable[str]) -> Iterator[Problem]:
+    """Yield what is wrong with the keys of labels or annotations."""
+    for key in keys:
+        prefix, slash, name = key.rpartition("/")
+        if not _QUALIFIED_NAME.fullmatch(name) or (slash and not is_subdomain(prefix)):
+            yield (
+                (key,),
+                "expected a key such as app or example.com/app (up to 63 letters, digits, '-', '_', '.')",
+            )
 
 
 def _metadata_problems(item: Object) -> Iterator[Problem]:

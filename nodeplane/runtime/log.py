@@ -28,5 +28,6 @@ def setup_logging(log_format: LogFormat, verbosity: int) -> None:
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbosity else logging.INFO, force=True)
     # The HTTP client logs each request, and at debug its head with the bearer token in it.
-    for client in ("httpx2", "httpcore2"):
-        logging.getLogger(client).setLevel(logging.WARNING)
+    # asyncio tells at debug which selector it uses, once for each loop.
+    for library in ("httpx2", "httpcore2", "asyncio"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -15,7 +15,7 @@ from nodeplane.kube.reflector import Timing
 from tests.kube.model_server import ModelServer
 from tests.kube.peer import Peer
 
-QUICK = Timing(first_retry_s=0.01, max_retry_s=0.1)
+QUICK = Timing(first_retry_s=0.01, max_retry_s=0.1, max_absence_s=0.1)
 
 
 def connect(url: str, **user: Any) -> Connection:

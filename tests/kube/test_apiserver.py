@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from nodeplane.errors import ApiError, ConfigError
 from nodeplane.kube.api_request import Selector
 from nodeplane.kube.apiserver import ApiServerSource
 from nodeplane.kube.connection import Connection
-from nodeplane.kube.kubeconfig import Target
+from nodeplane.kube.kubeconfig import Target, UserExec
 from nodeplane.kube.objects import EndpointSlice, Metadata, Namespace, Node, Object, ObjectKey, Service
 from nodeplane.kube.reflector import Timing
 from nodeplane.kube.source import Change
@@ -26,6 +27,7 @@ from tests.kube.objects import endpoint_slice, keyed, namespace, service
 from tests.kube.peer import Handler, Peer, Reply, Request
 from tests.kube.reading import LIMIT_S, Reader, reading
 
+N1 = Node(Metadata("n1"))
 WEB, DB, API = service("web"), service("db"), service("api")
 WEB_1 = endpoint_slice("web-1", "web", "10.0.0.1")
 BIG = Service(Metadata("big", "default", annotations={"text": "x" * 1_000_000}))
@@ -316,7 +318,7 @@ def test_unreadable_objects_are_skipped() -> None:
     asyncio.run(walk())
 
 
-def test_a_server_that_is_not_there_yet() -> None:
+def test_a_server_that_is_not_there_yet(caplog: pytest.LogCaptureFixture) -> None:
     """A node that boots before its API server waits for it."""
 
     async def walk() -> None:
@@ -327,7 +329,10 @@ def test_a_server_that_is_not_there_yet() -> None:
             connection = connect(peer.url)
         batches = ApiServerSource(connection, timing=QUICK).batches((Service,))
         first = asyncio.ensure_future(anext(batches))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(LIMIT_S):
+            # It has tried, in vain, more than once.
+            while sum("no cluster state yet" in line for line in caplog.messages) < 3:
+                await asyncio.sleep(0.01)
         assert not first.done()
         async with peer:
             assert await first == (Change(WEB.key, None, WEB),)
@@ -416,25 +421,106 @@ def test_nothing_before_all_kinds_are_complete() -> None:
     asyncio.run(walk())
 
 
-def test_a_refused_kind_does_not_hold_up_the_others() -> None:
-    """Kinds that were lost together come back together, but not at any price."""
+def without(model: ModelServer, code: int, *kinds: str) -> Handler:
+    """Answer for a server that refuses some kinds."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.path.rpartition("/")[2] in kinds:
+            await reply.status(code, "Refused")
+        else:
+            await model.handle(request, reply)
+
+    return handle
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "paged"])
+def test_a_kind_that_is_not_served_is_empty(streaming: bool) -> None:
+    """A server of an earlier version has none of it; after an upgrade there are some."""
+
+    async def walk() -> tuple[int, bool]:
+        model = ModelServer(streaming=streaming)
+        await model.put(WEB)
+        async with (
+            Peer(without(model, 404, "nodes")) as peer,
+            reading(ApiServerSource(connect(peer.url), timing=QUICK), Node, Service, always=[WEB]) as reader,
+        ):
+            first = reader.state.copy()
+            # It is asked for again, and nothing comes of it; meanwhile the rest goes on.
+            await peer.asked(lambda request: "nodes" in request.path, 4)
+            await model.put(DB)
+            assert await reader.next() == (Change(DB.key, None, DB),)
+            asked_to_stream = sum(
+                request.is_streaming_list and "services" in request.path for request in peer.requests
+            )
+            await model.put(N1)
+            peer.handler = model.handle
+            assert await reader.next() == (Change(N1.key, None, N1),)
+            return asked_to_stream, first == keyed(WEB)
+
+    assert asyncio.run(walk()) == (1, True)
+
+
+def test_a_kind_that_is_not_served_is_lost_with_the_server() -> None:
+    """A server that was upgraded while it was away: what is new comes with the rest."""
 
     async def walk() -> None:
         model = ModelServer()
         await model.put(WEB)
+        async with (
+            Peer(without(model, 404, "nodes")) as peer,
+            reading(ApiServerSource(connect(peer.url), timing=QUICK), Node, Service) as reader,
+        ):
+            peer.handler = without(model, 503, "nodes", "services")
+            await peer.hang_up()
+            await peer.asked(lambda request: "nodes" in request.path, 4)
+            for item in (DB, N1):
+                await model.put(item)
+            peer.handler = model.handle
+            await reader.until(model.objects)
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        pytest.param(404, ["nodes", "services"], id="404 of everything: a proxy without its server"),
+        pytest.param(403, ["nodes"], id="403: forbidden"),
+    ],
+)
+def test_what_may_be_there_is_waited_for(code: int, refused: list[str]) -> None:
+    """That nothing is known of a kind does not mean that there is nothing (law 4)."""
+
+    async def walk() -> None:
+        model = ModelServer()
+        for item in (WEB, N1):
+            await model.put(item)
+        async with Peer(without(model, code, *refused)) as peer:
+            batches = ApiServerSource(connect(peer.url), timing=QUICK).batches((Node, Service))
+            first = asyncio.ensure_future(anext(batches))
+            await peer.asked(lambda request: "nodes" in request.path, 5)
+            assert not first.done()
+            peer.handler = model.handle
+            assert {change.key: change.new for change in await first} == keyed(WEB, N1)
+            await batches.aclose()
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_refused_kind_does_not_hold_up_the_others(code: int) -> None:
+    """Kinds that were lost together come back together, but not at any price; what was known of one stays."""
+
+    async def walk() -> None:
+        model = ModelServer()
+        for item in (WEB, N1):
+            await model.put(item)
         timing = msgspec.structs.replace(QUICK, hold_s=0.1)
         async with (
             Peer(model.handle) as peer,
             reading(ApiServerSource(connect(peer.url), timing=timing), Service, Node) as reader,
         ):
-
-            async def handle(request: Request, reply: Reply) -> None:
-                if "nodes" in request.path:
-                    await reply.status(403, "Forbidden")
-                else:
-                    await model.handle(request, reply)
-
-            peer.handler = handle
+            peer.handler = without(model, code, "nodes")
             await peer.hang_up()
             for item in (DB, API):
                 await model.put(item)
@@ -514,6 +600,22 @@ def test_a_snapshot_within_a_limit(code: int, said: str) -> None:
             await anext(source.batches((Service,)))
 
     with pytest.raises(ApiError, match=said):
+        asyncio.run(walk())
+
+
+def test_a_plugin_that_hangs_does_not_hold_up_a_limit(tmp_path: Path) -> None:
+    """A credential plugin whose child goes on for ever ends with the time that the program has."""
+    plugin = tmp_path / "plugin"
+    plugin.write_text("#!/bin/sh\nsleep 300\n")
+    plugin.chmod(0o755)
+    command = UserExec(apiVersion="client.authentication.k8s.io/v1", command=str(plugin))
+
+    async def walk() -> None:
+        connection = connect("http://127.0.0.1:9", exec=command)
+        async with asyncio.timeout(LIMIT_S):
+            await anext(ApiServerSource(connection, snapshot_within_s=0.5, timing=QUICK).batches((Service,)))
+
+    with pytest.raises(ApiError, match=r"not complete after 0\.5 s: no answer"):
         asyncio.run(walk())
 
 

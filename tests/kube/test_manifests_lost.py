@@ -12,7 +12,7 @@ import pytest
 from nodeplane.kube.manifests import ManifestDirectory
 from nodeplane.kube.objects import KINDS, Object, ObjectKey
 from nodeplane.kube.source import Batch, Change
-from tests.kube.manifest_folder import LIMIT_S, Folder, logged, watching
+from tests.kube.manifest_folder import LIMIT_S, Folder, Watch, logged, watching
 from tests.kube.objects import keyed, namespace, service
 
 WEB, WEB_81, DB = service("web"), service("web", 81), service("db")
@@ -53,6 +53,9 @@ def test_a_lost_directory(lose: Callable[[Path], object], folder: Folder) -> Non
 
 
 LONG_S = 3600.0
+# Long enough for a slow machine to do two things in a row, and short enough to wait for.
+SETTLE_S = 2.0
+MARK = namespace("mark")
 
 
 @pytest.mark.parametrize(
@@ -68,13 +71,12 @@ def test_a_directory_deleted_file_by_file(make_again: Callable[[Path], object], 
     async def delete_and_create() -> None:
         folder.write("a.yaml", WEB)
         folder.write("b.yaml", DB)
-        async with watching(folder, settle_s=0.3) as watch:
+        async with watching(folder, settle_s=SETTLE_S) as watch:
+            await delete_first_file(folder, watch)
             step = asyncio.ensure_future(watch.step())
             with logged("manifest watch lost") as lost:
-                folder.remove("a.yaml")
-                # The reader learns of this deletion before the directory is gone.
-                await asyncio.sleep(0.01)
                 folder.remove("b.yaml")
+                folder.remove("mark.yaml")
                 folder.path.rmdir()
                 make_again(folder.path)
                 async with asyncio.timeout(LIMIT_S):
@@ -82,12 +84,20 @@ def test_a_directory_deleted_file_by_file(make_again: Callable[[Path], object], 
             assert not step.done()
             folder.path.mkdir(exist_ok=True)
             for name, item in (("a.yaml", WEB), ("b.yaml", DB), ("c.yaml", namespace("n"))):
-                await asyncio.sleep(0.01)
                 folder.write(name, item)
+                # The reader has its turn, and finds the directory half filled.
+                await asyncio.sleep(0)
             assert await step == keyed(WEB, DB, namespace("n"))
-            assert watch.batches == 2
+            assert watch.batches == 3
 
     asyncio.run(delete_and_create())
+
+
+async def delete_first_file(folder: Folder, watch: Watch) -> None:
+    """Return once the reader has learned of the deletion: of what is written after it, it tells at once."""
+    folder.remove("a.yaml")
+    folder.write("mark.yaml", MARK)
+    assert await watch.step() == keyed(WEB, DB, MARK)
 
 
 def test_a_deleted_directory_that_somebody_is_in(folder: Folder) -> None:
@@ -143,13 +153,13 @@ def test_all_files_deleted(folder: Folder) -> None:
     async def delete() -> tuple[dict[ObjectKey, Object], int]:
         folder.write("a.yaml", WEB)
         folder.write("b.yaml", DB)
-        async with watching(folder, settle_s=0.3) as watch:
-            folder.remove("a.yaml")
-            await asyncio.sleep(0.01)
+        async with watching(folder, settle_s=SETTLE_S) as watch:
+            await delete_first_file(folder, watch)
             folder.remove("b.yaml")
+            folder.remove("mark.yaml")
             return await watch.step(), watch.batches
 
-    assert asyncio.run(delete()) == ({}, 2)
+    assert asyncio.run(delete()) == ({}, 3)
 
 
 def test_more_events_than_the_kernel_keeps(folder: Folder) -> None:

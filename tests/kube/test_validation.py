@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from nodeplane.kube.objects import EndpointSlice, Namespace, Node, Object, Pod, Service
-from nodeplane.kube.validation import Problem, problems
+from nodeplane.kube.validation import Problem, label_problems, problems
 from tests.kube.recordings import recorded_items
 
 LABEL = "expected a DNS label (lower case, digits, '-')"
@@ -272,3 +272,28 @@ def test_node(kind: str, address: str, expected: list[Problem]) -> None:
     item = msgspec.convert({"metadata": {"name": "n1"}, "status": status}, Node)
 
     assert [*problems(item)] == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "wrong"),
+    [
+        pytest.param("app", "web", "", id="plain"),
+        pytest.param("example.com/app", "A.b_c-1", "", id="prefix"),
+        pytest.param("app", "", "", id="no value"),
+        pytest.param("a" * 63, "b" * 63, "", id="63"),
+        pytest.param("a" * 64, "b", "key", id="key of 64"),
+        pytest.param("a", "b" * 64, "value", id="value of 64"),
+        pytest.param("", "b", "key", id="no key"),
+        pytest.param("/app", "b", "key", id="empty prefix"),
+        pytest.param("a/b/c", "d", "key", id="two slashes"),
+        pytest.param("Example.com/app", "b", "key", id="capitals in a prefix"),
+        pytest.param("-a", "b", "key", id="begins with a dash"),
+        pytest.param("a\n", "b", "key", id="ends with a newline"),
+        pytest.param("a", "b.", "value", id="ends with a dot"),
+        pytest.param("a", "b/c", "value", id="slash in a value"),
+    ],
+)
+def test_labels(key: str, text: str, wrong: str) -> None:
+    found = [(path, "value" if "value" in words else "key") for path, words in label_problems({key: text})]
+
+    assert found == ([((key,), wrong)] if wrong else [])

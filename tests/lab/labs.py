@@ -77,9 +77,9 @@ class LabUnderTest:
         """Run a command in a node or a pod."""
         return run("exec", "--lab", self.name, place, "--", *command, check=check)
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl on the lab's API server and return what it prints."""
-        return run("kubectl", "--lab", self.name, *arguments).stdout
+        return run("kubectl", "--lab", self.name, *arguments, stdin=stdin).stdout
 
     def node(self, name: str) -> Path:
         """Return the path of a node's namespace."""

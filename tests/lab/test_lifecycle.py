@@ -1,5 +1,6 @@
 """From any state of the machine to the one that is asked for, and back to nothing."""
 
+import json
 import os
 import random
 import signal
@@ -70,6 +71,11 @@ def remove_files(lab: LabUnderTest) -> None:
     subprocess.run(["rm", "-r", lab.state.path], check=True)
 
 
+def delete_every_service(lab: LabUnderTest) -> None:
+    """Delete the Services, the API server's own among them."""
+    lab.kubectl("delete", "services", "--all", "-A")
+
+
 def delete_objects(lab: LabUnderTest) -> None:
     """Delete some of the lab's objects, one of each kind that a person would."""
     lab.kubectl("delete", "service/web", "pod/web-1", "node/n2")
@@ -94,6 +100,7 @@ DAMAGES = (
     set_uplink_down,
     remove_files,
     delete_objects,
+    delete_every_service,
     change_objects,
 )
 
@@ -209,19 +216,90 @@ def test_changed_file_is_applied(two_nodes: LabUnderTest) -> None:
     assert in_service(two_nodes)
 
 
-def test_changed_ranges(two_nodes: LabUnderTest) -> None:
+@pytest.mark.parametrize(
+    ("network", "services", "pods"),
+    [
+        pytest.param(
+            {"serviceCIDR": "10.99.0.0/24", "clusterDNS": "10.99.0.10"}, "10.99.0.", "10.244.", id="Services"
+        ),
+        pytest.param({"podPool": "10.9.0.0/16"}, "10.96.", "10.9.", id="pods"),
+        pytest.param({"blockSize": 28}, "10.96.", "10.244.", id="size of the blocks"),
+    ],
+)
+def test_changed_ranges(
+    network: dict[str, Any], services: str, pods: str, repaired_lab: LabUnderTest
+) -> None:
     """A lab does not show that it had other addresses before."""
-    two_nodes.up()
-    two_nodes.topology["network"] = {"serviceCIDR": "10.99.0.0/24", "clusterDNS": "10.99.0.10"}
-    two_nodes.write()
+    repaired_lab.topology["network"] = network
+    repaired_lab.write()
 
-    two_nodes.up()
+    repaired_lab.up()
 
-    addresses = {row["service"]: row["cluster_ip"] for row in two_nodes.status()["services"]}
+    status = repaired_lab.status()
+    addresses = {row["service"]: row["cluster_ip"] for row in status["services"]}
     assert addresses.keys() == {"default/kubernetes", "default/web", "kube-system/kube-dns"}
-    assert all(address.startswith("10.99.0.") for address in addresses.values())
-    assert two_nodes.up()["changes"] == []
-    assert in_service(two_nodes)
+    assert all(address.startswith(services) for address in addresses.values())
+    assert all(row["address"].startswith(pods) for row in status["pods"])
+    assert repaired_lab.up()["changes"] == []
+    assert in_service(repaired_lab)
+
+
+def test_copies_are_their_makers(repaired_lab: LabUnderTest) -> None:
+    """kubectl copies labels (expose) and annotations (apply of a dump); what is made so is a person's."""
+    repaired_lab.up()
+    repaired_lab.kubectl("expose", "pod", "web-1", "--name", "exposed")
+    dump = json.loads(repaired_lab.kubectl("get", "service", "web", "-o", "json"))
+    del dump["spec"]["clusterIP"], dump["spec"]["clusterIPs"]
+    repaired_lab.kubectl("apply", "-f", "-", stdin=json.dumps(dump).replace("web", "clone"))
+
+    changes = repaired_lab.up()["changes"]
+    left = repaired_lab.kubectl("get", "services", "-o", "name").split()
+    repaired_lab.kubectl("delete", "service", "exposed", "clone")
+
+    assert (changes, {"service/exposed", "service/clone"} - {*left}) == ([], set())
+
+
+@pytest.mark.parametrize(
+    ("damage", "missing"),
+    [
+        pytest.param(
+            ("delete", "service", "kube-dns", "-n", "kube-system"),
+            ["Service/kube-system/kube-dns on the API server"],
+            id="a Service deleted",
+        ),
+        pytest.param(
+            ("delete", "nodes", "--all"),
+            ["Node/n1 on the API server", "Node/n2 on the API server"],
+            id="all nodes deleted",
+        ),
+        pytest.param(
+            ("patch", "service/web", "-p", '{"spec": {"selector": {"app": "other"}}}'),
+            ["Service/default/web on the API server as asked for"],
+            id="another selector",
+        ),
+        pytest.param(
+            ("label", "service/web", "netns-lab/lab-"),
+            ["Service/default/web on the API server as asked for"],
+            id="a label of the lab's gone",
+        ),
+        pytest.param(
+            ("annotate", "service/web", "netns-lab/owner-"),
+            ["Service/default/web on the API server as asked for"],
+            id="the owner gone",
+        ),
+    ],
+)
+def test_status_tells_of_objects(
+    damage: tuple[str, ...], missing: list[str], repaired_lab: LabUnderTest
+) -> None:
+    """And `up` puts them right."""
+    repaired_lab.up()
+    repaired_lab.kubectl(*damage)
+
+    assert set(repaired_lab.status()["missing"]) >= set(missing)
+    assert repaired_lab.up()["changes"]
+    assert repaired_lab.up()["changes"] == []
+    assert in_service(repaired_lab)
 
 
 def endpoints(status: dict[str, Any], service: str) -> set[str]:
@@ -262,12 +340,15 @@ def test_command_that_ends(
     repaired_lab.write()
 
     first = run("up", str(repaired_lab.file), check=False)
-    status = eventually(repaired_lab.status, lambda status: status["pods"][-1]["workload"] != "running")
+    status = repaired_lab.status()
     second = run("up", str(repaired_lab.file), check=False)
+    pod = repaired_lab.kubectl(
+        "get", "pod", "job", "-o", 'jsonpath={.status.phase} {.status.conditions[?(@.type=="Ready")].status}'
+    )
 
-    # A job that is short, but not as short as `up`, ends behind its back: the next look tells.
-    assert first.returncode in {0, code}
-    assert (status["state"], second.returncode in {0, code}) == ("incomplete" if code else "up", True)
+    assert (first.returncode, second.returncode) == (code, code), first.stderr + second.stderr
+    assert status["state"] == ("incomplete" if code else "up")
+    assert pod == ("Failed False" if code else "Succeeded False")
     assert changes in second.stdout
     log = repaired_lab.state.log_file("pods/default/job").read_text()
     assert words in log + str(status["missing"])

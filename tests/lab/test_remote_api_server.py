@@ -91,7 +91,10 @@ def test_life(server: Server, two_nodes: LabUnderTest) -> None:
 
     kill_relay(two_nodes)
     server.kubectl("delete", "service", "web")
-    assert two_nodes.status()["missing"] == ["fabric/relay running"]
+    assert two_nodes.status()["missing"] == [
+        "fabric/relay running",
+        "Service/default/web on the API server",
+    ]
     assert [change["what"] for change in two_nodes.up()["changes"]] == ["fabric/relay", "Service/default/web"]
     assert two_nodes.up()["changes"] == []
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from netns_lab.cluster import DIGEST_ANNOTATION, build_cluster, marks
+from netns_lab.cluster import DIGEST_ANNOTATION, OWNER_ANNOTATION, build_cluster, marks, owner
 from netns_lab.topology import Topology
 from nodeplane.kube.objects import EndpointSlice
 from tests.netns_lab.samples import TOPOLOGY, lab_spec, service
@@ -25,9 +25,9 @@ def raw(key: str, *manifests: dict[str, Any], topology: Topology = TOPOLOGY) -> 
     found = next(manifest.raw for manifest in cluster if str(manifest.item.key) == key)
     metadata = {**found["metadata"]}
     metadata["labels"] = {name: text for name, text in metadata["labels"].items() if name not in MARKS}
-    digest = {DIGEST_ANNOTATION}
+    own = {DIGEST_ANNOTATION, OWNER_ANNOTATION}
     metadata["annotations"] = {
-        name: text for name, text in metadata["annotations"].items() if name not in digest
+        name: text for name, text in metadata["annotations"].items() if name not in own
     }
     return {**found, "metadata": {name: value for name, value in metadata.items() if value}}
 
@@ -90,6 +90,47 @@ def test_pod() -> None:
         "172.30.0.2",
     )
     assert ("Ready", "True") in {(entry["type"], entry["status"]) for entry in status["conditions"]}
+
+
+@pytest.mark.parametrize(
+    ("ends", "phase", "ready", "state"),
+    [
+        pytest.param({}, "Running", ("True", "True", True), {"running": {}}, id="runs"),
+        pytest.param(
+            {"default/web-1": 0},
+            "Succeeded",
+            ("True", "False", False),
+            {"terminated": {"exitCode": 0, "reason": "Completed"}},
+            id="ended well",
+        ),
+        pytest.param(
+            {"default/web-1": 3, "default/web-2": 0},
+            "Failed",
+            ("True", "False", False),
+            {"terminated": {"exitCode": 3, "reason": "Error"}},
+            id="failed",
+        ),
+    ],
+)
+def test_pod_that_has_ended(
+    ends: dict[str, int], phase: str, ready: tuple[str, str, bool], state: dict[str, Any]
+) -> None:
+    """It is no endpoint any more."""
+    cluster = build_cluster(lab_spec(TOPOLOGY), ADDRESSES, ends)
+
+    found = next(entry.raw["status"] for entry in cluster if str(entry.item.key) == "Pod/default/web-1")
+    conditions = {entry["type"]: entry["status"] for entry in found["conditions"]}
+    (container,) = found["containerStatuses"]
+    assert (found["phase"], container["state"]) == (phase, state)
+    assert (conditions["Initialized"], conditions["Ready"], container["ready"]) == ready
+
+
+def test_owner() -> None:
+    """Each object has one of its own, in each lab another."""
+    keys = [manifest.item.key for manifest in build_cluster(lab_spec(TOPOLOGY, service()), ADDRESSES)]
+
+    found = {owner(lab, key)[OWNER_ANNOTATION] for lab in ("lab", "other") for key in keys}
+    assert len(found) == 2 * len(keys)
 
 
 def test_pods_without_an_address_are_left_out() -> None:

@@ -1,5 +1,6 @@
 """What is done to an API server so that it holds the lab's objects."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 from ipaddress import IPv4Address
 from typing import Any
@@ -9,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netns_lab.cluster import build_cluster, marks
-from netns_lab.cluster_delta import ClusterDelta, diff_cluster, is_covered, key_of, unsettled
+from netns_lab.cluster import build_cluster, marks, owner
+from netns_lab.cluster_delta import ClusterDelta, diff_cluster, differences, is_covered, key_of, unsettled
 from netns_lab.loader import Manifest
 from netns_lab.topology import Topology
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.objects import EndpointSlice, ObjectKey, Service
+from nodeplane.kube.objects import EndpointSlice, ObjectKey, Pod, Service
 from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, lab_spec, service
 
 ADDRESSES = {"default/web-1": IPv4Address("10.244.0.2"), "default/web-2": IPv4Address("10.244.1.2")}
@@ -88,7 +89,15 @@ def test_nothing_to_do() -> None:
     assert not diff_cluster("lab", desired(service()), whole(service()))
 
 
+def copied(name: str, annotations: dict[str, str]) -> dict[str, Any]:
+    """Return a Service that a person made of one of the lab's."""
+    metadata = {"name": name, "namespace": "default", "labels": marks("lab"), "annotations": annotations}
+    return value("Service", name, spec={"ports": []}) | {"metadata": metadata}
+
+
 WEB = ObjectKey(Service, "default", "web")
+OLD = next(entry for entry in desired(service("old")) if entry.item.metadata.name == "old")
+POD = ObjectKey(Pod, "default", "web-1")
 DNS_NODES = ObjectKey(EndpointSlice, "kube-system", "kube-dns-nodes")
 
 
@@ -141,6 +150,24 @@ DNS_NODES = ObjectKey(EndpointSlice, "kube-system", "kube-dns-nodes")
             id="the lab's and no longer wanted: deleted",
         ),
         pytest.param(
+            lambda live: live.update(served(copied("clone", live[WEB]["metadata"]["annotations"]))),
+            [],
+            [],
+            id="a copy with labels and annotations: its maker's",
+        ),
+        pytest.param(
+            lambda live: live[WEB]["metadata"].update(labels={}),
+            [],
+            ["Service/default/web"],
+            id="without its labels: written again",
+        ),
+        pytest.param(
+            lambda live: live[WEB]["metadata"].update(labels={}, annotations={}),
+            [],
+            ["Service/default/web"],
+            id="as if somebody else's: written again, the server is the lab's",
+        ),
+        pytest.param(
             lambda live: live.update(
                 served(
                     value("EndpointSlice", "web-1")
@@ -188,12 +215,74 @@ def test_changed_topology(topology: dict[str, Any], removed: list[str] | None, w
     changed = desired(topology=msgspec.structs.replace(TOPOLOGY, **topology))
     if removed is None:
         with pytest.raises(NodeplaneError) as caught:
-            diff_cluster("other", changed, whole())
+            diff_cluster("other", changed, whole(), is_own=False)
         assert str(caught.value) == (
             "Node/n1: is on the API server and was not made by lab other; delete it there first"
         )
     else:
         assert text(diff_cluster("lab", changed, whole())) == (removed, written)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_refused"),
+    [
+        pytest.param({"labels": marks("lab")}, False, id="without annotations"),
+        pytest.param({"annotations": owner("lab", WEB)}, False, id="without labels"),
+        pytest.param({}, True, id="without both"),
+        pytest.param(
+            {"labels": marks("other"), "annotations": owner("other", WEB)}, True, id="another lab's"
+        ),
+    ],
+)
+def test_on_a_foreign_server(metadata: dict[str, Any], is_refused: bool) -> None:
+    """What is somebody else's is not touched; what somebody has changed is put right."""
+    live = whole(service())
+    live[WEB]["metadata"] = {"name": "web", "namespace": "default", **metadata}
+
+    with pytest.raises(NodeplaneError) if is_refused else nullcontext():
+        delta = diff_cluster("lab", desired(service()), live, is_own=False)
+        assert text(delta) == ([], ["Service/default/web"])
+
+
+@pytest.mark.parametrize(
+    ("change", "moving", "words"),
+    [
+        pytest.param(lambda _: None, [], [], id="nothing"),
+        pytest.param(lambda live: live.pop(WEB), [], ["Service/default/web on the API server"], id="deleted"),
+        pytest.param(
+            lambda live: live[WEB]["spec"].update(clusterIP="10.96.7.7"),
+            [],
+            ["Service/default/web on the API server as asked for"],
+            id="to be made anew",
+        ),
+        pytest.param(
+            lambda live: live.update(served(OLD.raw)),
+            [],
+            ["Service/default/old not on the API server"],
+            id="one more",
+        ),
+        pytest.param(
+            lambda live: live[POD]["status"].update(phase="Failed"),
+            [],
+            ["Pod/default/web-1 on the API server as asked for"],
+            id="another status",
+        ),
+        pytest.param(
+            lambda live: live[POD]["status"].update(phase="Failed"), [POD], [], id="a status that moves"
+        ),
+        pytest.param(
+            lambda live: live.pop(POD), [POD], ["Pod/default/web-1 on the API server"], id="gone, not moved"
+        ),
+        pytest.param(
+            lambda live: live.update(served(OLD.raw)), [OLD.item.key], [], id="one that may be there"
+        ),
+    ],
+)
+def test_differences(change: Any, moving: list[ObjectKey], words: list[str]) -> None:
+    live = whole(service())
+    change(live)
+
+    assert differences(diff_cluster("lab", desired(service()), live), live, moving) == words
 
 
 def test_a_namespace_with_a_persons_objects_stays() -> None:

@@ -1,6 +1,8 @@
 """A pod's command and the code that it leaves behind."""
 
 import os
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -24,15 +26,15 @@ from netns_lab.plan import bare_module
         ),
         pytest.param(
             ("no-such-command",),
-            1,
-            None,
+            127,
+            "127",
             "can't start no-such-command: No such file or directory\n",
             id="not there",
         ),
-        pytest.param(("/",), 1, None, "can't start /: Permission denied\n", id="no program"),
+        pytest.param(("/",), 126, "126", "can't start /: Permission denied\n", id="no program"),
     ],
 )
-def test_job(command: tuple[str, ...], code: int, left: str | None, stderr: str, tmp_path: Path) -> None:
+def test_job(command: tuple[str, ...], code: int, left: str, stderr: str, tmp_path: Path) -> None:
     file = tmp_path / "code"
 
     done = subprocess.run(
@@ -45,4 +47,34 @@ def test_job(command: tuple[str, ...], code: int, left: str | None, stderr: str,
     )
 
     assert (done.returncode, done.stderr) == (code, stderr)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ([] if left is None else [left])
+    assert [path.read_text() for path in tmp_path.iterdir()] == [left]
+
+
+@pytest.mark.parametrize(
+    ("script", "codes"),
+    [
+        pytest.param("exit 3", ["3"], id="ended at once"),
+        pytest.param("cat /no/such/file", ["1"], id="its last program has"),
+        pytest.param("sleep 600", [], id="waits"),
+        pytest.param("while :; do :; done", [], id="works"),
+    ],
+)
+def test_ready(script: str, codes: list[str], tmp_path: Path) -> None:
+    """Whoever hears that the command is ready knows whether it has ended at once, and how."""
+    place = str(tmp_path / "notify.sock")
+    file = tmp_path / "exits" / "code"
+    file.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(place)
+        listener.settimeout(60)
+        with subprocess.Popen(
+            bare_module("netns_lab.job", "sh", "-c", script),
+            env={"PATH": os.environ["PATH"], EXIT_FILE: str(file), "NOTIFY_SOCKET": place},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as job:
+            heard = listener.recv(64)
+            left = [path.read_text() for path in file.parent.iterdir()]
+            os.killpg(job.pid, signal.SIGKILL)
+
+    assert (heard, left) == (b"READY=1", codes)

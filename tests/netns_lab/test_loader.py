@@ -21,6 +21,8 @@ manifests:
         - port: 80
 """
 LABEL = "expected a DNS label (up to 63 lower case letters, digits, '-')"
+KEY = "expected a key such as app or example.com/app (up to 63 letters, digits, '-', '_', '.')"
+VALUE = "expected a label's value (up to 63 letters, digits, '-', '_', '.')"
 LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
 
 
@@ -205,6 +207,87 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
             + "".join(WEB.removeprefix("manifests:\n").replace("web", name) for name in ("b", "c", "d", "e")),
             "3: network.serviceCIDR: expected room for 5 Services, got '10.0.0.0/29'",
             id="more services than addresses",
+        ),
+        pytest.param(
+            HEAD
+            + WEB.replace("spec:", "spec:\n      type: NodePort").replace("80", "80\n          nodePort: 99"),
+            "11: manifests[0].spec.ports[0].nodePort: expected a port number from 30000 to 32767, got '99'",
+            id="node port outside of the range",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("80", "80\n          nodePort: 30000"),
+            "10: manifests[0].spec.ports[0].nodePort: expected no node port in a Service of this type, "
+            "got '30000'",
+            id="node port of a ClusterIP Service",
+        ),
+        pytest.param(
+            HEAD
+            + "manifests:\n"
+            + "".join(
+                f"  - {{kind: Service, apiVersion: v1, metadata: {{name: {name}}}, "
+                "spec: {type: NodePort, ports: [{port: 1, nodePort: 30000}]}}\n"
+                for name in "ab"
+            ),
+            "5: manifests[1].spec.ports[0].nodePort: expected each protocol and node port once, got '30000'",
+            id="node port twice",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      ipFamilies: [IPv6]"),
+            "8: manifests[0].spec.ipFamilies: expected [IPv4], the lab has no other addresses",
+            id="another family",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      ipFamilyPolicy: RequireDualStack"),
+            "8: manifests[0].spec.ipFamilyPolicy: expected SingleStack or PreferDualStack, "
+            "the lab has IPv4 alone, got 'RequireDualStack'",
+            id="two families",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("web", "kubernetes"),
+            "6: manifests[0].metadata.name: expected another name, the API server makes "
+            "Service/default/kubernetes, got 'kubernetes'",
+            id="the API server's own Service",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("{name: web}", "{name: kube-dns, namespace: kube-system}"),
+            "6: manifests[0].metadata.name: expected another name, the lab makes "
+            "Service/kube-system/kube-dns, got 'kube-dns'",
+            id="the lab's own Service",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("{name: web}", "{name: web, labels: {-a: b}}"),
+            f"6: manifests[0].metadata.labels.-a: {KEY}, got 'b'",
+            id="key of a label",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("{name: web}", "{name: web, labels: {a: 'b c'}}"),
+            f"6: manifests[0].metadata.labels.a: {VALUE}, got 'b c'",
+            id="value of a label",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("{name: web}", "{name: web, annotations: {'a b': c}}"),
+            f"6: manifests[0].metadata.annotations.a b: {KEY}, got 'c'",
+            id="key of an annotation",
+        ),
+        pytest.param(
+            HEAD + WEB.replace("spec:", "spec:\n      selector: {a: -b}"),
+            f"8: manifests[0].spec.selector.a: {VALUE}, got '-b'",
+            id="selector",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n    labels: {a: -b}\n",
+            f"4: nodes[0].labels.a: {VALUE}, got '-b'",
+            id="label of a node",
+        ),
+        pytest.param(
+            "name: lab\nnodes:\n  - name: n1\n    zone: eu 1\n",
+            f"4: nodes[0].zone: {VALUE}, got 'eu 1'",
+            id="zone of a node",
+        ),
+        pytest.param(
+            f"{HEAD}pods:\n  - name: web\n    node: n1\n    labels: {{a/b/c: d}}\n",
+            f"6: pods[0].labels.a/b/c: {KEY}, got 'd'",
+            id="label of a pod",
         ),
         pytest.param(
             f"{HEAD}manifests: [absent.yaml]\n",

@@ -84,7 +84,10 @@ def test_cni_configuration() -> None:
                 *("run", "--node-name", "n1", "--kubeconfig", "/run/labs/lab/apiserver/kubeconfig"),
                 *("--config", "/run/labs/lab/config/nodes/n1/cni-agent.yaml"),
             ),
-            (PLAN.files["nodes/n1/cni-agent.yaml"],),
+            (
+                PLAN.files["nodes/n1/cni-agent.yaml"],
+                b'{"name":"default","cidr":"10.1.0.0/16","blockSize":27}',
+            ),
             id="cni-agent",
         ),
         pytest.param(

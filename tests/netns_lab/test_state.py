@@ -11,7 +11,7 @@ import pytest
 from netns_lab.state import StateDirectory, read_record, saved_labs, write_file
 from nodeplane.reconcile.delta import Delta
 from tests.netns_fixture import eventually
-from tests.netns_lab.samples import TOPOLOGY
+from tests.netns_lab.samples import TOPOLOGY, service
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -31,6 +31,13 @@ def test_topology_is_kept(state: StateDirectory) -> None:
     state.save_topology(TOPOLOGY)
 
     assert (before, state.load_topology()) == (None, TOPOLOGY)
+
+
+def test_manifests_are_kept(state: StateDirectory) -> None:
+    before = state.load_manifests()
+    state.save_manifests([service()])
+
+    assert (before, state.load_manifests()) == ([], [service()])
 
 
 def test_records(state: StateDirectory) -> None:

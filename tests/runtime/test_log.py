@@ -72,3 +72,12 @@ def test_set_up_twice(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("b")
 
     assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == ["b"]
+
+
+@pytest.mark.parametrize("library", ["httpx2", "httpcore2", "asyncio"])
+def test_libraries_tell_nothing_at_debug(library: str, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging("text", 1)
+    logging.getLogger(library).debug("a")
+    logging.getLogger(library).warning("b")
+
+    assert re.findall(rf"{library} (.*)", capsys.readouterr().err) == ["b"]

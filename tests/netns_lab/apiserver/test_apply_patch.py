@@ -88,4 +88,13 @@ def test_conflicts_and_force() -> None:
     )
     forced = applied(live, "two", {"type": "ClusterIP"}, force=True)
     assert forced["spec"]["type"] == "ClusterIP"
+    assert [entry["manager"] for entry in forced["metadata"]["managedFields"]] == ["one", "two"]
     assert applied(forced, "one", {"ports": [HTTP]})["spec"]["type"] == "ClusterIP"
+
+
+def test_who_has_lost_every_field_is_no_manager() -> None:
+    live = applied(EMPTY, "one", {"type": "NodePort"})
+
+    forced = applied(live, "two", {"type": "ClusterIP"}, force=True)
+
+    assert [entry["manager"] for entry in forced["metadata"]["managedFields"]] == ["two"]

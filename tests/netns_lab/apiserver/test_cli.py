@@ -87,6 +87,7 @@ def test_secrets_are_their_owners(tmp_path: Path) -> None:
         pytest.param(["--service-node-port-range", "9-1"], "expected FIRST-LAST", id="ports"),
         pytest.param(["--advertise", "lab.example"], "--advertise: lab.example: expected", id="advertised"),
         pytest.param(["--store", "redis://x"], "redis://x: expected sqlite:///PATH", id="store"),
+        pytest.param(["--store", ""], "--store: expected sqlite:///PATH", id="empty store"),
         pytest.param(["--store", "etcd://[::1/x"], "etcd://[::1/x: expected sqlite:///PATH", id="no URL"),
     ],
 )
@@ -96,6 +97,26 @@ def test_wrong_options(tmp_path: Path, options: list[str], message: str) -> None
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("directory", "place"),
+    [
+        pytest.param("/proc/x", "/proc/x", id="where nothing can be made"),
+        pytest.param("/proc", "/proc/", id="where nothing can be written"),
+        pytest.param("{tmp}/file", "{tmp}/file", id="a file"),
+        pytest.param("{tmp}/file/x", "{tmp}/file/x", id="below a file"),
+    ],
+)
+def test_no_data_directory(tmp_path: Path, directory: str, place: str) -> None:
+    (tmp_path / "file").touch()
+
+    done = run_to_its_end(Path(directory.format(tmp=tmp_path)), "--store", "memory://")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert place.format(tmp=tmp_path) in line
+    assert "expected a directory" in line
 
 
 def test_state_in_etcd(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_groups() -> None:
     assert [group["name"] for group in discovery.groups()["groups"]] == [
         "discovery.k8s.io",
         "coordination.k8s.io",
+        "networking.k8s.io",
     ]
     assert discovery.group("apps") is None
     assert discovery.resources("discovery.k8s.io", "v1beta1") is None

@@ -88,6 +88,7 @@ PATHS = [
     "/api/v1/namespaces/default/events",
     "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
     "/apis/coordination.k8s.io/v1/namespaces/default/leases",
+    "/apis/networking.k8s.io/v1/servicecidrs",
 ]
 TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 

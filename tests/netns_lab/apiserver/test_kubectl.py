@@ -121,9 +121,13 @@ def test_get(kubectl: Kubectl) -> None:
 def test_api_resources(kubectl: Kubectl) -> None:
     listed = kubectl("api-resources", "-o", "name").split()
     expected = ["configmaps", "endpoints", "events", "namespaces", "nodes", "pods", "services"]
-    assert sorted(listed) == sorted(
-        [*expected, "endpointslices.discovery.k8s.io", "leases.coordination.k8s.io"]
-    )
+    grouped = [
+        "endpointslices.discovery.k8s.io",
+        "leases.coordination.k8s.io",
+        "servicecidrs.networking.k8s.io",
+    ]
+    assert sorted(listed) == sorted([*expected, *grouped])
+    assert squeeze(kubectl("get", "servicecidrs")) == ["NAME CIDRS AGE", "kubernetes 10.96.0.0/16 AGE"]
 
 
 def test_describe(kubectl: Kubectl) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from tests.netns_lab.apiserver.etcd import etcd
-from tests.netns_lab.apiserver.running import SHOP, SLICES, Client, config_map, namespace, run, service
+from tests.netns_lab.apiserver.running import (
+    SHOP,
+    SLICES,
+    Client,
+    config_map,
+    eventually,
+    namespace,
+    run,
+    service,
+)
 
 ALREADY_CHANGED = (
     "the object has been modified; please apply your changes to the latest version and try again"
@@ -406,3 +415,127 @@ def test_the_largest_object_can_be_changed_and_deleted(tmp_path: Path) -> None:
     with etcd(tmp_path) as address:
         revisions = run(scenario, tmp_path, store=f"etcd://{address}/nodeplane")
     assert revisions == list(range(revisions[0], revisions[0] + 4))
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        pytest.param("/api/v1/namespaces/default/services", ["kubernetes"], id="service"),
+        pytest.param("/apis/networking.k8s.io/v1/servicecidrs", ["kubernetes"], id="service cidr"),
+        pytest.param("/api/v1/namespaces", ["kube-node-lease"], id="namespace"),
+    ],
+)
+def test_what_a_cluster_begins_with_is_put_back(tmp_path: Path, path: str, names: list[str]) -> None:
+    async def scenario(client: Client) -> None:
+        before = await client.get(f"{path}/{names[0]}")
+        await client.request("DELETE", f"{path}/{names[0]}")
+
+        def found(items: Any) -> bool:
+            return any(
+                item["metadata"]["name"] == names[0] and item["metadata"]["uid"] != before["metadata"]["uid"]
+                for item in items
+            )
+
+        await eventually(client, path, found, True)
+        assert (await client.get(f"{path}/{names[0]}"))["spec"] == before["spec"]
+
+    run(scenario, tmp_path)
+
+
+def test_the_ports_of_the_servers_own_service_stay(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/services"
+        ports = (await client.get(f"{path}/kubernetes"))["spec"]["ports"]
+        other = {"spec": {"ports": [{"port": 80}]}}
+        assert (await client.patch(f"{path}/kubernetes", other))["spec"]["ports"] != ports
+        await eventually(client, path, lambda items: items[0]["spec"]["ports"], ports)
+        await client.request("DELETE", "/api/v1/namespaces/kube-system", code=403)
+
+    run(scenario, tmp_path)
+
+
+def test_service_cidrs(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> Any:
+        path = "/apis/networking.k8s.io/v1/servicecidrs"
+        created = await client.post(path, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16"]}})
+        await client.post(path, {"metadata": {"name": "none"}, "spec": {}}, code=422)
+        found = {
+            item["metadata"]["name"]: item["spec"]["cidrs"] for item in (await client.get(path))["items"]
+        }
+        await client.request("DELETE", f"{path}/more")
+        return created, found
+
+    created, found = run(scenario, tmp_path)
+    assert [(entry["type"], entry["status"]) for entry in created["status"]["conditions"]] == [
+        ("Ready", "True")
+    ]
+    assert found == {"kubernetes": ["10.96.0.0/16"], "more": ["10.97.0.0/16"]}
+
+
+def test_a_dry_run_of_no_known_sort_does_nothing(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        path = "/api/v1/namespaces/default/configmaps"
+        there = await client.post(path, config_map("x", a="1"))
+        for query in ("?dryRun=Some", "?dryRun=", "?dryRun=All&dryRun=Some"):
+            await client.post(path + query, config_map("y"), code=422)
+            await client.request("PUT", f"{path}/x{query}", config_map("x"), code=422)
+            await client.patch(f"{path}/x{query}", {"data": {"a": "2"}}, code=422)
+            refused = await client.request("DELETE", f"{path}/x{query}", code=422)
+        await client.request("DELETE", f"{path}/x", {"dryRun": ["Bogus"]}, code=422)
+        await client.request("DELETE", f"{path}?dryRun=Some", code=422)
+        await client.request("DELETE", f"{path}/x?dryRun=All", {"gracePeriodSeconds": 0})
+
+        assert refused["message"] == (
+            'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["All","Some"]: '
+            'supported values: "All"'
+        )
+        assert (await client.get(path))["items"] == [
+            {name: entry for name, entry in there.items() if name not in {"kind", "apiVersion"}}
+        ]
+
+    run(scenario, tmp_path)
+
+
+DEEP = 100_000
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
+)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "code"),
+    [
+        pytest.param("json", "[" * DEEP + "]" * DEEP, 400, id="JSON"),
+        pytest.param("json", '{"a":' * DEEP + "1" + "}" * DEEP, 400, id="mappings"),
+        pytest.param("json", '{"data":' + "[" * 400 + "]" * 400 + "}", 400, id="deeper than objects are"),
+        pytest.param("yaml", "[" * DEEP + "]" * DEEP, 400, id="YAML"),
+        pytest.param("yaml", "a: &a [*a]", 400, id="a list in itself"),
+        pytest.param("yaml", BOMB, 413, id="aliases of aliases"),
+        pytest.param(
+            "yaml", f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 100)}]", 413, id="a long alias"
+        ),
+        pytest.param(
+            "yaml", "metadata: {name: x}\ndata: &a {b: c}\nbinaryData: *a", 422, id="aliases in use"
+        ),
+    ],
+)
+def test_a_body_that_is_more_than_it_seems(tmp_path: Path, media_type: str, body: str, code: int) -> None:
+    async def scenario(client: Client) -> Any:
+        headers = {"content-type": f"application/{media_type}"}
+        answer = await client.http.post(
+            "/api/v1/namespaces/default/configmaps", content=body, headers=headers
+        )
+        return answer.status_code, answer.json()["code"]
+
+    assert run(scenario, tmp_path) == (code, code)
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PURGE"])
+@pytest.mark.parametrize("path", ["/api/v1/nodes", "/version", "/"])
+def test_methods_that_no_resource_has(tmp_path: Path, method: str, path: str) -> None:
+    async def scenario(client: Client) -> Any:
+        return await client.request(method, path, code=405)
+
+    message = "the server does not allow this method on the requested resource"
+    assert run(scenario, tmp_path) == failure(405, "MethodNotAllowed", message, details={})

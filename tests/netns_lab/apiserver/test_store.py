@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from netns_lab.apiserver.etcd_store import EtcdStore, _runs
 from netns_lab.apiserver.memory_store import MemoryStore
 from netns_lab.apiserver.sqlite_store import SqliteStore
-from netns_lab.apiserver.store import MAX_RECORDS, MAX_VALUE_BYTES, Record, Snapshot, Store, StoreError
+from netns_lab.apiserver.store import (
+    MAX_RECORDS,
+    MAX_VALUE_BYTES,
+    Record,
+    Snapshot,
+    Store,
+    StoreError,
+    StoreLostError,
+)
 from tests.netns_lab.apiserver.etcd import etcd
 from tests.netns_lab.apiserver.free_port import free_ports
 
@@ -101,7 +109,7 @@ def test_a_second_server_on_the_same_file_is_refused(tmp_path: Path) -> None:
     first.close()
 
 
-def test_a_second_server_on_the_same_etcd_prefix_is_refused(etcd_address: str, tmp_path: Path) -> None:
+def test_of_two_servers_that_read_etcd_the_first_to_write_stays(etcd_address: str, tmp_path: Path) -> None:
     first, second = (EtcdStore([etcd_address], f"/nodeplane{tmp_path}") for _ in range(2))
     first.append(FIRST[:1])
 
@@ -109,6 +117,21 @@ def test_a_second_server_on_the_same_etcd_prefix_is_refused(etcd_address: str, t
         second.append(FIRST[:1])
     first.append(FIRST[1:])
 
+    assert second.load().log == tuple(FIRST)
+    first.close()
+    second.close()
+
+
+def test_a_server_that_is_started_later_takes_over_etcd(etcd_address: str, tmp_path: Path) -> None:
+    """It begins where the first one was, and the first can write no more."""
+    first = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    first.append(FIRST[:1])
+    second = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
+    assert second.load().log == tuple(FIRST[:1])
+    second.append(FIRST[1:])
+
+    with pytest.raises(StoreLostError, match="another server has written"):
+        first.append(FIRST[1:])
     assert second.load().log == tuple(FIRST)
     first.close()
     second.close()

@@ -19,9 +19,7 @@ from tests.netns_lab.apiserver.free_port import free_ports
     [
         pytest.param("", SqliteStore, "apiserver.sqlite", id="none"),
         pytest.param("sqlite://{directory}/own.sqlite", SqliteStore, "own.sqlite", id="SQLite"),
-        pytest.param(
-            "sqlite://{directory}/new/own.sqlite", SqliteStore, "new/own.sqlite", id="new directory"
-        ),
+        pytest.param("sqlite:///{directory}/own.sqlite", SqliteStore, "own.sqlite", id="a slash more"),
         pytest.param("memory://", MemoryStore, "", id="memory"),
     ],
 )
@@ -73,3 +71,11 @@ def test_no_store(tmp_path: Path, url: str, wrong: str) -> None:
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open"):
         open_store(f"sqlite://{tmp_path}", tmp_path)
+
+
+def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A slip in the URL must not become a second state somewhere else; nor is the place misspelt."""
+    with pytest.raises(StoreError, match=f"^{tmp_path}/new/own.sqlite: unable to open"):
+        open_store(f"sqlite:///{tmp_path}/new/own.sqlite", tmp_path)
+
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from netns_lab.apiserver.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     Resource,
 )
@@ -44,6 +45,12 @@ CREATED = "2026-11-21T11:55:00Z"
             },
             ["x", "LoadBalancer", "10.96.0.9", "<pending>", "80:30080/TCP,53/UDP", "5m", "a=1,b=2"],
             id="load balancer",
+        ),
+        pytest.param(
+            SERVICE_CIDRS,
+            {"spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}},
+            ["x", "10.96.0.0/16,fd00::/112", "5m"],
+            id="service cidr",
         ),
         pytest.param(
             SERVICES,

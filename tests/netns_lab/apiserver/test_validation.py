@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from netns_lab.apiserver.defaulting import apply_defaults
-from netns_lab.apiserver.resources import ENDPOINT_SLICES, PODS, SERVICES, Resource
+from netns_lab.apiserver.resources import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    PODS,
+    SERVICE_CIDRS,
+    SERVICES,
+    Resource,
+)
 from netns_lab.apiserver.status import StatusError
 from netns_lab.apiserver.validation import check_object
 
@@ -22,6 +29,19 @@ def service(**spec: Any) -> Any:
 
 def pod(image: str = "i:1", **spec: Any) -> Any:
     return build(PODS, spec={"containers": [{"name": "c", "image": image}], **spec})
+
+
+def labelled(**metadata: Any) -> Any:
+    value = build(CONFIG_MAPS)
+    return {**value, "metadata": {**value["metadata"], **metadata}}
+
+
+def cidrs(*found: str) -> Any:
+    return build(SERVICE_CIDRS, spec={"cidrs": list(found)})
+
+
+LONG = "x" * 64
+INVALID = "FieldValueInvalid"
 
 
 def causes(resource: Resource, new: Any, old: Any = None) -> list[tuple[str, str]]:
@@ -81,6 +101,78 @@ def causes(resource: Resource, new: Any, old: Any = None) -> list[tuple[str, str
             [("endpoints[0].addresses[0]", "FieldValueInvalid")],
             id="an address of the other family",
         ),
+        *(
+            pytest.param(
+                CONFIG_MAPS,
+                labelled(labels={name: text}),
+                [("metadata.labels", INVALID)] * wrong,
+                id=f"label {name[:30]!r}: {text[:30]!r}",
+            )
+            for name, text, wrong in (
+                ("a", "", 0),
+                ("A.b_c-1", "A.b_c-1", 0),
+                ("example.org/a", "x" * 63, 0),
+                ("a", LONG, 1),
+                ("a", "b c", 1),
+                ("a", "-b", 1),
+                ("a", "b\n", 1),
+                ("a", "\u00e9", 1),
+                ("", "b", 2),
+                (LONG, "b", 1),
+                ("a b", "c d", 2),
+                ("/a", "b", 1),
+                ("Example.org/a", "b", 1),
+                ("a..b/a", "b", 1),
+                (f"{LONG * 4}/a", "b", 1),
+                ("a/b/c", "d", 1),
+                ("a/", "b", 2),
+            )
+        ),
+        pytest.param(
+            CONFIG_MAPS,
+            labelled(annotations={"Example.org/a": "any text\n", "a b": "", "a/b/c": ""}),
+            [("metadata.annotations", INVALID)] * 2,
+            id="annotations",
+        ),
+        pytest.param(
+            CONFIG_MAPS,
+            labelled(annotations={"a": "x" * (256 << 10)}),
+            [("metadata.annotations", "FieldValueTooLong")],
+            id="annotations that are too long",
+        ),
+        pytest.param(
+            CONFIG_MAPS,
+            build(
+                CONFIG_MAPS,
+                data={
+                    "a.b_C-1": "",
+                    ".a": "",
+                    "a/b": "",
+                    "": "",
+                    "..": "",
+                    "..a": "",
+                    "x" * 254: "",
+                    "d": "",
+                },
+                binaryData={"d": ""},
+            ),
+            [(f"data[{key}]", INVALID) for key in ("a/b", "", "..", "..a", "x" * 254, "d")],
+            id="keys of a config map",
+        ),
+        pytest.param(SERVICE_CIDRS, cidrs("10.96.0.0/16", "fd00::/112"), [], id="ranges"),
+        pytest.param(SERVICE_CIDRS, cidrs(), [("spec.cidrs", "FieldValueRequired")], id="no ranges"),
+        pytest.param(
+            SERVICE_CIDRS,
+            cidrs("10.96.0.1/16", "here"),
+            [("spec.cidrs[0]", INVALID), ("spec.cidrs[1]", INVALID)],
+            id="wrong ranges",
+        ),
+        pytest.param(
+            SERVICE_CIDRS,
+            cidrs("10.0.0.0/16", "10.1.0.0/16"),
+            [("spec.cidrs", INVALID)],
+            id="two of a family",
+        ),
     ],
 )
 def test_objects(resource: Resource, value: Any, expected: list[tuple[str, str]]) -> None:
@@ -115,6 +207,16 @@ def test_objects(resource: Resource, value: Any, expected: list[tuple[str, str]]
             service(clusterIP="10.96.0.9", clusterIPs=["10.96.0.9"]),
             [("spec.clusterIPs[0]", "FieldValueInvalid")],
             id="a service's address",
+        ),
+        pytest.param(
+            SERVICE_CIDRS, cidrs("10.0.0.0/16"), cidrs("10.0.0.0/16", "fd00::/112"), [], id="a second family"
+        ),
+        pytest.param(
+            SERVICE_CIDRS,
+            cidrs("10.0.0.0/16"),
+            cidrs("10.1.0.0/16"),
+            [("spec.cidrs", INVALID)],
+            id="another range",
         ),
     ],
 )
