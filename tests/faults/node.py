@@ -35,8 +35,8 @@ def endpoints(*numbers: int) -> frozenset[str]:
     return frozenset(f"10.244.0.{number}:8080" for number in numbers)
 
 
-def put(server: ServerInNamespace, number: int, *addresses: int, **annotations: str) -> None:
-    """Create a Service of one port and its slice, or change them."""
+def put(server: ServerInNamespace, number: int, *addresses: int, **fields: str) -> None:
+    """Create a Service of one port and its slice, or change them; `fields` are some that nobody knows."""
     name = f"service-{number}"
     # The slice first: a Service without endpoints refuses, as it should.
     server.write(
@@ -45,20 +45,21 @@ def put(server: ServerInNamespace, number: int, *addresses: int, **annotations: 
             "metadata": {
                 "name": f"{name}-1",
                 "labels": {"kubernetes.io/service-name": name},
-                "annotations": annotations,
             },
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080}],
             "endpoints": [
                 {"addresses": [f"10.244.0.{each}"], "conditions": {"ready": True}} for each in addresses
             ],
+            **fields,
         },
     )
     server.write(
         SERVICES,
         {
-            "metadata": {"name": name, "annotations": annotations},
+            "metadata": {"name": name},
             "spec": {"clusterIP": f"10.96.0.{number}", "ports": [{"name": "http", "port": 80}]},
+            **fields,
         },
     )
 
@@ -79,10 +80,10 @@ class Node:
 
     # The cluster.
 
-    def set(self, number: int, *addresses: int, **annotations: str) -> None:
+    def set(self, number: int, *addresses: int, **fields: str) -> None:
         """Give a Service these endpoints on the server; the table may follow from now on."""
         self.expect({**self.services, frontend(number): endpoints(*addresses)})
-        put(self.server, number, *addresses, **annotations)
+        put(self.server, number, *addresses, **fields)
 
     def expect(self, services: Services) -> None:
         """Expect the table to come to this state."""
