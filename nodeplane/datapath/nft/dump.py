@@ -5,15 +5,17 @@ able to stop us from putting the table right.
 """
 
 import struct
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 
 from nodeplane.datapath.nft import netlink as nl
-from nodeplane.datapath.nft.table import Hook, MapShape
+from nodeplane.datapath.nft.table import ElementUse, Hook, MapShape
 
 Facts = Mapping[int, memoryview]
 """Attributes of one message by type."""
 
 _NOTHING = memoryview(b"")
+_INTERVAL, _TIMEOUT = 0x4, 0x10  # enum nft_set_flags
 
 
 def decode_comment(userdata: memoryview) -> str:
@@ -39,7 +41,27 @@ def decode_shape(declared: Facts) -> MapShape:
     flags, key_type, key_length, data_type, data_length = (
         nl.read_u32(declared.get(kind, _NOTHING)) for kind in (3, 4, 5, 6, 7)
     )
-    return MapShape(flags, key_type, key_length, data_type, data_length)
+    described = nl.attribute_map(declared.get(9, _NOTHING))
+    counts = _first_text(declared.get(17, _NOTHING)) == "counter"
+    size = nl.read_u32(described.get(1, _NOTHING))
+    return MapShape(flags, key_type, key_length, data_type, data_length, size, counts)
+
+
+def decode_count(declared: Facts) -> int:
+    """Return how many elements a dump of a map has to have; 0 if that is not known.
+
+    The kernel's count (NFTA_SET_COUNT) is another one for ranges, and has elements whose time is over.
+    """
+    is_steady = not nl.read_u32(declared.get(3, _NOTHING)) & (_INTERVAL | _TIMEOUT)
+    return nl.read_u32(declared.get(20, _NOTHING)) if is_steady else 0
+
+
+def distinct_keys(message: memoryview) -> Iterator[bytes]:
+    """Yield what tells each element of a message from others: its first attribute, the key."""
+    for kind, entries in nl.attributes(message):
+        if kind == 3:
+            for _, entry in nl.attributes(entries):
+                yield bytes(entry[: int.from_bytes(entry[:2], sys.byteorder)])
 
 
 def decode_rule(rule: Facts) -> tuple[str, bytes]:
@@ -50,25 +72,47 @@ def decode_rule(rule: Facts) -> tuple[str, bytes]:
 def decode_elements(message: memoryview) -> tuple[dict[bytes, bytes], int]:
     """Return the elements of a message, and how many more there are that no map of ours has.
 
-    Odd are a catch-all (no key), one with flags, and one that runs out.
+    A range's key is its first key and its last put together. Odd are a catch-all (no key), one with flags or
+    a time-out, and one that runs out.
     """
     elements: dict[bytes, bytes] = {}
     odd = 0
-    for kind, entries in nl.attributes(message):
-        if kind != 3:
+    for facts in _entries(message):
+        if 1 not in facts or nl.read_u32(facts.get(3, _NOTHING)) or 4 in facts:
+            odd += 1
             continue
-        for _, entry in nl.attributes(entries):
-            facts = nl.attribute_map(entry)
-            if 1 not in facts or _is_odd(facts):
-                odd += 1
-                continue
-            elements[_first(facts[1])] = _first(facts[2]) if 2 in facts else b""
+        elements[_key(facts)] = _first(facts[2]) if 2 in facts else b""
     return elements, odd
 
 
-def _is_odd(facts: Facts) -> bool:
-    # NFTA_SET_ELEM_FLAGS, _TIMEOUT, _EXPRESSIONS and _KEY_END.
-    return bool(nl.read_u32(facts.get(3, _NOTHING))) or any(kind in facts for kind in (4, 7, 10, 11))
+def decode_uses(message: memoryview) -> Iterator[ElementUse]:
+    """Yield the elements of a message with what the kernel has noted of their use."""
+    for facts in _entries(message):
+        if 1 in facts:
+            expires_ms = int.from_bytes(facts.get(5, _NOTHING), "big")
+            data = _first(facts[2]) if 2 in facts else b""
+            yield ElementUse(_key(facts), data, _packets(facts.get(7, _NOTHING)), expires_ms / 1000)
+
+
+def _entries(message: memoryview) -> Iterator[Facts]:
+    for kind, entries in nl.attributes(message):
+        if kind == 3:
+            for _, entry in nl.attributes(entries):
+                yield nl.attribute_map(entry)
+
+
+def _key(facts: Facts) -> bytes:
+    return _first(facts[1]) + (_first(facts[10]) if 10 in facts else b"")
+
+
+def _packets(expression: memoryview) -> int:
+    """Return the packets of an element's counter (nft_counter: bytes, packets)."""
+    counter = nl.attribute_map(nl.attribute_map(expression).get(2, _NOTHING))
+    return int.from_bytes(counter.get(2, _NOTHING), "big")
+
+
+def _first_text(expression: memoryview) -> str:
+    return nl.read_text(nl.attribute_map(expression).get(1, _NOTHING))
 
 
 def _first(data: memoryview) -> bytes:

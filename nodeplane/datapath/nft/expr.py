@@ -6,6 +6,7 @@ there byte for byte. Every rule made of these must be one that nft 1.0.6 can lis
 """
 
 import struct
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from nodeplane.datapath.nft.netlink import attribute, nested, text, u32
@@ -14,7 +15,7 @@ NFPROTO = {"ip": 2, "ip6": 10}
 
 Family = Literal["ip", "ip6"]
 
-_META_KEYS = {"priority": 2, "l4proto": 16}
+_META_KEYS = {"priority": 2, "mark": 3, "iifname": 6, "l4proto": 16}
 _CT_KEYS = {"state": 0, "status": 2}
 CT_STATE_NEW = 8
 CT_STATUS_DNAT = 1 << 5  # IPS_DST_NAT, nf_conntrack_common.h
@@ -25,7 +26,14 @@ _ADDRESS_OFFSETS = {("ip", "saddr"): 12, ("ip", "daddr"): 16, ("ip6", "saddr"): 
 ADDRESS_BYTES = {"ip": 4, "ip6": 16}
 
 _VERDICT_REGISTER = 0
-VERDICT_CODES = {"drop": 0, "accept": 1, "jump": -3, "goto": -4}
+VERDICT_CODES = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
+VerdictName = Literal["drop", "accept", "jump", "goto", "return"]
+
+_DYNSET_OPERATIONS = {"update": 1, "delete": 2}
+_FIB_FLAGS = {"saddr": 1, "daddr": 2}
+_FIB_RESULT_ADDRTYPE = 3
+LOCAL = 2  # RTN_LOCAL, rtnetlink.h
+INTERFACE_NAME_BYTES = 16
 
 
 def _expression(name: str, *attributes_: bytes) -> bytes:
@@ -37,12 +45,12 @@ def _register(index: int) -> int:
     return index // 4 + 1 if index % 4 == 0 else index + 8
 
 
-def load_meta(key: Literal["priority", "l4proto"], register: int) -> bytes:
-    """Load a property of the packet; priority is host-endian."""
+def load_meta(key: Literal["priority", "mark", "iifname", "l4proto"], register: int) -> bytes:
+    """Load a property of the packet; priority and mark are host-endian, a name takes four registers."""
     return _expression("meta", u32(2, _META_KEYS[key]), u32(1, _register(register)))
 
 
-def set_meta(key: Literal["priority"], register: int) -> bytes:
+def set_meta(key: Literal["priority", "mark"], register: int) -> bytes:
     """Store a register in the packet."""
     return _expression("meta", u32(2, _META_KEYS[key]), u32(3, _register(register)))
 
@@ -58,6 +66,18 @@ def load_destination_port(register: int) -> bytes:
     return _payload(_TRANSPORT_HEADER, 2, 2, register)
 
 
+def load_source_port(register: int) -> bytes:
+    """Load the source port: the same place in TCP, UDP and SCTP headers."""
+    return _payload(_TRANSPORT_HEADER, 0, 2, register)
+
+
+def load_address_type(field: Literal["saddr", "daddr"], register: int) -> bytes:
+    """Load what the routing tables say an address is, such as LOCAL; host-endian."""
+    return _expression(
+        "fib", u32(1, _register(register)), u32(2, _FIB_RESULT_ADDRTYPE), u32(3, _FIB_FLAGS[field])
+    )
+
+
 def _payload(base: int, offset: int, length: int, register: int) -> bytes:
     return _expression("payload", u32(1, _register(register)), u32(2, base), u32(3, offset), u32(4, length))
 
@@ -67,9 +87,22 @@ def load_ct(key: Literal["state", "status"], register: int) -> bytes:
     return _expression("ct", u32(1, _register(register)), u32(2, _CT_KEYS[key]))
 
 
-def load_random(modulus: int, register: int) -> bytes:
-    """Load a random number below `modulus`, host-endian."""
-    return _expression("numgen", u32(1, _register(register)), u32(2, modulus), u32(3, 1), u32(4, 0))
+def load_random(modulus: int, register: int, offset: int = 0) -> bytes:
+    """Load a random number from `offset` to below `offset` + `modulus`, host-endian."""
+    return _expression("numgen", u32(1, _register(register)), u32(2, modulus), u32(3, 1), u32(4, offset))
+
+
+def load_hash(source: int, length: int, modulus: int, seed: int, register: int) -> bytes:
+    """Load the hash of `length` bytes of registers (linux/jhash.h), below `modulus`, host-endian."""
+    return _expression(
+        "hash",
+        u32(1, _register(source)),
+        u32(2, _register(register)),
+        u32(3, length),
+        u32(4, modulus),
+        u32(5, seed),
+        u32(7, 0),
+    )
 
 
 def load_constant(value: bytes, register: int) -> bytes:
@@ -77,8 +110,8 @@ def load_constant(value: bytes, register: int) -> bytes:
     return _expression("immediate", u32(1, _register(register)), nested(2, attribute(1, value)))
 
 
-def mask(value: int, register: int) -> bytes:
-    """Keep only the bits of `value` in a host-endian 32-bit register."""
+def mask(value: int, register: int, flip: int = 0) -> bytes:
+    """Keep only the bits of `value` in a host-endian 32-bit register, then turn those of `flip` over."""
     return _expression(
         "bitwise",
         u32(1, _register(register)),
@@ -86,18 +119,36 @@ def mask(value: int, register: int) -> bytes:
         u32(3, 4),
         u32(6, 0),
         nested(4, attribute(1, struct.pack("=I", value))),
-        nested(5, attribute(1, b"\0\0\0\0")),
+        nested(5, attribute(1, struct.pack("=I", flip))),
     )
 
 
-def compare(operator: Literal["==", "!="], value: bytes, register: int) -> bytes:
-    """Go on with the rule only if the register compares so."""
+Operator = Literal["==", "!="]
+
+
+def compare(operator: Operator, value: bytes, register: int) -> bytes:
+    """Go on with the rule only if the register compares so; of a longer register, its first bytes."""
     return _expression(
         "cmp",
         u32(1, _register(register)),
         u32(2, {"==": 0, "!=": 1}[operator]),
         nested(3, attribute(1, value)),
     )
+
+
+def in_network(network: IPv4Network | IPv6Network, register: int, operator: Operator = "==") -> bytes:
+    """Go on with the rule only if an address is in a network (or, with `!=`, is not)."""
+    address = network.network_address.packed
+    masked = _expression(
+        "bitwise",
+        u32(1, _register(register)),
+        u32(2, _register(register)),
+        u32(3, len(address)),
+        u32(6, 0),
+        nested(4, attribute(1, network.netmask.packed)),
+        nested(5, attribute(1, bytes(len(address)))),
+    )
+    return masked + compare(operator, address, register)
 
 
 def has_bits(bits: int, register: int) -> bytes:
@@ -124,14 +175,38 @@ def in_set(set_name: str, key: int) -> bytes:
     return _expression("lookup", text(1, set_name), u32(2, _register(key)), u32(5, 0))
 
 
-def verdict(name: Literal["drop", "accept", "jump", "goto"], chain: str = "") -> bytes:
+def not_in_set(set_name: str, key: int) -> bytes:
+    """Go on with the rule only if the key is not in a set."""
+    return _expression("lookup", text(1, set_name), u32(2, _register(key)), u32(5, 1))
+
+
+def change_element(
+    operation: Literal["update", "delete"], map_name: str, key: int, data: int, timeout_s: int = 0
+) -> bytes:
+    """Change a dynamic map from within a rule.
+
+    `update` adds an element, or renews the time-out of the one that is there and leaves its data alone.
+    A map wants data to delete an element as well.
+    """
+    return _expression(
+        "dynset",
+        u32(4, _register(key)),
+        u32(5, _register(data)),
+        u32(3, _DYNSET_OPERATIONS[operation]),
+        text(1, map_name),
+        attribute(6, struct.pack(">Q", timeout_s * 1000)),
+        u32(9, 0),
+    )
+
+
+def verdict(name: VerdictName, chain: str = "") -> bytes:
     """End the rule with a verdict."""
     return _expression(
         "immediate", u32(1, _VERDICT_REGISTER), nested(2, nested(2, verdict_data(name, chain)))
     )
 
 
-def verdict_data(name: Literal["drop", "accept", "jump", "goto"], chain: str = "") -> bytes:
+def verdict_data(name: VerdictName, chain: str = "") -> bytes:
     """Encode a verdict as the data of a verdict map's element."""
     return u32(1, VERDICT_CODES[name]) + (text(2, chain) if chain else b"")
 

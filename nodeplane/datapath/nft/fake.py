@@ -1,11 +1,19 @@
 """A table in memory, as strict as the kernel; held to it by one contract test."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from nodeplane.datapath.nft.table import ElementChange, Elements, Table, TableState, build_state
+from nodeplane.datapath.nft.table import (
+    ElementChange,
+    Elements,
+    ElementUse,
+    Map,
+    Table,
+    TableState,
+    build_state,
+)
 from nodeplane.errors import kernel_error
 
 
@@ -30,7 +38,10 @@ class FakeTable:
         unknown = elements.keys() - {declared.name for declared in table.maps}
         if unknown:
             raise kernel_error(f"add elements to {min(unknown)}", errno.ENOENT)
-        self._state = build_state(table, elements)
+        fresh = build_state(table, elements)
+        for declared in _ranges(table):
+            _check_overlaps(declared, fresh.elements[declared.name])
+        self._state = fresh
         self._commit()
 
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
@@ -51,6 +62,9 @@ class FakeTable:
                 if key in fresh[name]:
                     raise kernel_error(f"add element to {name}", errno.EEXIST)
                 fresh[name][key] = data
+        for declared in _ranges(table):
+            if declared.name in changes:
+                _check_overlaps(declared, fresh[declared.name])
         self._state = replace(self._state, elements=fresh)
         self._commit()
 
@@ -62,6 +76,12 @@ class FakeTable:
         self._commit()
         return True
 
+    def read_uses(self, map_name: str) -> list[ElementUse]:
+        """See `TableEdge`; no packet ever comes by."""
+        if self._state is None or map_name not in self._state.shapes:
+            raise kernel_error(f"read map {map_name}", errno.ENOENT)
+        return [ElementUse(key, data) for key, data in self._state.elements.get(map_name, {}).items()]
+
     def generation(self) -> int:
         """See `TableEdge`."""
         return self._generation
@@ -69,3 +89,34 @@ class FakeTable:
     def _commit(self) -> None:
         self.batches += 1
         self._generation += 1
+
+
+def _ranges(table: Table) -> list[Map]:
+    return [declared for declared in table.maps if declared.ranges]
+
+
+def _check_overlaps(declared: Map, keys: Iterable[bytes]) -> None:
+    """Refuse ranges that have a key in common, as nft_set_pipapo.c does."""
+    seen: list[list[tuple[bytes, bytes]]] = []
+    for key in keys:
+        fields = _fields(declared, key)
+        if any(
+            all(
+                first <= other_last and other_first <= last
+                for (first, last), (other_first, other_last) in zip(fields, other, strict=True)
+            )
+            for other in seen
+        ):
+            raise kernel_error(f"add range to {declared.name}", errno.ENOTEMPTY)
+        seen.append(fields)
+
+
+def _fields(declared: Map, key: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the first and the last value of each field of a range."""
+    fields = []
+    offset = 0
+    for length in declared.field_bytes:
+        last = offset + declared.key_bytes
+        fields.append((key[offset : offset + length], key[last : last + length]))
+        offset += length + -length % 4
+    return fields

@@ -17,13 +17,17 @@ from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.dump import (
     Facts,
     decode_comment,
+    decode_count,
     decode_elements,
     decode_hook,
     decode_rule,
     decode_shape,
+    decode_uses,
+    distinct_keys,
 )
 from nodeplane.datapath.nft.expr import NFPROTO, Family
-from nodeplane.datapath.nft.table import ElementChange, Elements, Table, TableState
+from nodeplane.datapath.nft.listing import TableListing, decode_listing
+from nodeplane.datapath.nft.table import ElementChange, Elements, ElementUse, Table, TableState
 from nodeplane.datapath.nft.transaction import (
     Request,
     change_elements,
@@ -40,6 +44,7 @@ _BUFFER_BYTES = 64 << 20
 _RECEIVE_BYTES = 1 << 18
 _ANSWER_LIMIT_S = 30
 _READ_ATTEMPTS = 5
+_RESIZE_ATTEMPTS = 20
 
 
 class TableEdge(Protocol):
@@ -56,6 +61,8 @@ class TableEdge(Protocol):
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
         """Change elements in one transaction.
 
+        What takes the place of an element of a counted map goes on counting where that one stopped.
+
         Raises:
             KernelNotFoundError: the table, a map, or an element to remove is not there; nothing changed.
             KernelExistsError: an element to add is there already; nothing changed.
@@ -64,6 +71,14 @@ class TableEdge(Protocol):
 
     def delete(self) -> bool:
         """Remove the table; say whether there was one."""
+        ...
+
+    def read_uses(self, map_name: str) -> list[ElementUse]:
+        """Return a map's elements with what they have counted and when they end.
+
+        Raises:
+            KernelNotFoundError: there is no such table or map.
+        """
         ...
 
     def generation(self) -> int:
@@ -91,6 +106,11 @@ class KernelTable:
     def __exit__(self, *_exc: object) -> None:
         self._socket.close()
 
+    @property
+    def port(self) -> int:
+        """The netlink port by which the kernel names us in its notifications."""
+        return int(self._socket.getsockname()[0])
+
     def read(self, table: Table) -> TableState | None:
         """See `TableEdge`.
 
@@ -114,10 +134,11 @@ class KernelTable:
         facts = nl.attribute_map(found)
         chains = self._find_all(nl.GETCHAIN, 3, [chain.name for chain in table.chains])
         maps = self._find_all(nl.GETSET, 2, [declared.name for declared in table.maps])
-        elements: dict[str, dict[bytes, bytes]] = {map_name: {} for map_name in maps}
+        dynamic = {declared.name for declared in table.maps if declared.remembers}
+        elements: dict[str, dict[bytes, bytes]] = {name_: {} for name_ in maps if name_ not in dynamic}
         odd_elements = 0
         for map_name, content in elements.items():
-            for message in self._dump(nl.GETSETELEM, name + nl.text(2, map_name)):
+            for message in self._dump_elements(map_name, maps[map_name]):
                 part, odd = decode_elements(message)
                 content.update(part)
                 odd_elements += odd
@@ -142,7 +163,13 @@ class KernelTable:
 
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
         """See `TableEdge`."""
-        requests = list(change_elements(table, changes))
+        counted = {declared.name for declared in table.maps if declared.counted}
+        packets = {
+            map_name: self._packets(map_name, [key for key in change.remove if key in change.add])
+            for map_name, change in changes.items()
+            if map_name in counted
+        }
+        requests = list(change_elements(table, changes, packets))
         if requests:
             self._commit(f"change elements of {self._family} {self._name}", requests)
 
@@ -156,6 +183,77 @@ class KernelTable:
     def generation(self) -> int:
         """See `TableEdge`."""
         return nl.read_u32(nl.attribute_map(next(iter(self._ask(nl.GETGEN, nl.NLM_F_ACK, b""))))[1])
+
+    def read_uses(self, map_name: str) -> list[ElementUse]:
+        """See `TableEdge`."""
+        head = nl.text(1, self._name) + nl.text(2, map_name)
+        declared = nl.attribute_map(next(iter(self._ask(nl.GETSET, nl.NLM_F_ACK, head))))
+        found = (use for message in self._dump_elements(map_name, declared) for use in decode_uses(message))
+        return [*{use.key: use for use in found}.values()]
+
+    def read_listing(self) -> TableListing | None:
+        """Return all of the table, whoever wrote it, as it stands at one moment; None if there is none.
+
+        Raises:
+            KernelError: EINTR, others commit faster than it can be read.
+        """
+        for _ in range(_READ_ATTEMPTS):
+            before = self.generation()
+            try:
+                listing = self._read_listing()
+            except KernelError as exc:
+                if exc.errno not in (errno.EINTR, errno.ENOENT):
+                    raise
+            else:
+                if before == self.generation():
+                    return listing
+        raise KernelError(f"read table {self._family} {self._name}", errno.EINTR)
+
+    def _read_listing(self) -> TableListing | None:
+        if not self._exists():
+            return None
+        mine = nl.text(1, self._name)
+        # The kernel narrows a dump of rules or maps to one table, that of chains only to a family.
+        chains = [nl.attribute_map(each) for each in self._dump(nl.GETCHAIN, b"")]
+        maps = [nl.attribute_map(each) for each in self._dump(nl.GETSET, mine)]
+        names = [nl.read_text(declared[2]) for declared in maps]
+        return decode_listing(
+            self._family,
+            [chain for chain in chains if nl.read_text(chain[1]) == self._name],
+            [nl.attribute_map(rule) for rule in self._dump(nl.GETRULE, mine)],
+            {
+                name: (declared, self._dump_elements(name, declared))
+                for name, declared in zip(names, maps, strict=True)
+            },
+        )
+
+    def _dump_elements(self, map_name: str, declared: Facts) -> list[memoryview]:
+        """Dump a map, again and again while the kernel leaves elements out.
+
+        For a moment after a large load it does, and has others twice: a hash table that is being resized is
+        walked in an order that changes between two parts of the dump. Newer kernels say how many there are.
+        """
+        payload = nl.text(1, self._name) + nl.text(2, map_name)
+        wanted = decode_count(declared)
+        messages: list[memoryview] = []
+        for _ in range(_RESIZE_ATTEMPTS):
+            messages = list(self._dump(nl.GETSETELEM, payload))
+            if not wanted or len({key for each in messages for key in distinct_keys(each)}) >= wanted:
+                break
+        return messages
+
+    def _packets(self, map_name: str, keys: list[bytes]) -> dict[bytes, int]:
+        """Return what elements of a counted map have counted so far; one that is not there is left out."""
+        found = {}
+        head = nl.text(1, self._name) + nl.text(2, map_name)
+        for key in keys:
+            asked = nl.nested(3, nl.nested(1, nl.nested(1, nl.attribute(1, key))))
+            try:
+                answers = self._ask(nl.GETSETELEM, nl.NLM_F_ACK, head + asked)
+            except KernelNotFoundError:
+                continue
+            found.update({use.key: use.packets for answer in answers for use in decode_uses(answer)})
+        return found
 
     def _grow_buffers(self) -> None:
         for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):

@@ -21,7 +21,8 @@ _TYPE_BYTES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service":
 HOST_ENDIAN = {"mark", "classid"}
 VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
 _VERDICT_BYTES = 16  # struct nft_verdict, as the kernel reports it
-SET_IS_MAP = 0x8
+# enum nft_set_flags
+_INTERVAL, _IS_MAP, _TIMEOUT, _FROM_RULES, _CONCATENATED = 0x4, 0x8, 0x10, 0x20, 0x80
 ACCEPT = 1  # NF_ACCEPT
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
@@ -33,6 +34,15 @@ class ElementChange(msgspec.Struct, frozen=True):
 
     remove: Collection[bytes] = ()
     add: Mapping[bytes, bytes] = {}
+
+
+class ElementUse(msgspec.Struct, frozen=True):
+    """An element as it is in use: `packets` of a counted map, `expires_s` of one that forgets, else 0."""
+
+    key: bytes
+    data: bytes
+    packets: int = 0
+    expires_s: float = 0.0
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -52,17 +62,35 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class Map(msgspec.Struct, frozen=True):
-    """A map, or a set if it has no data. `data` is a tuple of types or the word `verdict`."""
+    """A map, or a set if it has no data.
+
+    Attributes:
+        key: Types of the key's fields.
+        data: Types of the data's fields, or the word `verdict`.
+        counted: Each element counts the packets that found it.
+        ranges: Each key is a range, in each of at least two fields: the first key and the last one put
+            together. Ranges must not overlap.
+        remembers: At most so many elements, which rules write and time takes away. They are no state of
+            ours: they are not read back, compared or repaired, but a new table begins without them.
+    """
 
     name: str
     comment: str
     key: tuple[str, ...]
     data: tuple[str, ...] | str = ()
+    counted: bool = False
+    ranges: bool = False
+    remembers: int = 0
 
     @property
     def key_bytes(self) -> int:
         """Length of an encoded key: each field is padded to four bytes when there are several."""
         return _length(self.key)
+
+    @property
+    def field_bytes(self) -> tuple[int, ...]:
+        """Length of each field of a key, without padding."""
+        return tuple(_TYPE_BYTES[name] for name in self.key)
 
     @property
     def data_bytes(self) -> int:
@@ -74,11 +102,15 @@ class Map(msgspec.Struct, frozen=True):
         """What the kernel will know of it."""
         is_verdict = self.data == "verdict"
         return MapShape(
-            flags=SET_IS_MAP if self.data else 0,
+            flags=(_IS_MAP if self.data else 0)
+            | (_INTERVAL | _CONCATENATED if self.ranges else 0)
+            | (_TIMEOUT | _FROM_RULES if self.remembers else 0),
             key_type=type_number(self.key),
             key_length=self.key_bytes,
             data_type=VERDICT_TYPE if is_verdict else type_number(tuple(self.data)),
             data_length=_VERDICT_BYTES if is_verdict else self.data_bytes,
+            size=self.remembers,
+            counted=self.counted,
         )
 
 
@@ -109,13 +141,15 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class MapShape(msgspec.Struct, frozen=True):
-    """What the kernel knows of a map beside its elements; lengths in bytes."""
+    """What the kernel knows of a map beside its elements; lengths in bytes, a size of 0 is unlimited."""
 
     flags: int
     key_type: int
     key_length: int
     data_type: int
     data_length: int
+    size: int = 0
+    counted: bool = False
 
 
 class TableState(msgspec.Struct, frozen=True):
@@ -150,7 +184,9 @@ class TableState(msgspec.Struct, frozen=True):
 
 def build_state(table: Table, elements: Elements) -> TableState:
     """Build the state of a table that has just been written."""
-    content: dict[str, dict[bytes, bytes]] = {declared.name: {} for declared in table.maps}
+    content: dict[str, dict[bytes, bytes]] = {
+        declared.name: {} for declared in table.maps if not declared.remembers
+    }
     for name, part in (*table.fixed.items(), *elements.items()):
         content[name].update(part)
     return TableState(

@@ -5,7 +5,7 @@ A batch is begin, messages, end, sent in one piece; the kernel applies all of it
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.expr import NFPROTO, Family
@@ -66,8 +66,13 @@ def create_table(table: Table, elements: Elements) -> Iterator[Request]:
     yield from change_elements(table, changes)
 
 
-def change_elements(table: Table, changes: Mapping[str, ElementChange]) -> Iterator[Request]:
-    """Ask for elements to go and to come; all that go, go first."""
+def change_elements(
+    table: Table, changes: Mapping[str, ElementChange], packets: Mapping[str, Mapping[bytes, int]] = {}
+) -> Iterator[Request]:
+    """Ask for elements to go and to come; all that go, go first.
+
+    `packets` says, by map and key, with how many packets an element of a counted map begins.
+    """
     maps = {declared.name: declared for declared in table.maps}
     for name, change in changes.items():
         yield from _encode_elements(
@@ -76,7 +81,11 @@ def change_elements(table: Table, changes: Mapping[str, ElementChange]) -> Itera
     for name, change in changes.items():
         # EXCL: an element that is there although we believe it is not means that our memory is wrong.
         flags = nl.NLM_F_CREATE | nl.NLM_F_EXCL
-        yield from _encode_elements(nl.NEWSETELEM, flags, table.name, maps[name], list(change.add.items()))
+        counted = packets.get(name, {})
+        plain = [entry for entry in change.add.items() if entry[0] not in counted] if counted else None
+        fresh = list(change.add.items()) if plain is None else plain
+        yield from _encode_elements(nl.NEWSETELEM, flags, table.name, maps[name], fresh)
+        yield from _encode_counted(flags, table.name, name, change.add, counted)
 
 
 def _encode_chain(table: str, chain: Chain) -> bytes:
@@ -90,6 +99,11 @@ def _encode_chain(table: str, chain: Chain) -> bytes:
 
 def _encode_map(table: str, declared: Map, number: int) -> bytes:
     """Encode a map's declaration; `number` is its id within the batch (NFTA_SET_ID)."""
+    described = b""
+    if declared.remembers:
+        described += nl.u32(1, declared.remembers)
+    if declared.ranges:
+        described += nl.nested(2, *(nl.nested(1, nl.u32(1, length)) for length in declared.field_bytes))
     encoded = nl.text(1, table) + nl.text(2, declared.name)
     encoded += nl.u32(4, type_number(declared.key)) + nl.u32(5, declared.key_bytes)
     # What `nft list` needs to print it right (libnftnl udata.h): the byte orders, and a comment.
@@ -100,7 +114,10 @@ def _encode_map(table: str, declared: Map, number: int) -> bytes:
         encoded += nl.u32(6, type_number(declared.data)) + nl.u32(7, declared.data_bytes)
         userdata += _byte_order(1, declared.data)
     userdata += nl.comment_userdata(7, declared.comment)
-    return encoded + nl.u32(3, declared.shape.flags) + nl.u32(10, number) + nl.attribute(13, userdata)
+    encoded += nl.u32(3, declared.shape.flags) + nl.u32(10, number) + nl.attribute(13, userdata)
+    if described:
+        encoded += nl.attribute(9, described)
+    return encoded + (nl.nested(17, nl.text(1, "counter")) if declared.counted else b"")
 
 
 def _byte_order(kind: int, types: tuple[str, ...]) -> bytes:
@@ -116,7 +133,7 @@ def _encode_rule(table: str, rule: Rule) -> bytes:
 
 
 def _encode_elements(
-    operation: int, flags: int, table: str, declared: Map, elements: list[tuple[bytes, bytes | None]]
+    operation: int, flags: int, table: str, declared: Map, elements: Sequence[tuple[bytes, bytes | None]]
 ) -> Iterator[Request]:
     """Encode elements into as few messages as their length allows.
 
@@ -128,7 +145,15 @@ def _encode_elements(
     data_kind = 2 if declared.data == "verdict" else 1
     head = nl.text(1, table) + nl.text(2, declared.name)
     encoded: list[bytes] = []
-    if declared.data == "verdict" or not declared.data or elements[0][1] is None:
+    if declared.ranges:
+        middle = declared.key_bytes
+        for key, _ in elements:
+            first, last = (
+                nl.nested(1, nl.attribute(1, key[:middle])),
+                nl.nested(10, nl.attribute(1, key[middle:])),
+            )
+            encoded.append(nl.nested(1, first, last))
+    elif declared.data == "verdict" or not declared.data or elements[0][1] is None:
         for key, data in elements:
             value = nl.nested(2, nl.attribute(data_kind, data)) if data else b""
             encoded.append(nl.nested(1, nl.nested(1, nl.attribute(1, key)), value))
@@ -146,3 +171,18 @@ def _encode_elements(
     per_message = _LIST_BYTES // max(map(len, encoded))
     for start in range(0, len(encoded), per_message):
         yield operation, flags, head + nl.attribute(3, b"".join(encoded[start : start + per_message]))
+
+
+def _encode_counted(
+    flags: int, table: str, map_name: str, added: Mapping[bytes, bytes], packets: Mapping[bytes, int]
+) -> Iterator[Request]:
+    """Encode elements that go on counting where those that they replace have stopped."""
+    for key, count in packets.items():
+        counter = nl.nested(2, nl.attribute(1, bytes(8)), nl.attribute(2, struct.pack(">Q", count)))
+        element = nl.nested(
+            1,
+            nl.nested(1, nl.attribute(1, key)),
+            nl.nested(2, nl.attribute(1, added[key])),
+            nl.nested(7, nl.text(1, "counter"), counter),
+        )
+        yield nl.NEWSETELEM, flags, nl.text(1, table) + nl.text(2, map_name) + nl.nested(3, element)

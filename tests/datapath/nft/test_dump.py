@@ -10,8 +10,9 @@ from nodeplane.datapath.nft.dump import (
     decode_hook,
     decode_rule,
     decode_shape,
+    decode_uses,
 )
-from nodeplane.datapath.nft.table import Hook, MapShape
+from nodeplane.datapath.nft.table import ElementUse, Hook, MapShape
 
 # Attributes nested at random make deeper garbage than plain bytes do.
 GARBAGE = st.recursive(
@@ -37,6 +38,7 @@ def test_any_bytes(data: bytes) -> None:
     assert isinstance(decode_shape(facts), MapShape)
     assert isinstance(decode_rule(facts)[0], str)
     assert isinstance(decode_comment(view), str)
+    assert all(use.packets >= 0 and use.expires_s >= 0 for use in decode_uses(view))
 
 
 def test_odd_elements() -> None:
@@ -46,3 +48,40 @@ def test_odd_elements() -> None:
     message = memoryview(nl.nested(3, *(nl.nested(1, entry) for entry in entries)))
 
     assert decode_elements(message) == ({b"key.": b""}, 3)
+
+
+def test_ranges() -> None:
+    """A range is its first key and its last."""
+    entry = nl.nested(1, nl.attribute(1, b"key.")) + nl.nested(10, nl.attribute(1, b"last"))
+
+    assert decode_elements(memoryview(nl.nested(3, nl.nested(1, entry)))) == ({b"key.last": b""}, 0)
+
+
+def test_uses() -> None:
+    """What an element has counted and how long it lasts; what has no key is left out."""
+    key, data = nl.nested(1, nl.attribute(1, b"key.")), nl.nested(2, nl.attribute(1, b"data"))
+    counter = nl.nested(2, nl.attribute(1, bytes(7) + b"\xff"), nl.attribute(2, bytes(7) + b"\x03"))
+    counted = key + data + nl.nested(7, nl.text(1, "counter"), counter)
+    ending = (
+        key
+        + data
+        + nl.attribute(4, (10_000).to_bytes(8, "big"))
+        + nl.attribute(5, (2_500).to_bytes(8, "big"))
+    )
+    message = memoryview(nl.nested(3, *(nl.nested(1, entry) for entry in (counted, ending, key, data))))
+
+    assert list(decode_uses(message)) == [
+        ElementUse(b"key.", b"data", packets=3),
+        ElementUse(b"key.", b"data", expires_s=2.5),
+        ElementUse(b"key.", b""),
+    ]
+
+
+def test_shape() -> None:
+    """Flags, types, lengths, the most elements, and whether each counts."""
+    declared = [nl.u32(3, 0x28), nl.u32(4, 7), nl.u32(5, 4), nl.u32(6, 23), nl.u32(7, 4)]
+    described = nl.nested(9, nl.u32(1, 100))
+    counts = nl.nested(17, nl.text(1, "counter"))
+    facts = nl.attribute_map(memoryview(b"".join((*declared, described, counts))))
+
+    assert decode_shape(facts) == MapShape(0x28, 7, 4, 23, 4, size=100, counted=True)

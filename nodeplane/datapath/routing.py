@@ -1,0 +1,213 @@
+"""Where the kernel sends a packet of either family, asked for one address at a time.
+
+`rtnl` keeps links and routes; this only asks, over a socket of its own: importing pyroute2 for it would take
+160 ms. `KernelRouting` asks the kernel, `FakeRouting` a list of links.
+"""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from typing import Protocol
+
+import msgspec
+
+from nodeplane.datapath.nft import netlink as nl
+from nodeplane.errors import kernel_error
+
+LOCAL, UNICAST = 2, 1  # RTN_LOCAL, RTN_UNICAST, rtnetlink.h
+
+_GETADDR, _GETROUTE = 22, 26  # RTM_…
+_MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 1, 4, 5, 7, 18
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_SECONDARY = 0x01  # IFA_F_SECONDARY
+_SCOPE_LINK = 253  # RT_SCOPE_LINK; host scope lies beyond
+_RECEIVE_BYTES = 1 << 16
+_NOWHERE = {
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+}
+
+_FAMILIES = {4: socket.AF_INET, 16: socket.AF_INET6}
+
+PackedAddress = bytes
+
+
+class FoundRoute(msgspec.Struct, frozen=True):
+    """The way to one address.
+
+    Attributes:
+        kind: The route's type (rtm_type): `LOCAL`, `UNICAST` or another.
+        link: The interface that packets leave by.
+        gateway: The next hop, None for an address on the link itself.
+        source: The address that a process of this node would have as a source.
+    """
+
+    kind: int
+    link: str
+    gateway: PackedAddress | None = None
+    source: PackedAddress | None = None
+
+
+class LinkAddress(msgspec.Struct, frozen=True):
+    """An address that the kernel may choose as a source: a primary one, and of global scope."""
+
+    link: str
+    address: PackedAddress
+    prefix_bits: int
+
+
+class Routing(Protocol):
+    """The routes and addresses of one network namespace."""
+
+    def find(self, destination: PackedAddress) -> FoundRoute | None:
+        """Return the way to an address, None if there is none."""
+        ...
+
+    def source_addresses(self) -> list[LinkAddress]:
+        """Return the IPv4 addresses of all links that may be a source, in the kernel's order."""
+        ...
+
+
+def masquerade_source(routing: Routing, destination: PackedAddress) -> PackedAddress | None:
+    """Return the address that a masqueraded packet gets on its way to a destination; None if it has no way.
+
+    For IPv4 that is not the route's preferred source, but the interface's address nearest to the next hop
+    (nf_nat_masquerade_ipv4, inet_select_addr); for IPv6 the one that a process would get too.
+    """
+    route = routing.find(destination)
+    if route is None:
+        return None
+    if len(destination) == 16:
+        return route.source
+    addresses = routing.source_addresses()
+    on_link = [each for each in addresses if each.link == route.link]
+    next_hop = route.gateway or destination
+    near = [each for each in on_link if _shares_network(each, next_hop)]
+    return next((each.address for each in (*near, *on_link, *addresses)), None)
+
+
+class KernelRouting:
+    """The `Routing` of the namespace that it was opened in; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, 0))
+        self._names: dict[int, str] = {}
+
+    def __enter__(self) -> "KernelRouting":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._socket.close()
+
+    def find(self, destination: PackedAddress) -> FoundRoute | None:
+        """See `Routing`."""
+        head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, 0)
+        try:
+            answers = list(self._ask(_GETROUTE, 0, head + nl.attribute(_RTA_DST, destination)))
+        except OSError as exc:
+            if exc.errno in _NOWHERE:
+                return None
+            raise kernel_error(f"look up the route to {ip_address(destination)}", exc.errno or 0) from exc
+        payload = answers[0]
+        facts = nl.attribute_map(payload[_ROUTE.size :])
+        via = bytes(facts[_RTA_VIA])[2:] if _RTA_VIA in facts else b""
+        gateway = bytes(facts[_RTA_GATEWAY]) if _RTA_GATEWAY in facts else via
+        return FoundRoute(
+            kind=_ROUTE.unpack_from(payload)[7],
+            link=self._name(struct.unpack("=I", facts[_RTA_OIF])[0]) if _RTA_OIF in facts else "",
+            gateway=gateway if len(gateway) == len(destination) else None,
+            source=bytes(facts[_RTA_PREFSRC]) if _RTA_PREFSRC in facts else None,
+        )
+
+    def source_addresses(self) -> list[LinkAddress]:
+        """See `Routing`."""
+        found = []
+        for payload in self._ask(_GETADDR, nl.NLM_F_DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+            _, prefix_bits, flags, scope, index = _ADDRESS.unpack_from(payload)
+            facts = nl.attribute_map(payload[_ADDRESS.size :])
+            local = facts.get(_IFA_LOCAL, facts.get(_IFA_ADDRESS))
+            if local is not None and scope < _SCOPE_LINK and not flags & _SECONDARY:
+                found.append(LinkAddress(self._name(index), bytes(local), prefix_bits))
+        return found
+
+    def _name(self, index: int) -> str:
+        """Return a link's name; by our own socket, as the caller may be in another namespace by now."""
+        if index not in self._names:
+            request = struct.pack("=BBHiII", 0, 0, 0, index, 0, 0)  # struct ifinfomsg
+            (answer,) = self._ask(18, 0, request)  # RTM_GETLINK
+            self._names[index] = nl.read_text(nl.attribute_map(answer[16:])[3])  # IFLA_IFNAME
+        return self._names[index]
+
+    def _ask(self, operation: int, flags: int, payload: bytes) -> Iterator[memoryview]:
+        """Send a request and return the payloads of its answers.
+
+        Raises:
+            OSError: the kernel's answer is an error.
+        """
+        length = _MESSAGE.size + len(payload)
+        self._socket.send(_MESSAGE.pack(length, operation, nl.NLM_F_REQUEST | flags, 1, 0) + payload)
+        answers: list[memoryview] = []
+        while True:
+            for kind, _flags, _sequence, answer in nl.messages(self._socket.recv(_RECEIVE_BYTES)):
+                if kind == nl.NLMSG_ERROR:
+                    (code,) = struct.unpack_from("=i", answer)
+                    raise OSError(-code, "rtnetlink")
+                if kind == nl.NLMSG_DONE:
+                    return iter(answers)
+                answers.append(answer)
+            if not flags:
+                return iter(answers)
+
+
+class FakeRouting:
+    """A `Routing` over links with their addresses, the main one first; all else leaves by `default`."""
+
+    def __init__(
+        self,
+        links: Mapping[str, tuple[IPv4Interface | IPv6Interface, ...]],
+        default: tuple[str, PackedAddress] | None = None,
+    ) -> None:
+        self._addresses = [(name, interface) for name, own in links.items() for interface in own]
+        self._default = default
+
+    def find(self, destination: PackedAddress) -> FoundRoute | None:
+        """See `Routing`."""
+        address = ip_address(destination)
+        mine = [each for each in self._addresses if each[1].version == address.version]
+        if any(interface.ip == address for _, interface in mine):
+            return FoundRoute(LOCAL, "lo", None, destination)
+        for name, interface in mine:
+            if address in interface.network:
+                return FoundRoute(UNICAST, name, None, interface.ip.packed)
+        if self._default is None or len(self._default[1]) != len(destination):
+            return None
+        link, gateway = self._default
+        own = [interface for name, interface in mine if name == link]
+        near = [interface for interface in own if ip_address(gateway) in interface.network]
+        source = next((interface.ip.packed for interface in (*near, *own)), None)
+        return FoundRoute(UNICAST, link, gateway, source)
+
+    def source_addresses(self) -> list[LinkAddress]:
+        """See `Routing`."""
+        return [
+            LinkAddress(name, interface.ip.packed, interface.network.prefixlen)
+            for name, interface in self._addresses
+            if interface.version == 4 and not interface.is_loopback
+        ]
+
+
+def _shares_network(own: LinkAddress, other: PackedAddress) -> bool:
+    shift = 32 - own.prefix_bits
+    return int.from_bytes(own.address, "big") >> shift == int.from_bytes(other, "big") >> shift
