@@ -81,8 +81,6 @@ def service_problems(
         path, number = ("spec", "ports", index, "nodePort"), port.node_port
         if not number:
             continue
-        if service.spec.type not in {"NodePort", "LoadBalancer"}:
-            yield path, "expected no node port in a Service of this type"
         if number not in _NODE_PORTS:
             yield path, f"expected a port number from {_NODE_PORTS[0]} to {_NODE_PORTS[-1]}"
         if (port.protocol, number) in taken:

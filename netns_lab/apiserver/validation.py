@@ -53,13 +53,7 @@ def check_object(resource: Resource, value: Json, old: Json | None) -> None:
         typed = msgspec.convert(without_nulls(value), kind)
     except msgspec.ValidationError as exc:
         raise unreadable(resource, str(exc)) from exc
-    causes = [
-        _cause(value, path, expected)
-        for path, expected in problems(typed)
-        # Of a kind that nodeplane has no shape for, it does not know that there is no namespace.
-        if resource.namespaced or tuple(path) != ("metadata", "namespace")
-    ]
-    causes += metadata_causes(value["metadata"])
+    causes = [*metadata_causes(value["metadata"])]
     if resource is CONFIG_MAPS:
         causes += config_map_causes(value)
     if resource is SERVICE_CIDRS:
@@ -70,6 +64,11 @@ def check_object(resource: Resource, value: Json, old: Json | None) -> None:
         causes += _pod_causes(value)
     if old is not None:
         causes += _change_causes(resource, value, old)
+    if resource is not SERVICE_CIDRS:
+        # Which says the same of its networks, and less.
+        named = {cause.field for cause in causes}
+        more = (_cause(value, path, expected) for path, expected in problems(typed))
+        causes += [cause for cause in more if cause.field not in named]
     if causes:
         raise invalid(resource, value["metadata"].get("name", ""), causes)
 

@@ -12,6 +12,9 @@ from msgspec import Meta
 Port: TypeAlias = Annotated[int, Meta(ge=1, le=65535)]
 Protocol: TypeAlias = Literal["TCP", "UDP", "SCTP"]
 
+DEFAULT_AFFINITY_TIMEOUT_S = 10800
+"""Three hours, what the API server fills in (core/v1 DefaultClientIPServiceAffinitySeconds)."""
+
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """The label that ties an EndpointSlice to its Service (discovery.k8s.io/v1)."""
 
@@ -71,10 +74,19 @@ class NodeStatus(_Value, frozen=True):
     addresses: tuple[NodeAddress, ...] | None = None
 
 
+class Taint(_Value, frozen=True):
+    """What keeps pods away from a node, or says what is about to happen to it."""
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
 class NodeSpec(_Value, frozen=True):
     """What the cluster gave the node."""
 
     pod_cidrs: tuple[str, ...] | None = msgspec.field(name="podCIDRs", default=None)
+    taints: tuple[Taint, ...] | None = None
 
 
 class Node(Object, frozen=True):
@@ -103,6 +115,18 @@ class ServicePort(_Value, frozen=True):
     node_port: int | None = None
 
 
+class ClientIPConfig(_Value, frozen=True):
+    """How long a client stays with its endpoint after its last new connection."""
+
+    timeout_seconds: int | None = None
+
+
+class SessionAffinityConfig(_Value, frozen=True):
+    """The settings of `sessionAffinity: ClientIP`."""
+
+    client_ip: ClientIPConfig | None = msgspec.field(name="clientIP", default=None)
+
+
 class ServiceSpec(_Value, frozen=True):
     """How a Service is published."""
 
@@ -112,6 +136,22 @@ class ServiceSpec(_Value, frozen=True):
     raw_ports: tuple[ServicePort, ...] | None = msgspec.field(name="ports", default=None)
     selector: dict[str, str] | None = None
     external_name: str = ""
+    raw_external_ips: tuple[str, ...] | None = msgspec.field(name="externalIPs", default=None)
+    session_affinity: str = "None"
+    session_affinity_config: SessionAffinityConfig | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    load_balancer_source_ranges: tuple[str, ...] | None = None
+    health_check_node_port: int | None = None
+
+    @property
+    def affinity_timeout_s(self) -> int:
+        """Seconds that a client stays with its endpoint; 0 without session affinity."""
+        if self.session_affinity != "ClientIP":
+            return 0
+        config = self.session_affinity_config
+        timeout_s = config.client_ip.timeout_seconds if config and config.client_ip else None
+        return timeout_s or DEFAULT_AFFINITY_TIMEOUT_S
 
     @property
     def ports(self) -> tuple[ServicePort, ...]:
@@ -126,10 +166,31 @@ class ServiceSpec(_Value, frozen=True):
         return self.raw_cluster_ips or (self.cluster_ip,)
 
 
+class LoadBalancerIngress(_Value, frozen=True):
+    """One address of a load balancer; with `ipMode: Proxy` its packets come to us addressed otherwise."""
+
+    ip: str = ""
+    hostname: str = ""
+    ip_mode: str | None = None
+
+
+class LoadBalancerStatus(_Value, frozen=True):
+    """Where a load balancer can be reached."""
+
+    ingress: tuple[LoadBalancerIngress, ...] | None = None
+
+
+class ServiceStatus(_Value, frozen=True):
+    """What others have done for the Service."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
 class Service(Object, frozen=True):
     """A name and a virtual address for a set of pods (v1)."""
 
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
     @property
     def is_headless(self) -> bool:
@@ -153,6 +214,19 @@ class ObjectReference(_Value, frozen=True):
     name: str = ""
 
 
+class Hint(_Value, frozen=True):
+    """A zone or a node that should use an endpoint."""
+
+    name: str
+
+
+class EndpointHints(_Value, frozen=True):
+    """Who should use an endpoint (KEP-2433, KEP-3015)."""
+
+    for_zones: tuple[Hint, ...] | None = None
+    for_nodes: tuple[Hint, ...] | None = None
+
+
 class Endpoint(_Value, frozen=True):
     """One backend of a slice; only `addresses[0]` counts (k/k pkg/apis/discovery)."""
 
@@ -162,6 +236,7 @@ class Endpoint(_Value, frozen=True):
     hostname: str | None = None
     zone: str | None = None
     target_ref: ObjectReference | None = None
+    hints: EndpointHints | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -264,15 +339,28 @@ class Pod(Object, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class ServiceCIDRSpec(_Value, frozen=True):
+    """The networks that Services' addresses come from."""
+
+    cidrs: tuple[str, ...] | None = None
+
+
+class ServiceCIDR(Object, frozen=True):
+    """Networks of Services' addresses (networking.k8s.io/v1)."""
+
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+
+
 KINDS: dict[tuple[str, str], type[Object]] = {
     ("v1", "Node"): Node,
     ("v1", "Namespace"): Namespace,
     ("v1", "Service"): Service,
     ("v1", "Pod"): Pod,
     ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
+    ("networking.k8s.io/v1", "ServiceCIDR"): ServiceCIDR,
 }
 """The kinds that nodeplane reads, by (apiVersion, kind)."""
 
 API_VERSIONS: dict[type[Object], str] = {kind: version for (version, _), kind in KINDS.items()}
 
-CLUSTER_SCOPED: frozenset[type[Object]] = frozenset({Node, Namespace})
+CLUSTER_SCOPED: frozenset[type[Object]] = frozenset({Node, Namespace, ServiceCIDR})

@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from nodeplane.kube.objects import EndpointSlice, Object, ObjectKey, Service
 from nodeplane.kube.source import Batch, Change
+
+T = TypeVar("T", bound=Object)
 
 
 class Store:
@@ -28,10 +31,18 @@ class Store:
                 touched |= self._move_slice(change)
         return touched
 
+    def get(self, kind: type[T], namespace: str, name: str) -> T | None:
+        """Return the object of that kind and name."""
+        found = self._objects.get(ObjectKey(kind, namespace, name))
+        return found if isinstance(found, kind) else None
+
     def service(self, namespace: str, name: str) -> Service | None:
         """Return the Service of that name."""
-        found = self._objects.get(ObjectKey(Service, namespace, name))
-        return found if isinstance(found, Service) else None
+        return self.get(Service, namespace, name)
+
+    def services(self) -> set[tuple[str, str]]:
+        """Return the (namespace, name) of every Service."""
+        return {(key.namespace, key.name) for key in self._objects if key.kind is Service}
 
     def slices(self, namespace: str, name: str) -> list[EndpointSlice]:
         """Return the slices of a Service, ordered by name so that nothing depends on arrival."""

@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from socket import AF_INET, inet_pton
 
 from nodeplane.dnsname import is_label, is_subdomain
 from nodeplane.kube.objects import (
     CLUSTER_SCOPED,
+    EndpointHints,
     EndpointSlice,
+    Hint,
     Namespace,
     Node,
     Object,
     Service,
+    ServiceCIDR,
     ServicePort,
+    ServiceSpec,
 )
 from nodeplane.yamldoc import FieldPath
 
@@ -27,6 +31,10 @@ _NOT_REACHABLE_RANGES = {
     for version in (4, 6)
 }
 _ADDRESS_TYPES = {"IPv4": IPv4Address, "IPv6": IPv6Address}
+_ENDPOINT_ADDRESS = "expected an address that other nodes can reach, not unspecified, loopback or link-local"
+_PORT = "expected a port number from 1 to 65535"
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_MAX_HINTS = 8
 
 # IsQualifiedName and IsValidLabelValue in k8s.io/apimachinery/pkg/util/validation.
 _QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -41,6 +49,8 @@ def problems(item: Object) -> Iterator[Problem]:
         yield from _service_problems(item)
     elif isinstance(item, EndpointSlice):
         yield from _slice_problems(item)
+    elif isinstance(item, ServiceCIDR):
+        yield from _service_cidr_problems(item)
     elif isinstance(item, Node):
         for index, entry in enumerate(item.status.addresses or ()):
             if entry.type in {"InternalIP", "ExternalIP"} and not _is_address(entry.address):
@@ -99,11 +109,66 @@ def _service_problems(service: Service) -> Iterator[Problem]:
         yield ("spec", "externalName"), "expected a DNS name"
     if not spec.ports and not service.is_headless and spec.type != "ExternalName":
         yield ("spec", "ports"), "expected at least one port"
-    yield from _port_problems(spec.ports)
+    if spec.cluster_ip == "None" and spec.type in {"NodePort", "LoadBalancer"}:
+        yield ("spec", "clusterIP"), f"expected an address, since the type is {spec.type}"
+    yield from _port_problems(spec.ports, has_node_ports=spec.type in {"NodePort", "LoadBalancer"})
+    yield from _access_problems(service)
+    for index, entry in enumerate(service.status.load_balancer.ingress or ()):
+        path = ("status", "loadBalancer", "ingress", index)
+        if entry.ip and not _is_address(entry.ip):
+            yield (*path, "ip"), "expected an IP address"
+        if entry.ip_mode is not None and (not entry.ip or entry.ip_mode not in {"VIP", "Proxy"}):
+            yield (*path, "ipMode"), "expected VIP or Proxy, beside an ip"
 
 
-def _port_problems(ports: Sequence[ServicePort]) -> Iterator[Problem]:
+def _access_problems(service: Service) -> Iterator[Problem]:
+    """Yield what is wrong with who may come in, from where, and how they are led (ValidateService in k/k)."""
+    spec = service.spec
+    for index, text in enumerate(spec.raw_external_ips or ()):
+        if not is_endpoint_address(text):
+            yield ("spec", "externalIPs", index), _ENDPOINT_ADDRESS
+    is_balancer = spec.type == "LoadBalancer"
+    if spec.load_balancer_source_ranges and not is_balancer:
+        yield ("spec", "loadBalancerSourceRanges"), "expected only with type LoadBalancer"
+    for index, text in enumerate(spec.load_balancer_source_ranges or ()):
+        if _parse_network(text.strip()) is None:
+            yield ("spec", "loadBalancerSourceRanges", index), "expected a network, e.g. 10.0.0.0/8"
+    is_external = is_balancer or spec.type == "NodePort" or bool(spec.raw_external_ips)
+    if spec.external_traffic_policy is not None and (not is_external or spec.type == "ExternalName"):
+        yield (
+            ("spec", "externalTrafficPolicy"),
+            "expected only with type NodePort or LoadBalancer, or with externalIPs",
+        )
+    if spec.health_check_node_port and not (is_balancer and spec.external_traffic_policy == "Local"):
+        yield (
+            ("spec", "healthCheckNodePort"),
+            "expected only with type LoadBalancer and externalTrafficPolicy Local",
+        )
+    elif not 0 <= (spec.health_check_node_port or 0) <= 65535:
+        yield ("spec", "healthCheckNodePort"), _PORT
+    for name, word in (
+        ("internalTrafficPolicy", spec.internal_traffic_policy),
+        ("externalTrafficPolicy", spec.external_traffic_policy),
+    ):
+        if word not in {None, "Cluster", "Local"}:
+            yield ("spec", name), "expected Cluster or Local"
+    yield from _affinity_problems(spec)
+
+
+def _affinity_problems(spec: ServiceSpec) -> Iterator[Problem]:
+    if spec.session_affinity not in {"None", "ClientIP"}:
+        yield ("spec", "sessionAffinity"), "expected None or ClientIP"
+    client_ip = spec.session_affinity_config.client_ip if spec.session_affinity_config else None
+    if client_ip and client_ip.timeout_seconds is not None and not 1 <= client_ip.timeout_seconds <= 86400:
+        path = ("spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds")
+        yield path, "expected seconds, from 1 to 86400"
+    if spec.session_affinity == "None" and spec.session_affinity_config is not None:
+        yield ("spec", "sessionAffinityConfig"), "expected only with sessionAffinity ClientIP"
+
+
+def _port_problems(ports: Sequence[ServicePort], *, has_node_ports: bool) -> Iterator[Problem]:
     seen: set[tuple[str, int]] = set()
+    node_ports: set[tuple[str, int]] = set()
     names: set[str] = set()
     for index, port in enumerate(ports):
         if (port.protocol, port.port) in seen:
@@ -115,9 +180,14 @@ def _port_problems(ports: Sequence[ServicePort]) -> Iterator[Problem]:
         elif port.name and not is_label(port.name):
             yield ("spec", "ports", index, "name"), "expected a DNS label (lower case, digits, '-')"
         if isinstance(port.target_port, int) and not 1 <= port.target_port <= 65535:
-            yield ("spec", "ports", index, "targetPort"), "expected a port number from 1 to 65535"
+            yield ("spec", "ports", index, "targetPort"), _PORT
         if not 0 <= (port.node_port or 0) <= 65535:
-            yield ("spec", "ports", index, "nodePort"), "expected a port number from 1 to 65535"
+            yield ("spec", "ports", index, "nodePort"), _PORT
+        elif port.node_port and not has_node_ports:
+            yield ("spec", "ports", index, "nodePort"), "expected only with type NodePort or LoadBalancer"
+        elif port.node_port and (port.protocol, port.node_port) in node_ports:
+            yield ("spec", "ports", index, "nodePort"), "expected each protocol and node port once"
+        node_ports.add((port.protocol, port.node_port or 0))
         seen.add((port.protocol, port.port))
         names.add(port.name)
 
@@ -132,15 +202,57 @@ def _slice_problems(piece: EndpointSlice) -> Iterator[Problem]:
             if address is None or type(address) is not family:
                 yield ("endpoints", index, "addresses", number), f"expected an {piece.address_type} address"
             elif not _is_reachable(address):
-                yield (
-                    ("endpoints", index, "addresses", number),
-                    "expected an address that other nodes can reach, not unspecified, loopback or link-local",
-                )
+                yield ("endpoints", index, "addresses", number), _ENDPOINT_ADDRESS
+        if endpoint.hints is not None:
+            for path, expected in _hint_problems(endpoint.hints):
+                yield ("endpoints", index, "hints", *path), expected
     names: set[str] = set()
     for index, port in enumerate(piece.ports):
         if (port.name or "") in names:
             yield ("ports", index, "name"), "expected each port name once"
         names.add(port.name or "")
+
+
+def _hint_problems(hints: EndpointHints) -> Iterator[Problem]:
+    listed: tuple[tuple[str, Sequence[Hint] | None], ...] = (
+        ("forZones", hints.for_zones),
+        ("forNodes", hints.for_nodes),
+    )
+    for field, names in listed:
+        seen: set[str] = set()
+        if len(names or ()) > _MAX_HINTS:
+            yield (field,), f"expected at most {_MAX_HINTS}"
+        for index, hint in enumerate(names or ()):
+            is_good = _LABEL_VALUE.fullmatch(hint.name) if field == "forZones" else is_subdomain(hint.name)
+            if not is_good:
+                yield (field, index, "name"), f"expected the name of a {field[3:-1].lower()}"
+            elif hint.name in seen:
+                yield (field, index, "name"), "expected each name once"
+            seen.add(hint.name)
+
+
+def _service_cidr_problems(item: ServiceCIDR) -> Iterator[Problem]:
+    cidrs = item.spec.cidrs or ()
+    if not 1 <= len(cidrs) <= 2:
+        yield ("spec", "cidrs"), "expected one network of one family or of each"
+    versions: set[int] = set()
+    for index, text in enumerate(cidrs):
+        network = _parse_network(text)
+        if network is None or str(network) != text:
+            yield ("spec", "cidrs", index), "expected a network without host bits, e.g. 10.96.0.0/16"
+        elif network.version in versions:
+            yield ("spec", "cidrs", index), "expected at most one network of each family"
+        versions |= {network.version} if network else set()
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network | None:
+    address, slash, length = text.partition("/")
+    if not slash or not (length.isascii() and length.isdigit()) or _parse_address(address) is None:
+        return None
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def _is_address(text: str) -> bool:

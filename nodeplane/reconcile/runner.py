@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 class Runner:
     """Run `sync` after each trigger, after `resync_interval_s` without one, and again after a failure.
 
+    Without a `resync_interval_s` it waits for a trigger as long as it takes.
+
     `sync(full)` brings the world to the desired state: with `full` it first reads what is there, without
     it trusts its own memory. The first sync, a periodic one and one after a failure are full.
     """
@@ -25,7 +27,7 @@ class Runner:
         sync: Callable[[bool], Awaitable[None]],
         *,
         min_interval_s: float = 0.0,
-        resync_interval_s: float = 3600.0,
+        resync_interval_s: float | None = 3600.0,
         first_retry_s: float = 0.1,
         max_retry_s: float = 30.0,
     ) -> None:

@@ -71,7 +71,7 @@ class TableWatcher:
             if table.generation() != before:
                 # Maps are read one after the other, and a sync came in between: that state never was.
                 return
-            rows = describe_services(read_services(state.elements)) if state else []
+            rows = describe_services(read_services(state.elements), {}) if state else []
             self.latest = {str(row["frontend"]): frozenset(row["endpoints"]) for row in rows}
             self.reads += 1
             for line in judge(self.latest, self.always, self.allowed):

@@ -8,13 +8,19 @@ import pytest
 
 from nodeplane.kube.objects import (
     API_VERSIONS,
+    CLUSTER_SCOPED,
     KINDS,
+    ClientIPConfig,
     Container,
     ContainerPort,
     Endpoint,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     EndpointSlice,
+    Hint,
+    LoadBalancerIngress,
+    LoadBalancerStatus,
     Metadata,
     Namespace,
     Node,
@@ -30,8 +36,13 @@ from nodeplane.kube.objects import (
     PodSpec,
     PodStatus,
     Service,
+    ServiceCIDR,
+    ServiceCIDRSpec,
     ServicePort,
     ServiceSpec,
+    ServiceStatus,
+    SessionAffinityConfig,
+    Taint,
 )
 from tests.kube.recordings import recorded_items, recording
 
@@ -93,6 +104,7 @@ def bare(item: Object) -> Object:
                         cluster_ip="10.96.0.1",
                         raw_cluster_ips=("10.96.0.1",),
                         raw_ports=(ServicePort(443, "https", target_port=16443),),
+                        internal_traffic_policy="Cluster",
                     ),
                 ),
                 Service(
@@ -102,6 +114,7 @@ def bare(item: Object) -> Object:
                         raw_cluster_ips=("None",),
                         raw_ports=(ServicePort(5432, "pg", target_port=5432),),
                         selector={"app": "db"},
+                        internal_traffic_policy="Cluster",
                     ),
                 ),
                 Service(
@@ -115,7 +128,13 @@ def bare(item: Object) -> Object:
                             ServicePort(9090, "metrics", target_port="metrics", node_port=31793),
                         ),
                         selector={"app": "web"},
+                        session_affinity="ClientIP",
+                        session_affinity_config=SessionAffinityConfig(ClientIPConfig(10800)),
+                        internal_traffic_policy="Cluster",
+                        external_traffic_policy="Cluster",
+                        load_balancer_source_ranges=("192.0.2.0/24",),
                     ),
+                    ServiceStatus(LoadBalancerStatus((LoadBalancerIngress("203.0.113.10", ip_mode="VIP"),))),
                 ),
             ],
             id="Service",
@@ -267,6 +286,93 @@ def test_cluster_ips(spec: dict[str, Any], addresses: tuple[str, ...], headless:
 
 
 @pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({}, 0, id="none"),
+        pytest.param({"sessionAffinity": "None"}, 0, id="None"),
+        pytest.param({"sessionAffinity": "ClientIP"}, 10800, id="default"),
+        pytest.param({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {}}, 10800, id="empty"),
+        pytest.param(
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": None}}},
+            10800,
+            id="null",
+        ),
+        pytest.param(
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}},
+            1,
+            id="one second",
+        ),
+        pytest.param(
+            {"sessionAffinity": "None", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}},
+            0,
+            id="without affinity",
+        ),
+    ],
+)
+def test_affinity_timeout(spec: dict[str, Any], expected: int) -> None:
+    """A client is remembered for three hours if nobody says otherwise."""
+    assert msgspec.convert(spec, ServiceSpec).affinity_timeout_s == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        *(
+            pytest.param(
+                {"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": number}}},
+                "timeoutSeconds",
+                id=str(number),
+            )
+            for number in (1.5,)
+        ),
+        pytest.param({"externalIPs": "192.0.2.1"}, "externalIPs", id="no list"),
+        pytest.param({"loadBalancerSourceRanges": [1]}, "loadBalancerSourceRanges", id="no text"),
+        pytest.param({"healthCheckNodePort": "1"}, "healthCheckNodePort", id="no number"),
+    ],
+)
+def test_wrong_spec(spec: dict[str, Any], words: str) -> None:
+    """What no API server sends is an error that names the field."""
+    with pytest.raises(msgspec.ValidationError, match=words):
+        msgspec.convert(spec, ServiceSpec)
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"hints": None}, None, id="null"),
+        pytest.param({"hints": {}}, EndpointHints(), id="empty"),
+        pytest.param(
+            {"hints": {"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}, {"name": "n2"}]}},
+            EndpointHints((Hint("z1"),), (Hint("n1"), Hint("n2"))),
+            id="zones and nodes",
+        ),
+    ],
+)
+def test_hints(wire: dict[str, Any], expected: EndpointHints | None) -> None:
+    """An endpoint says which zones and nodes it is meant for."""
+    assert msgspec.convert({"addresses": ["10.0.0.1"], **wire}, Endpoint).hints == expected
+
+
+def test_taints() -> None:
+    """A node's taints are kept: one of them says that it is about to go."""
+    taint = {"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}
+    node = msgspec.convert({"metadata": {"name": "n1"}, "spec": {"taints": [taint, {"key": "a"}]}}, Node)
+
+    assert node.spec.taints == (Taint("ToBeDeletedByClusterAutoscaler", "1", "NoSchedule"), Taint("a"))
+
+
+def test_service_cidr() -> None:
+    """A ServiceCIDR belongs to no namespace."""
+    wire = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00:96::/108"]}}
+    item = msgspec.convert(wire, KINDS["networking.k8s.io/v1", "ServiceCIDR"])
+
+    assert item == ServiceCIDR(Metadata("kubernetes"), ServiceCIDRSpec(("10.96.0.0/16", "fd00:96::/108")))
+    assert str(item.key) == "ServiceCIDR/kubernetes"
+    assert ServiceCIDR in CLUSTER_SCOPED
+
+
+@pytest.mark.parametrize(
     ("addresses", "expected"),
     [
         pytest.param(None, (), id="null"),
@@ -315,5 +421,15 @@ def test_wire_names() -> None:
     assert msgspec.to_builtins(item) == {
         "metadata": {"name": "a", "namespace": "b"},
         "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ("10.96.0.1",)},
+    }
+    affinity = ServiceSpec(
+        raw_external_ips=("192.0.2.1",),
+        session_affinity="ClientIP",
+        session_affinity_config=SessionAffinityConfig(ClientIPConfig(5)),
+    )
+    assert msgspec.to_builtins(affinity) == {
+        "externalIPs": ("192.0.2.1",),
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}},
     }
     assert KINDS[API_VERSIONS[Service], "Service"] is Service

@@ -216,7 +216,7 @@ LAB_NAME = "expected up to 20 lower case letters and digits, a letter first"
         ),
         pytest.param(
             HEAD + WEB.replace("80", "80\n          nodePort: 30000"),
-            "10: manifests[0].spec.ports[0].nodePort: expected no node port in a Service of this type, "
+            "10: manifests[0].spec.ports[0].nodePort: expected only with type NodePort or LoadBalancer, "
             "got '30000'",
             id="node port of a ClusterIP Service",
         ),

@@ -15,8 +15,10 @@ from netns_lab.apiserver.controllers.target_ports import target_ports
 from nodeplane.kube.objects import (
     Endpoint,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     EndpointSlice,
+    Hint,
     Metadata,
     ObjectReference,
     Pod,
@@ -69,24 +71,10 @@ class PodReference(ObjectReference, frozen=True):
     uid: str = ""
 
 
-class NamedHint(msgspec.Struct, frozen=True):
-    """A zone or node that an endpoint is meant for."""
-
-    name: str
-
-
-class Hints(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Who should use an endpoint (KEP-4444, KEP-3015)."""
-
-    for_zones: tuple[NamedHint, ...] = ()
-    for_nodes: tuple[NamedHint, ...] = ()
-
-
 class Backend(Endpoint, frozen=True):
     """An endpoint with everything that the controller writes."""
 
     target_ref: PodReference | None = None
-    hints: Hints | None = None
 
 
 class BackendSlice(EndpointSlice, frozen=True):
@@ -173,10 +161,10 @@ def _backend(service: BackedService, pod: BackingPod, address: str, node: NodeFa
     )
 
 
-def _hints(distribution: str, pod: BackingPod, node: NodeFacts) -> Hints | None:
-    zones = (NamedHint(node.zone),) if node.zone else ()
+def _hints(distribution: str, pod: BackingPod, node: NodeFacts) -> EndpointHints | None:
+    zones = (Hint(node.zone),) if node.zone else ()
     if distribution in {"PreferClose", "PreferSameZone"} and zones:
-        return Hints(for_zones=zones)
+        return EndpointHints(for_zones=zones)
     if distribution == "PreferSameNode" and pod.spec.node_name:
-        return Hints(for_zones=zones, for_nodes=(NamedHint(pod.spec.node_name),))
+        return EndpointHints(for_zones=zones or None, for_nodes=(Hint(pod.spec.node_name),))
     return None
