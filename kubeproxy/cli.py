@@ -1,46 +1,122 @@
 """The command line of kubeproxy."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
-from kubeproxy.daemon import Daemon
-from kubeproxy.layout import TABLE, read_services
-from kubeproxy.proxier import FAMILIES, SELECTORS, WATCHED, FamilyProxier, Proxier
+from kubeproxy.config.flags import MIN_SYNC_INTERVAL, Given, config_flags, keep_given
+from kubeproxy.config.resolve import (
+    Resolved,
+    resolve,
+    resolve_kubeconfig,
+    resolve_node_name,
+    write_config,
+)
+from kubeproxy.flow_cleaner import FlowCleaner
+from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
+from kubeproxy.layout import FRONTENDS, NODE_PORTS, TABLE, decode_frontend, read_services
+from kubeproxy.node_port_ips import pack_all, place_node_ports
+from kubeproxy.own_node import find_node, pod_networks
+from kubeproxy.proxier import FAMILIES, WATCHED, FamilyProxier, Proxier, selectors
 from kubeproxy.report import describe_plan, describe_services
+from kubeproxy.rule_inputs import Options, build_options, read_until_known
+from kubeproxy.rule_options import RuleOptions
 from kubeproxy.skeleton import build_skeleton
+from kubeproxy.trace.command import trace_command
+from nodeplane.datapath.conntrack.table import KernelConntrack
+from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
+from nodeplane.datapath.nft.monitor import TableMonitor
+from nodeplane.datapath.routing import KernelRouting
+from nodeplane.datapath.sysctl import KernelSysctls
+from nodeplane.errors import ApiError
 from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
-from nodeplane.runtime.option_types import NODE_NAME
-from nodeplane.runtime.output import print_result
+from nodeplane.runtime.loading import begin_loading
+from nodeplane.runtime.log import setup_logging
+from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
+from nodeplane.runtime.output import Row, print_result
 from nodeplane.runtime.source_options import source_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # `once` and `plan` don't wait for an API server for ever.
 _SNAPSHOT_WITHIN_S = 60.0
+# The verbosity at which klog's users expect debug output.
+_DEBUG_VERBOSITY = 4
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """What the options of `run`, `once` and `plan` come to."""
+
+    node_name: str
+    resolved: Resolved
+    flags: Given
+    manifests: Path | None
+    kubeconfig: Path | None
+    master: str | None
+
+    def open_source(self, *, within_s: float | None = None) -> Source:
+        """Open the source of cluster state."""
+        return open_source(
+            self.manifests,
+            self.kubeconfig,
+            self.master,
+            selectors(self.node_name),
+            snapshot_within_s=within_s,
+        )
+
+
+class KernelEdges(msgspec.Struct, frozen=True):
+    """The kernel's edges, open, and what is built over them."""
+
+    node_name: str
+    tables: Mapping[Family, KernelTable]
+    conntrack: KernelConntrack
+    routing: KernelRouting
+    terminate_removed: bool
+
+    def build_proxier(self, rules: Options) -> Proxier:
+        """Build the proxier for rules of these options."""
+        return Proxier(self.node_name, [self._build_family(family, rules[family]) for family in self.tables])
+
+    def open_watch(self) -> TableMonitor:
+        """Begin to listen for others' writes to our tables."""
+        ports = {table.port for table in self.tables.values()}
+        return TableMonitor([(family, TABLE) for family in self.tables], ports)
+
+    def _build_family(self, family: Family, options: RuleOptions) -> FamilyProxier:
+        cleaner = FlowCleaner(
+            family, self.conntrack, self.routing, options, terminate_removed=self.terminate_removed
+        )
+        return FamilyProxier(family, self.tables[family], options, cleaner)
 
 
 def _input_options(command: F) -> F:
     for option in (
-        click.option("--node-name", required=True, type=NODE_NAME, help="This node's name in the cluster."),
+        click.option(
+            "--node-name",
+            "--hostname-override",
+            "node_name",
+            type=NODE_NAME,
+            help="This node's name in the cluster; the file's hostnameOverride if not given.",
+        ),
         source_options,
         click.option(
-            "--proxy-mode",
-            # One mode so far: there is nothing to pass on.
-            expose_value=False,
-            type=click.Choice(["nftables"]),
-            default="nftables",
-            show_default=True,
-            help="How VIPs are programmed.",
+            "--config",
+            "config_file",
+            type=FILE_PATH,
+            help="KubeProxyConfiguration file; beside it of the flags below only addresses and mode count.",
         ),
+        config_flags,
     ):
         command = option(command)
     return command
@@ -56,58 +132,120 @@ def program() -> None:
 @program.command("run")
 @_input_options
 @click.option(
-    "--min-sync-interval",
-    default=0.01,
-    show_default=True,
+    MIN_SYNC_INTERVAL,
+    "min_sync_interval",
+    expose_value=False,
+    callback=keep_given,
     type=click.FloatRange(min=0),
-    help="Seconds between two syncs; changes in between are written together.",
+    help="Seconds between two syncs (0.01); changes in between are written together.",
+)
+@click.option(
+    "--terminate-removed",
+    is_flag=True,
+    help="End established TCP connections to endpoints that have gone; their clients are reset.",
+)
+@click.option("--init-only", is_flag=True, help="Set up what needs all of root's rights (sysctls), and exit.")
+@click.option(
+    "--write-config-to",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Write the configuration that the options come to, and exit.",
 )
 def run_command(
-    node_name: str,
-    manifests: Path | None,
-    kubeconfig: Path | None,
-    master: str | None,
-    min_sync_interval: float,
+    *, terminate_removed: bool, init_only: bool, write_config_to: Path | None, **options: Any
 ) -> None:
     """Keep the kernel in step with the cluster until SIGTERM; the rules stay in force afterwards."""
-    source = open_source(manifests, kubeconfig, master, SELECTORS)
-    with _proxier(node_name) as proxier:
-        run_daemon(Daemon(proxier, min_sync_interval_s=min_sync_interval).run(source))
+    if write_config_to is not None:
+        write_config(_resolve(options).config, write_config_to)
+        return
+    resolved = _resolve(options)
+    settings = resolved.settings
+    if init_only:
+        apply_sysctls(KernelSysctls(), settings.conntrack)
+        return
+    # Late: what only a daemon needs, and `show` and `plan` do without.
+    from kubeproxy.program import Setup, run_program
+    from nodeplane.datapath.local_addresses import KernelAddresses
+
+    inputs = _inputs(resolved, options)
+    source = inputs.open_source()
+    typed = {
+        "--node-name": inputs.node_name,
+        "--terminate-removed": terminate_removed,
+        **{f"--{name.replace('_', '-')}": value for name, value in options.items() if name != "flags"},
+        **inputs.flags,
+    }
+    setup = Setup(
+        inputs.node_name,
+        resolved.config,
+        settings,
+        {name: str(value) for name, value in typed.items() if value is not None},
+        resolved.watch,
+    )
+    begin_loading()
+    # Only now: wrong usage changes nothing on the machine.
+    apply_sysctls(KernelSysctls(), settings.conntrack)
+    if settings.oom_score_adj is not None:
+        apply_oom_score_adj(settings.oom_score_adj)
+    with _kernel(inputs.node_name, terminate_removed=terminate_removed) as kernel:
+        run_daemon(run_program(setup, kernel.build_proxier, source, KernelAddresses(), kernel.open_watch))
 
 
 @program.command()
 @_input_options
-def once(node_name: str, manifests: Path | None, kubeconfig: Path | None, master: str | None) -> None:
+def once(**options: Any) -> None:
     """Sync once and exit."""
-    source = open_source(manifests, kubeconfig, master, SELECTORS, snapshot_within_s=_SNAPSHOT_WITHIN_S)
-    with _proxier(node_name) as proxier:
-        _take_snapshot(proxier, source)
+    with _loaded_proxier(options) as proxier:
         proxier.sync(full=True)
+        proxier.clean_flows()
 
 
 @program.command()
 @_input_options
 @output_option
-def plan(
-    node_name: str, manifests: Path | None, kubeconfig: Path | None, master: str | None, output: str
-) -> None:
+def plan(*, output: str, **options: Any) -> None:
     """Print what `once` would change in the kernel; write nothing."""
-    source = open_source(manifests, kubeconfig, master, SELECTORS, snapshot_within_s=_SNAPSHOT_WITHIN_S)
-    with _proxier(node_name) as proxier:
-        _take_snapshot(proxier, source)
+    with _loaded_proxier(options) as proxier:
         print_result(describe_plan(proxier.plan()), output)
 
 
 @program.command()
+@click.option("--watch", is_flag=True, help="Print again whenever it has changed, until Ctrl-C.")
+@click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="With --watch: seconds between two looks.",
+)
 @output_option
-def show(output: str) -> None:
-    """Print services and endpoints as the kernel holds them."""
-    services = {}
+def show(*, watch: bool, interval: float, output: str) -> None:
+    """Print services, their endpoints and how often they were connected to, as the kernel holds them."""
+    rows = _read_rows()
+    print_result(rows, output)
+    while watch:
+        time.sleep(interval)
+        fresh = _read_rows()
+        if fresh != rows:
+            rows = fresh
+            if output == "table":
+                click.echo()
+            print_result(rows, output)
+
+
+def _read_rows() -> list[Row]:
+    rows: list[Row] = []
     for family in FAMILIES:
         with KernelTable(family, TABLE) as table:
             state = table.read(build_skeleton(family))
-            services.update(read_services(state.elements) if state else {})
-    print_result(describe_services(services), output)
+            if state is not None:
+                uses = (use for name in (FRONTENDS, NODE_PORTS) for use in table.read_uses(name))
+                connections = {decode_frontend(use.key): use.packets for use in uses}
+                rows += describe_services(read_services(state.elements), connections)
+    return rows
+
+
+program.add_command(trace_command)
 
 
 @program.command()
@@ -119,19 +257,67 @@ def cleanup() -> None:
                 click.echo(f"removed table {family} {TABLE}")
 
 
+def _resolve(options: dict[str, Any]) -> Resolved:
+    """Put file and flags together; the file says how to log where the command line does not."""
+    resolved = resolve(options["config_file"], options.get("flags", {}))
+    said = click.get_current_context().ensure_object(dict)
+    logging_ = resolved.config.logging
+    if options["config_file"] is not None:
+        setup_logging(
+            said.get("log_format") or ("json" if logging_.format == "json" else "text"),
+            said.get("verbose") or int(logging_.verbosity >= _DEBUG_VERBOSITY),
+        )
+    return resolved
+
+
+def _inputs(resolved: Resolved, options: dict[str, Any]) -> Inputs:
+    manifests = options["manifests"]
+    return Inputs(
+        resolve_node_name(options["node_name"], resolved.config),
+        resolved,
+        options.get("flags", {}),
+        manifests,
+        resolve_kubeconfig(manifests, options["kubeconfig"], resolved.config),
+        options["master"],
+    )
+
+
 @contextmanager
-def _proxier(node_name: str) -> Iterator[Proxier]:
+def _kernel(node_name: str, *, terminate_removed: bool = False) -> Iterator[KernelEdges]:
+    """Open the kernel's edges."""
     with ExitStack() as stack:
-        edges = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
-        yield Proxier(node_name, [FamilyProxier(family, edge) for family, edge in edges.items()])
+        tables = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
+        conntrack = stack.enter_context(KernelConntrack())
+        routing = stack.enter_context(KernelRouting())
+        yield KernelEdges(node_name, tables, conntrack, routing, terminate_removed)
 
 
-def _take_snapshot(proxier: Proxier, source: Source) -> None:
-    async def take_first_batch() -> None:
-        async with aclosing(source.batches(WATCHED)) as batches:
-            proxier.take(await anext(batches))
+@contextmanager
+def _loaded_proxier(options: dict[str, Any]) -> Iterator[Proxier]:
+    """Yield a proxier that has taken the snapshot in."""
+    inputs = _inputs(_resolve(options), options)
+    begin_loading()
+    source = inputs.open_source(within_s=_SNAPSHOT_WITHIN_S)
+    with _kernel(inputs.node_name) as kernel:
+        yield asyncio.run(_load(inputs, source, kernel.build_proxier))
 
-    asyncio.run(take_first_batch())
+
+async def _load(inputs: Inputs, source: Source, build_proxier: Callable[[Options], Proxier]) -> Proxier:
+    from nodeplane.datapath.local_addresses import KernelAddresses
+
+    settings = inputs.resolved.settings
+    async with aclosing(source.batches(WATCHED)) as batches:
+        try:
+            async with asyncio.timeout(_SNAPSHOT_WITHIN_S):
+                held = await read_until_known(batches, inputs.node_name, settings)
+        except TimeoutError as exc:
+            raise ApiError(f"not known within {_SNAPSHOT_WITHIN_S:.0f} s: what mode NodeCIDR needs") from exc
+    node = find_node(held, inputs.node_name)
+    proxier = build_proxier(build_options(settings, pod_networks(node)))
+    for batch in held:
+        proxier.take(batch)
+    proxier.set_node_port_ips(pack_all(place_node_ports(settings, node, KernelAddresses().read())))
+    return proxier
 
 
 def main() -> None:

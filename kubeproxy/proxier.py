@@ -6,31 +6,43 @@ knows when a sync has to read the kernel first, and notices when somebody else w
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import collapse_addresses, ip_network
 
 import msgspec
 
+from kubeproxy.annotations import read_balancing
 from kubeproxy.desired import DesiredElements
-from kubeproxy.layout import TABLE
-from kubeproxy.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, build_service_ports
+from kubeproxy.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
+from kubeproxy.flow_cleaner import CleanReport, FlowCleaner
+from kubeproxy.layout import TABLE, Network, PackedAddress, pack_address
+from kubeproxy.rule_options import DEFAULT_OPTIONS, RuleOptions
+from kubeproxy.service_health import HealthChecks
+from kubeproxy.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, FamilyView, build_service_ports
 from kubeproxy.skeleton import build_skeleton
-from nodeplane.datapath.nft.expr import Family
+from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
 from nodeplane.datapath.nft.kernel import TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table
 from nodeplane.kube.api_request import Selector
-from nodeplane.kube.objects import EndpointSlice, Object, Service
+from nodeplane.kube.objects import EndpointSlice, Node, Object, ObjectKey, Service, ServiceCIDR
 from nodeplane.kube.source import Batch
 from nodeplane.kube.store import Store
 
 log = logging.getLogger(__name__)
 
 FAMILIES: tuple[Family, ...] = ("ip", "ip6")
-WATCHED: tuple[type[Object], ...] = (Service, EndpointSlice)
-SELECTORS: dict[type[Object], Selector] = {
-    Service: Selector(label=f"!{PROXY_NAME_LABEL}", field="spec.clusterIP!=None"),
-    EndpointSlice: Selector(label=f"!{HEADLESS_LABEL}"),
-}
-"""What upstream asks an API server for; `build_service_ports` leaves the same things out by itself."""
+_FAMILY_OF_VERSION: dict[int, Family] = {4: "ip", 6: "ip6"}
+WATCHED: tuple[type[Object], ...] = (Service, EndpointSlice, Node, ServiceCIDR)
+
+
+def selectors(node_name: str) -> dict[type[Object], Selector]:
+    """Return what upstream asks an API server for; the proxier leaves the same things out by itself."""
+    return {
+        Service: Selector(label=f"!{PROXY_NAME_LABEL}", field="spec.clusterIP!=None"),
+        EndpointSlice: Selector(label=f"!{HEADLESS_LABEL}"),
+        Node: Selector(field=f"metadata.name={node_name}"),
+    }
 
 
 class FamilyChange(msgspec.Struct, frozen=True):
@@ -50,19 +62,27 @@ class FamilyChange(msgspec.Struct, frozen=True):
 
 
 class SyncReport(msgspec.Struct, frozen=True):
-    """What a sync did: transactions, and elements that went or came."""
+    """What a sync did: transactions, elements that went or came, and how long each family took."""
 
     transactions: int
     elements: int
+    seconds: Mapping[Family, float]
 
 
 class FamilyProxier:
     """The desired table of one family and the edge that it is written to."""
 
-    def __init__(self, family: Family, edge: TableEdge) -> None:
+    def __init__(
+        self,
+        family: Family,
+        edge: TableEdge,
+        options: RuleOptions = DEFAULT_OPTIONS,
+        cleaner: FlowCleaner | None = None,
+    ) -> None:
         self.family = family
         self.edge = edge
-        self.skeleton: Table = build_skeleton(family)
+        self.cleaner = cleaner
+        self.skeleton: Table = build_skeleton(family, options)
         self.desired = DesiredElements()
 
     def plan(self, *, full: bool) -> FamilyChange:
@@ -72,6 +92,9 @@ class FamilyProxier:
         state = self.edge.read(self.skeleton)
         if state is None or not state.holds(self.skeleton):
             return FamilyChange(self.family, replace=True, changes=self.desired.changes_from({}))
+        if self.cleaner is not None:
+            # What led where before this process: after a restart, flows may be of that time.
+            self.cleaner.learn(state.elements)
         return FamilyChange(self.family, replace=False, changes=self.desired.changes_from(state.elements))
 
     def apply(self, change: FamilyChange) -> None:
@@ -89,15 +112,77 @@ class Proxier:
         self._node_name = node_name
         self._families = tuple(families)
         self._store = Store()
+        self._decoded: dict[ObjectKey, DecodedSlice] = {}
+        self._views = self._build_views()
         self._generation = 0
+        self.health_checks = HealthChecks()
+
+    @property
+    def families(self) -> tuple[FamilyProxier, ...]:
+        """The families, each with what it should hold."""
+        return self._families
 
     def take(self, batch: Batch) -> None:
         """Take objects in; nothing reaches the kernel before the next sync."""
-        for namespace, name in self._store.apply(batch):
-            service, slices = self._store.service(namespace, name), self._store.slices(namespace, name)
+        touched = self._store.apply(batch)
+        kinds = set()
+        for change in batch:
+            kinds.add(change.key.kind)
+            if isinstance(change.new, EndpointSlice) and HEADLESS_LABEL not in change.new.labels:
+                with _skipped_if_wrong(change.key):
+                    self._decoded[change.key] = decode_slice(change.new)
+            elif change.key.kind is EndpointSlice:
+                self._decoded.pop(change.key, None)
+            elif isinstance(change.new, Service):
+                for problem in read_balancing(change.new.metadata.annotations).problems:
+                    log.warning("annotation ignored service=%s error=%r", change.key, problem)
+        if Node in kinds:
+            views, self._views = self._views, self._build_views()
+            if views != self._views:
+                touched |= self._store.services()
+        for namespace, name in touched:
+            service = self._store.service(namespace, name)
+            slices = [
+                self._decoded[piece.key]
+                for piece in self._store.slices(namespace, name)
+                if piece.key in self._decoded
+            ]
+            with _skipped_if_wrong(ObjectKey(Service, namespace, name)):
+                for proxier, view in zip(self._families, self._views, strict=True):
+                    proxier.desired.set_service((namespace, name), build_service_ports(service, slices, view))
+                    self.health_checks.set_service((namespace, name), service, slices, view)
+        if ServiceCIDR in kinds:
+            networks = [ip_network(text) for item in self._service_cidrs() for text in item.spec.cidrs or ()]
             for proxier in self._families:
-                ports = build_service_ports(service, slices, self._node_name, proxier.family)
-                proxier.desired.set_service((namespace, name), ports)
+                mine = [
+                    network for network in networks if _FAMILY_OF_VERSION[network.version] == proxier.family
+                ]
+                proxier.desired.set_service_cidrs(_collapse(mine))
+
+    def set_node_port_ips(self, addresses: Iterable[PackedAddress]) -> None:
+        """Say on which addresses node ports are served, where that is not everywhere."""
+        wanted = set(addresses)
+        for proxier in self._families:
+            length = ADDRESS_BYTES[proxier.family]
+            proxier.desired.set_node_port_ips(address for address in wanted if len(address) == length)
+
+    def _build_views(self) -> tuple[FamilyView, ...]:
+        """Say where this proxy is; without a Node object it is a node of that name and nothing more."""
+        node = self._store.get(Node, "", self._node_name)
+        zone = node.labels.get(ZONE_LABEL, "") if node else ""
+        addresses = [pack_address(text) for text in node.internal_ips] if node else []
+        place = Place(self._node_name, zone)
+        return tuple(
+            FamilyView(
+                proxier.family,
+                place,
+                tuple(address for address in addresses if len(address) == ADDRESS_BYTES[proxier.family]),
+            )
+            for proxier in self._families
+        )
+
+    def _service_cidrs(self) -> Iterator[ServiceCIDR]:
+        return (item for item in self._store.of_kind(ServiceCIDR) if isinstance(item, ServiceCIDR))
 
     def plan(self) -> list[FamilyChange]:
         """Say what a full sync would write; writes nothing."""
@@ -114,9 +199,12 @@ class Proxier:
             self._generation = self._read_generation()
         written = 0
         commits = 0
+        seconds: dict[Family, float] = {}
         for proxier in self._families:
+            family_started = time.monotonic()
             change = proxier.plan(full=full)
             proxier.apply(change)
+            seconds[proxier.family] = time.monotonic() - family_started
             written += change.elements
             commits += bool(change)
             if change.replace:
@@ -128,10 +216,22 @@ class Proxier:
             "synced full=%s elements=%d service_ports=%d seconds=%.4f",
             full,
             written,
-            sum(proxier.desired.service_ports for proxier in self._families),
+            sum(len(proxier.desired.ports) for proxier in self._families),
             time.monotonic() - started,
         )
-        return SyncReport(commits, written)
+        return SyncReport(commits, written, seconds)
+
+    def clean_flows(self) -> dict[Family, CleanReport]:
+        """Remove tracked flows that go where their frontend does not lead any more; call after a sync.
+
+        Raises:
+            KernelError: the kernel refused; the next call does what this one left.
+        """
+        return {
+            proxier.family: proxier.cleaner.clean(proxier.desired)
+            for proxier in self._families
+            if proxier.cleaner is not None
+        }
 
     def is_disturbed(self) -> bool:
         """Say whether somebody else has written to the ruleset since the last sync."""
@@ -139,3 +239,17 @@ class Proxier:
 
     def _read_generation(self) -> int:
         return self._families[0].edge.generation()
+
+
+@contextmanager
+def _skipped_if_wrong(key: ObjectKey) -> Iterator[None]:
+    """Keep the last good version of an object whose addresses are none; an API server of old lets some in."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        log.error("object skipped, its last version stays in force object=%s error=%r", key, str(exc))
+
+
+def _collapse(networks: list[Network]) -> list[Network]:
+    """Return the same addresses without overlaps; all networks are of one family."""
+    return list(collapse_addresses(networks))  # type: ignore[type-var]  # which the types don't say

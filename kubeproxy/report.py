@@ -1,35 +1,43 @@
 """What `show` and `plan` print, as plain rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 
-from kubeproxy.layout import (
-    FRONTENDS,
-    SLOTS,
-    Endpoint,
-    Frontend,
-    Pool,
-    decode_endpoint,
-    decode_frontend,
-    decode_hairpin,
-    decode_pool,
-    decode_slot,
-)
+from kubeproxy import layout as at
+from kubeproxy.layout import Endpoint, Frontend, decode_endpoint, decode_frontend, decode_slot, decode_value
+from kubeproxy.pool_value import DROP, KIND_MASK, REJECT, WITHOUT_KIND, as_classid, describe, kind_of
 from kubeproxy.proxier import FamilyChange
 from nodeplane.runtime.output import Row
 
+_NOBODY = {REJECT: "rejected: no endpoint", DROP: "dropped: no endpoint on this node"}
 
-def describe_services(services: Mapping[Frontend, tuple[Pool, list[Endpoint]]]) -> list[Row]:
-    """Return a row for each frontend in the kernel."""
-    return [
-        {
-            "frontend": str(frontend),
-            "pool": "" if pool.is_reject else str(pool),
-            "endpoints": ["rejected: no endpoint"]
-            if pool.is_reject
-            else [str(endpoint) for endpoint in endpoints],
-        }
-        for frontend, (pool, endpoints) in services.items()
-    ]
+
+def describe_services(
+    services: Mapping[Frontend, tuple[int, list[Endpoint]]], connections: Mapping[Frontend, int]
+) -> list[Row]:
+    """Return a row for each frontend in the kernel; `connections` says how many new ones have come to it."""
+    rows: list[Row] = []
+    for frontend, (value, endpoints) in services.items():
+        nobody = _NOBODY.get(value & WITHOUT_KIND)
+        rows.append(
+            {
+                "frontend": str(frontend),
+                "kind": _describe_kind(value),
+                "pool": "" if nobody else as_classid(value & WITHOUT_KIND),
+                "choice": "" if nobody else describe(value),
+                "connections": connections.get(frontend, 0),
+                "endpoints": [nobody] if nobody else [str(endpoint) for endpoint in endpoints],
+            }
+        )
+    return rows
+
+
+def _describe_kind(value: int) -> str:
+    try:
+        return kind_of(value).name.lower().replace("_", "-")
+    except ValueError:
+        # Somebody else's writing.
+        return as_classid(value & KIND_MASK)
 
 
 def describe_plan(plan: Iterable[FamilyChange]) -> list[Row]:
@@ -54,14 +62,54 @@ def _row(family: str, change: str, map_name: str, element: str) -> Row:
 
 
 def _describe_key(map_name: str, key: bytes) -> str:
-    if map_name == FRONTENDS:
-        return str(decode_frontend(key))
-    if map_name == SLOTS:
-        pool, index = decode_slot(key)
-        return f"{pool}[{index}]"
-    return str(decode_hairpin(key))
+    return _KEYS.get(map_name, _address)(key)
+
+
+def _address(key: bytes) -> str:
+    return str(ip_address(key))
+
+
+def _slot(key: bytes) -> str:
+    value, index = decode_slot(key)
+    return f"{as_classid(value)}[{index}]"
+
+
+def _value(key: bytes) -> str:
+    return as_classid(decode_value(key))
+
+
+def _hairpin(key: bytes) -> str:
+    return _address(key[: len(key) // 2])
+
+
+def _source_range(key: bytes) -> str:
+    address_bytes = (len(key) // 2 - 8) // 2
+    first, last = at.decode_ranges(key, address_bytes)
+    return f"{decode_frontend(key[: address_bytes + 8])} from {first}-{last}"
+
+
+def _service_cidr(key: bytes) -> str:
+    first, last = at.decode_ranges(key, len(key) // 2 - 4)
+    return f"{first}-{last}"
+
+
+_KEYS: dict[str, Callable[[bytes], str]] = {
+    at.FRONTENDS: lambda key: str(decode_frontend(key)),
+    at.NODE_PORTS: lambda key: str(decode_frontend(key)),
+    at.LOCAL_POOLS: _value,
+    at.SLOTS: _slot,
+    at.MEMBERS: _slot,
+    at.MEMBER_ADDRESSES: _value,
+    at.MEMBERS_ALIVE: _value,
+    at.AFFINE_POOLS: _value,
+    at.SOURCE_RANGES: _source_range,
+    at.SERVICE_CIDRS: _service_cidr,
+    at.HAIRPINS: _hairpin,
+}
 
 
 def _describe_element(map_name: str, key: bytes, data: bytes) -> str:
-    value = {FRONTENDS: decode_pool, SLOTS: decode_endpoint}.get(map_name)
-    return _describe_key(map_name, key) + (f" -> {value(data)}" if value else "")
+    described = _describe_key(map_name, key)
+    if map_name in {at.SLOTS, at.MEMBER_ADDRESSES}:
+        return f"{described} -> {decode_endpoint(data)}"
+    return f"{described} -> {as_classid(decode_value(data))}" if data else described

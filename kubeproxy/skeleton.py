@@ -1,169 +1,145 @@
-"""The constant rules, the same for one service and for thirty thousand (docs/adr/0001).
+"""The constant part of the table, the same for one service and for thirty thousand (docs/adr/0001).
 
 A new connection's way (established ones never come here: conntrack translates them):
 
-    prerouting, output ── services ── dispatch ── balance-N ── translated to one endpoint
-         (nat, -100)        │ no service: on its way, untouched
-                            └ refused: untouched here, then
-    prerouting, output ── refusals ── refuse ── reset or ICMP port unreachable
-         (filter, -90, 0)
-    postrouting ── an endpoint that was led to itself: masqueraded, so that the answer comes back here
-         (nat, 100)
+    prerouting, output ─► services ─┬─ an address and port of ours ──────────► kinds
+         (nat, -100)                ├─ another port of a cluster IP: refused
+                                    ├─ an address that no Service has yet: dropped
+                                    └─ a port of this node ─► node-port ─────► kinds
 
-Refusing comes before routing, unlike upstream's (forward and input, priority 0): it must not depend on the
-node having a route to an address that is nowhere.
+    kinds ─┬─ cluster-ip       clients that are no pods of ours: masqueraded ──────────┐
+           ├─ external         all clients: masqueraded ───────────────────────────────┤
+           ├─ external-local   this node's pods and processes as elsewhere, ───────────┤
+           │                   clients from outside: to the pool of this node's own ───┤
+           └─ restricted…      only clients in the service's ranges, then as above     │
+                                                                                       ▼
+    balance ─┬─ balance-N, source-hash-N, flow-hash-N ─► a slot ─► translated to its endpoint
+             ├─ refuse, drop
+             └─ affinity ─► keep-T ─► recall: the member that the client had, while it is alive
+                               │              else choose ─► draw-N ─► a slot's member
+                               └─► remembered for T seconds ─► translated to the member's endpoint
 
-Between rules the pool travels in `meta priority`. Only the first packet of a connection has it, and loses
-it in postrouting, before it comes to a queue; one for a local process meets no queue.
+    postrouting ─► marked, or an endpoint that was led to itself: masqueraded
+        (nat, 100)
 
-A lookup that finds nothing ends its rule, not its chain. That is how a pool of 19 endpoints lives in 24
-slots: the rules of `balance-24` draw again when they hit an empty slot, and finally draw from the first
-16, which are all taken. The choice stays even to within 0.5 %.
+All of it is decided in nat chains, which only a connection's first packet walks: others pay nothing. Refusing
+there, before routing, does not depend on the node having a route to an address that is nowhere.
+
+Between rules the pool's value travels in `meta priority` (see `pool_value`); whoever translates sets it back.
 """
 
 import struct
+from collections.abc import Iterator
 
-from kubeproxy.layout import CLASS_MASK, CLASS_REJECT, FRONTENDS, HAIRPINS, POOL_BITS, SIZES, SLOTS, TABLE
+from kubeproxy import layout as at
+from kubeproxy.choice_rules import (
+    AFFINITY_CLASSES,
+    CLASSES,
+    TIMEOUTS,
+    balance_name,
+    build_choice_chains,
+    draw_name,
+    flow_hash_name,
+    keep_name,
+    source_hash_name,
+)
+from kubeproxy.pool_value import (
+    CLASS_DROP,
+    CLASS_REJECT,
+    CLASS_SHIFT,
+    KIND_SHIFT,
+    SIZE_SHIFT,
+    TIMEOUT_SHIFT,
+    Kind,
+)
+from kubeproxy.rule_options import DEFAULT_OPTIONS, RuleOptions
+from kubeproxy.service_rules import KINDS, build_service_chains
+from kubeproxy.sizes import AFFINITY_SIZES, AFFINITY_TIMEOUTS_S, BALANCE_SIZES, HASH_SIZES
 from nodeplane.datapath.nft import expr
 from nodeplane.datapath.nft.expr import Family
-from nodeplane.datapath.nft.table import Chain, Hook, Map, Rule, Table
+from nodeplane.datapath.nft.table import Map, Table
 
-_CLASSES, _REFUSALS = "classes", "refusals"
-_ADDRESS_TYPE = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
-_EXACT_SIZES = 16
-_DRAWS = 5
+_REMEMBERED_CLIENTS = 1 << 20
+"""Clients of services with session affinity; one more is served and not remembered."""
 
-# Hook numbers (netfilter.h) and upstream's priorities, the contract with network policies and meshes.
-_PREROUTING, _OUTPUT, _POSTROUTING = 0, 3, 4
-_BASE_CHAINS = (
-    Chain(
-        "nat-prerouting", "connections that come from pods and from outside", Hook("nat", _PREROUTING, -100)
-    ),
-    Chain("nat-output", "connections of this node's own processes", Hook("nat", _OUTPUT, -100)),
-    # Ahead of everybody's source translation: the first that decides ends the walk of a hook's nat chains.
-    Chain("nat-postrouting-reset", "the pool has been used", Hook("nat", _POSTROUTING, 0)),
-    Chain("nat-postrouting", "sources of translated connections", Hook("nat", _POSTROUTING, 100)),
-    Chain("filter-prerouting", "refuse what no endpoint can answer", Hook("filter", _PREROUTING, -90)),
-    Chain("filter-output", "refuse what no endpoint can answer", Hook("filter", _OUTPUT, 0)),
-)
+_VALUE = ("classid",)
 
 
-def build_skeleton(family: Family) -> Table:
+def build_skeleton(family: Family, options: RuleOptions = DEFAULT_OPTIONS) -> Table:
     """Build the constant part of the table for one address family."""
-    address = _ADDRESS_TYPE[family]
+    chains = [*build_service_chains(family, options), *build_choice_chains(family)]
     return Table(
         family=family,
-        name=TABLE,
+        name=at.TABLE,
         comment="nodeplane kubeproxy",
-        chains=(
-            *_BASE_CHAINS,
-            Chain("services", "is this a service? then which pool"),
-            Chain("dispatch", "by the pool's size"),
-            Chain("refusals", "is this a service that has no endpoint?"),
-            Chain("dispatch-refusals", "by the reason"),
-            Chain("refuse", "answer at once"),
-            *(Chain(_balance_name(size), f"pools of up to {size} endpoints") for size in SIZES),
-        ),
-        maps=(
-            Map(
-                FRONTENDS,
-                "where a service is published: its class and pool",
-                (address, "inet_proto", "inet_service"),
-                ("classid",),
-            ),
-            Map(SLOTS, "the endpoints of a pool", ("classid", "mark"), (address, "inet_service")),
-            Map(HAIRPINS, "endpoints on this node", (address, address)),
-            Map(_CLASSES, "class of a pool: the chain for its size", ("classid",), "verdict"),
-            Map(_REFUSALS, "class of a pool that refuses", ("classid",), "verdict"),
-        ),
-        rules=tuple(_rules(family)),
+        chains=tuple(chain for chain, _ in chains),
+        maps=tuple(_maps(family)),
+        rules=tuple(rule for _, rules in chains for rule in rules),
         fixed={
-            _CLASSES: {
-                _class_key(class_): expr.verdict_data("goto", _balance_name(size))
-                for class_, size in enumerate(SIZES)
+            KINDS: {
+                _encode(kind << KIND_SHIFT): expr.verdict_data("goto", name)
+                for kind, name in (
+                    (Kind.EXTERNAL, "external"),
+                    (Kind.EXTERNAL_LOCAL, "external-local"),
+                    (Kind.RESTRICTED, "restricted"),
+                    (Kind.RESTRICTED_LOCAL, "restricted-local"),
+                )
             },
-            _REFUSALS: {_class_key(CLASS_REJECT): expr.verdict_data("goto", "refuse")},
+            CLASSES: dict(_classes()),
+            TIMEOUTS: {
+                _encode(place << TIMEOUT_SHIFT): expr.verdict_data("goto", keep_name(timeout_s))
+                for place, timeout_s in enumerate(AFFINITY_TIMEOUTS_S)
+            },
+            AFFINITY_CLASSES: {
+                _encode(place << SIZE_SHIFT): expr.verdict_data("jump", draw_name(size))
+                for place, size in enumerate(AFFINITY_SIZES)
+            },
         },
     )
 
 
-def _rules(family: Family) -> list[Rule]:
-    find_pool = (
-        _load_frontend(family) + expr.look_up(FRONTENDS, key=0, value=0) + expr.set_meta("priority", 0)
+def _maps(family: Family) -> Iterator[Map]:
+    address = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
+    frontend = (address, "inet_proto", "inet_service")
+    endpoint = (address, "inet_service")
+    yield Map(at.FRONTENDS, "where a service is published", frontend, _VALUE, counted=True)
+    yield Map(at.NODE_PORTS, "the same on this node", frontend[1:], _VALUE, counted=True)
+    yield Map(at.LOCAL_POOLS, "this node's endpoints of a pool", _VALUE, _VALUE)
+    yield Map(at.SLOTS, "the endpoints of a pool", ("classid", "mark"), endpoint)
+    yield Map(at.MEMBERS, "the same where clients are remembered", ("classid", "mark"), _VALUE)
+    yield Map(at.MEMBER_ADDRESSES, "endpoints that clients are remembered with", _VALUE, endpoint)
+    yield Map(at.MEMBERS_ALIVE, "the same, to ask if one is there", _VALUE)
+    yield Map(at.AFFINE_POOLS, "from a member back to its pool", _VALUE, _VALUE)
+    yield Map(
+        at.AFFINITY,
+        "which client has which member",
+        (address, "classid"),
+        _VALUE,
+        remembers=_REMEMBERED_CLIENTS,
     )
-    is_new = expr.load_ct("state", 0) + expr.has_bits(expr.CT_STATE_NEW, 0)
-    is_translated = expr.load_ct("status", 0) + expr.has_bits(expr.CT_STATUS_DNAT, 0)
-    class_of_pool = expr.load_meta("priority", 0) + expr.mask(CLASS_MASK, 0)
-    return [
-        Rule("nat-prerouting", expr.verdict("jump", "services")),
-        Rule("nat-output", expr.verdict("jump", "services")),
-        # The goto stands in the rule of the lookup: alone, it would run for packets that are no service's.
-        Rule("services", find_pool + expr.verdict("goto", "dispatch")),
-        Rule("dispatch", class_of_pool + expr.look_up_verdict(_CLASSES, 0)),
-        *(
-            Rule(_balance_name(size), _draw(family, modulus))
-            for size in SIZES
-            for modulus in balance_draws(size)
-        ),
-        Rule(
-            "nat-postrouting-reset",
-            is_translated + expr.load_constant(bytes(4), 0) + expr.set_meta("priority", 0),
-            "queues must not see it",
-        ),
-        Rule(
-            "nat-postrouting",
-            is_translated
-            + expr.load_address(family, "saddr", 0)
-            + expr.load_address(family, "daddr", expr.ADDRESS_BYTES[family] // 4)
-            + expr.in_set(HAIRPINS, 0)
-            + expr.masquerade(),
-            "an endpoint that was led to itself",
-        ),
-        Rule("filter-prerouting", is_new + expr.verdict("jump", "refusals")),
-        Rule("filter-output", is_new + expr.verdict("jump", "refusals")),
-        # Translated connections have an endpoint's address by now and are not found.
-        Rule("refusals", find_pool + expr.verdict("goto", "dispatch-refusals")),
-        Rule("dispatch-refusals", class_of_pool + expr.look_up_verdict(_REFUSALS, 0)),
-        Rule(
-            "refuse", expr.load_meta("l4proto", 0) + expr.compare("==", b"\x06", 0) + expr.reject_with_reset()
-        ),
-        Rule("refuse", expr.reject_unreachable(family)),
-    ]
+    yield Map(at.SOURCE_RANGES, "who may use a load balancer's address", (*frontend, address), ranges=True)
+    yield Map(at.CLUSTER_IPS, "addresses of services", (address,))
+    yield Map(at.SERVICE_CIDRS, "addresses for services", (address, "inet_proto"), ranges=True)
+    yield Map(at.HAIRPINS, "endpoints on this node", (address, address))
+    yield Map(at.NODE_PORT_IPS, "where node ports are served", (address,))
+    yield Map(KINDS, "what a frontend does about clients", _VALUE, "verdict")
+    yield Map(CLASSES, "how a pool chooses", _VALUE, "verdict")
+    yield Map(TIMEOUTS, "how long clients are remembered", _VALUE, "verdict")
+    yield Map(AFFINITY_CLASSES, "how many slots there are", _VALUE, "verdict")
 
 
-def balance_draws(size: int) -> list[int]:
-    """Return the moduli that the rules of one balance chain draw with, in order.
-
-    Exact sizes need one draw. The others are at least 2/3 full, so the chance that five draws all hit an
-    empty slot is below (1/3)^5 = 0.4 %; the last draw is from a size that the pool has outgrown.
-    """
-    if size <= _EXACT_SIZES:
-        return [size]
-    return [size] * _DRAWS + [SIZES[SIZES.index(size) - 1]]
-
-
-def _draw(family: Family, modulus: int) -> bytes:
-    """Translate to a random slot of the packet's pool; end the rule if the slot is empty."""
-    return (
-        expr.load_meta("priority", 0)
-        + expr.load_random(modulus, 1)
-        + expr.look_up(SLOTS, key=0, value=0)
-        + expr.translate_destination(family, address=0, port=expr.ADDRESS_BYTES[family] // 4)
+def _classes() -> Iterator[tuple[bytes, bytes]]:
+    names = (
+        *map(balance_name, BALANCE_SIZES),
+        *map(source_hash_name, HASH_SIZES),
+        *map(flow_hash_name, HASH_SIZES),
     )
+    for class_, name in enumerate(names):
+        # Jump, not goto: who finds all slots empty comes back and tries again.
+        yield _encode(class_ << CLASS_SHIFT), expr.verdict_data("jump", name)
+    yield _encode(CLASS_DROP << CLASS_SHIFT), expr.verdict_data("drop")
+    yield _encode(CLASS_REJECT << CLASS_SHIFT), expr.verdict_data("goto", "refuse")
 
 
-def _load_frontend(family: Family) -> bytes:
-    words = expr.ADDRESS_BYTES[family] // 4
-    return (
-        expr.load_address(family, "daddr", 0)
-        + expr.load_meta("l4proto", words)
-        + expr.load_destination_port(words + 1)
-    )
-
-
-def _balance_name(size: int) -> str:
-    return f"balance-{size}"
-
-
-def _class_key(class_: int) -> bytes:
-    return struct.pack("=I", class_ << POOL_BITS)
+def _encode(value: int) -> bytes:
+    return struct.pack("=I", value)

@@ -1,5 +1,6 @@
 """kubeproxy as a program: commands, exit codes, one line for wrong input."""
 
+import http.client
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from kubeproxy.config.file import read_config
 from kubeproxy.layout import TABLE
 from nodeplane.datapath import netns
 from tests.netns_fixture import eventually, namespace, run_in
@@ -33,7 +36,6 @@ endpoints: [{addresses: [10.244.0.1], nodeName: n1}, {addresses: [10.244.0.2], n
 """
 SHOWN = {
     "frontend": "TCP 10.96.0.1:80",
-    "pool": "1fe:58c9",
     "endpoints": ["10.244.0.1:8080", "10.244.0.2:8080"],
 }
 
@@ -76,13 +78,63 @@ def test_once_show_plan_cleanup(manifests: Path) -> None:
         ("ip", "add", "frontends"),
         ("ip", "add", "slots"),
         ("ip", "add", "slots"),
+        ("ip", "add", "cluster-ips"),
         ("ip", "add", "hairpins"),
         ("ip6", "write", "table"),
     ]
     assert json.loads(after.stdout) == []
-    assert [{**row, "pool": None} for row in rows] == [{**SHOWN, "pool": None}]
-    assert table.stdout.splitlines()[1].split()[:3] == ["TCP", "10.96.0.1:80", rows[0]["pool"]]
+    assert [{name: row[name] for name in SHOWN} for row in rows] == [SHOWN]
+    assert table.stdout.splitlines()[1].split()[:2] == ["TCP", "10.96.0.1:80"]
     assert cleanup.stdout.splitlines() == [f"removed table ip {TABLE}", f"removed table ip6 {TABLE}"]
+
+
+@contextmanager
+def showing(ns: Path) -> Iterator[IO[str]]:
+    """Yield what `show --watch` prints."""
+    with netns.inside(ns):
+        command = [PROGRAM, "show", "--watch", "--interval", "0.1", "-o", "json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+def read_document(stream: IO[str]) -> str:
+    """Read one JSON array; its end stands alone on a line."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if line == "]\n":
+            break
+    return "".join(lines)
+
+
+@pytest.mark.netns
+def test_show_counts_connections(manifests: Path) -> None:
+    """Each new connection to a frontend is counted, also when its endpoints change; --watch tells."""
+    with namespace() as ns:
+        run_in(ns, "ip", "route", "add", "local", "10.244.0.0/24", "dev", "lo")
+        run_in(ns, "ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+        run_in(ns, "ip", "route", "add", "10.96.0.0/16", "dev", "lo", "src", "192.0.2.1")
+        assert run_in(ns, PROGRAM, "once", *inputs(manifests)).returncode == 0
+        before = shown(ns)
+        with showing(ns) as watched:
+            assert json.loads(read_document(watched)) == before
+            for _ in range(3):
+                run_in(ns, "bash", "-c", "exec 3<>/dev/tcp/10.96.0.1/80")
+            told = json.loads(read_document(watched))
+        web = manifests / "web.yaml"
+        web.write_text(web.read_text().replace("10.244.0.2", "10.244.0.3"))
+        assert run_in(ns, PROGRAM, "once", *inputs(manifests)).returncode == 0
+        after = shown(ns)
+
+    assert [row["connections"] for row in before] == [0]
+    assert [row["connections"] for row in after] == [3]
+    assert 1 <= told[0]["connections"] <= 3
 
 
 @pytest.mark.netns
@@ -96,7 +148,9 @@ def test_wrong_manifest_is_one_line(manifests: Path, command: str) -> None:
         left = run_in(ns, "nft", "list", "ruleset").stdout
 
     assert (done.returncode, done.stdout, left) == (2, "", "")
-    assert done.stderr == f"kubeproxy: {bad}:4: spec.ports[0].port: expected `int` <= 65535, got '99999'\n"
+    # A daemon says before that, what it has set up.
+    said = done.stderr.splitlines() if command == "run" else [done.stderr.removesuffix("\n")]
+    assert said[-1] == f"kubeproxy: {bad}:4: spec.ports[0].port: expected `int` <= 65535, got '99999'"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +181,7 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None
 
 
 @contextmanager
-def running(ns: Path, manifests: Path, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def running(ns: Path, manifests: Path, folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the daemon until READY=1, as a supervisor would; end it with SIGTERM."""
     path = folder / "notify"
     path.unlink(missing_ok=True)
@@ -136,7 +190,7 @@ def running(ns: Path, manifests: Path, folder: Path) -> Iterator["subprocess.Pop
         listener.settimeout(60)
         with netns.inside(ns), (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [PROGRAM, "run", *inputs(manifests)],
+                [PROGRAM, "run", *inputs(manifests), *options],
                 env=os.environ | {"NOTIFY_SOCKET": str(path)},
                 stderr=log,
             )
@@ -183,3 +237,179 @@ def test_killed_and_restarted_writes_nothing(manifests: Path, tmp_path: Path) ->
             after = run_in(ns, "nft", "-a", "list", "ruleset").stdout
 
     assert after == before
+
+
+CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+metricsBindAddress: 127.0.0.1:8001
+"""
+
+
+def ask(ns: Path, address: str, path: str) -> tuple[int, str]:
+    """Ask a page inside a namespace."""
+    with netns.inside(ns):
+        connection = http.client.HTTPConnection(address, timeout=30)
+        connection.connect()
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.netns
+def test_pages(manifests: Path, tmp_path: Path) -> None:
+    """The two servers stand where upstream's do; a load balancer finds the health check of its Service."""
+    (manifests / "web.yaml").write_text(
+        WEB.replace(
+            "clusterIP",
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 31234, clusterIP",
+        )
+    )
+    with namespace() as ns, running(ns, manifests, tmp_path, "--nodeport-addresses", "0.0.0.0/0"):
+        health = ask(ns, "127.0.0.1:10256", "/healthz")
+        pages = {
+            path: ask(ns, "127.0.0.1:10249", path)
+            for path in ("/metrics", "/healthz", "/proxyMode", "/configz", "/statusz", "/flagz")
+        }
+        check = eventually(lambda: ask(ns, "127.0.0.1:31234", "/"), lambda answer: answer[0] == 200)
+
+    assert (health[0], json.loads(health[1])["nodeEligible"]) == (200, True)
+    assert {path: status for path, (status, _) in pages.items()} == dict.fromkeys(pages, 200)
+    assert pages["/proxyMode"][1] == "nftables"
+    assert json.loads(pages["/configz"][1])["kubeproxy.config.k8s.io"]["nodePortAddresses"] == ["0.0.0.0/0"]
+    assert "node-name=n1\n" in pages["/flagz"][1]
+    assert 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}' in pages["/metrics"][1]
+    assert json.loads(check[1])["localEndpoints"] == 1
+
+
+@pytest.mark.netns
+def test_config_is_watched(manifests: Path, tmp_path: Path) -> None:
+    """A wrong file changes nothing; a good one that says something else ends the program well."""
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG)
+    with namespace() as ns:
+        with running(
+            ns, manifests, tmp_path, "--config", str(config), "--cluster-cidr", "10.0.0.0/8"
+        ) as process:
+            assert ask(ns, "127.0.0.1:8001", "/proxyMode") == (200, "nftables")
+            config.write_text(CONFIG + "mod: x\n")
+            log = eventually((tmp_path / "log").read_text, lambda text: "configuration is wrong" in text)
+            assert f"{config}:4: mod: expected no such field" in log
+            assert process.poll() is None
+            config.write_text(CONFIG + "clusterCIDR: 10.244.0.0/16\n")
+            assert process.wait(timeout=60) == 0
+        log = (tmp_path / "log").read_text()
+        assert len(shown(ns)) == 1
+
+    assert "reason='the configuration file has changed'" in log
+    assert "flag ignored beside --config flag=--cluster-cidr" in log
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(CONFIG + "mod: x\n", ":4: mod: expected no such field, got 'x'", id="unknown field"),
+        pytest.param(
+            CONFIG + "mode: ipvs\n", ":4: mode: expected one of nftables, got 'ipvs'", id="another mode"
+        ),
+        pytest.param(None, ": expected a readable file: No such file or directory", id="no file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "once", "plan"])
+def test_wrong_config_is_one_line(tmp_path: Path, command: str, text: str | None, message: str) -> None:
+    """A wrong configuration: file, line, field, expected, and exit code 2."""
+    config = tmp_path / "config.yaml"
+    if text is not None:
+        config.write_text(text)
+    done = subprocess.run(
+        [PROGRAM, command, "--config", str(config)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"kubeproxy: {config}{message}\n")
+
+
+def test_write_config(tmp_path: Path) -> None:
+    """What the flags come to, as a file; nothing else is asked for, and nothing else is done."""
+    config = tmp_path / "config.yaml"
+    arguments = [
+        "run",
+        "--write-config-to",
+        str(config),
+        "--cluster-cidr",
+        "10.244.0.0/16",
+        "--masquerade-all",
+    ]
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    written = read_config(config)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (written.cluster_cidr, written.nftables.masquerade_all) == ("10.244.0.0/16", True)
+
+
+@pytest.mark.netns
+def test_init_only() -> None:
+    """What needs all of root's rights is set up, and nothing else."""
+    established = "net.netfilter.nf_conntrack_tcp_timeout_established"
+    with namespace() as ns:
+        done = run_in(ns, PROGRAM, "run", "--init-only", "--conntrack-tcp-timeout-established", "1h2m")
+        value = run_in(ns, "sysctl", "-n", established).stdout
+        left = run_in(ns, "nft", "list", "ruleset").stdout
+
+    assert (done.returncode, value, left) == (0, "3720\n", "")
+
+
+@pytest.mark.netns
+def test_options_reach_the_rules(manifests: Path) -> None:
+    """Flags and Node decide what the rules look like."""
+    (manifests / "node.yaml").write_text(
+        "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.244.7.0/24]}\n"
+        "status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n"
+    )
+    options = (
+        "--detect-local-mode",
+        "NodeCIDR",
+        "--nodeport-addresses",
+        "primary",
+        "--nftables-masquerade-bit",
+        "9",
+    )
+    with namespace() as ns:
+        once = run_in(ns, PROGRAM, "once", *inputs(manifests), *options)
+        plan = run_in(ns, PROGRAM, "plan", *inputs(manifests), *options, "-o", "json")
+        ruleset = run_in(ns, "nft", "list", "table", "ip", TABLE).stdout
+
+    assert (once.returncode, plan.stdout) == (0, "[]\n"), once.stderr
+    assert "ip saddr != 10.244.7.0/24" in ruleset
+    assert "0x00000200" in ruleset
+    assert "192.0.2.1" in ruleset
+
+
+@pytest.mark.netns
+def test_other_pod_networks_end_it(manifests: Path, tmp_path: Path) -> None:
+    """The rules are made of this Node's podCIDRs: when they change, the program ends well, for a restart."""
+    text = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.244.7.0/24]}\n"
+    node = manifests / "node.yaml"
+    node.write_text(text)
+    with namespace() as ns, running(ns, manifests, tmp_path, "--detect-local-mode", "NodeCIDR") as process:
+        node.write_text(text.replace("7.0/24", "8.0/24"))
+        assert process.wait(timeout=60) == 0
+        assert len(shown(ns)) == 1
+
+    log = (tmp_path / "log").read_text()
+    assert "reason='podCIDRs changed from 10.244.7.0/24 to 10.244.8.0/24'" in log
+
+
+@pytest.mark.netns
+def test_kubeadm_style(manifests: Path, tmp_path: Path) -> None:
+    """The node's name may stand in the file, or come by upstream's flag."""
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG + "hostnameOverride: n1\n")
+    source = ("--manifests", str(manifests))
+    with namespace() as ns:
+        by_file = run_in(ns, PROGRAM, "once", "--config", str(config), *source)
+        by_flag = run_in(ns, PROGRAM, "plan", "--hostname-override", "n1", *source, "-o", "json")
+
+    assert (by_file.returncode, by_flag.stdout) == (0, "[]\n"), by_file.stderr

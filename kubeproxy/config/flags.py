@@ -1,0 +1,225 @@
+"""The flags that stand for fields of the configuration, with upstream's names where upstream has one.
+
+A flag is a place in the configuration: what it may hold is checked there, and an error names the flag.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from kubeproxy.config.complete import complete
+from kubeproxy.config.fields import FieldError, FieldPath
+from kubeproxy.config.model import KubeProxyConfiguration
+from kubeproxy.config.settings import build_settings
+from nodeplane.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """One flag; `kind` is what click takes for a type, or `list` for words between commas."""
+
+    name: str
+    path: FieldPath
+    kind: Any
+    help: str
+
+    @property
+    def parameter(self) -> str:
+        """The name that click gives its value."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+FLAGS = (
+    Flag(
+        "--metrics-bind-address",
+        ("metricsBindAddress",),
+        str,
+        "Address and port of the metrics server (127.0.0.1:10249); empty for none.",
+    ),
+    Flag(
+        "--healthz-bind-address",
+        ("healthzBindAddress",),
+        str,
+        "Address and port of the health server (0.0.0.0:10256); empty for none.",
+    ),
+    Flag("--proxy-mode", ("mode",), click.Choice(["nftables"]), "How VIPs are programmed."),
+    Flag(
+        "--bind-address",
+        ("bindAddress",),
+        str,
+        "The node's primary IP, if not the Node's; nothing is bound to it.",
+    ),
+    Flag(
+        "--bind-address-hard-fail", ("bindAddressHardFail",), bool, "Exit when a port can't be listened on."
+    ),
+    Flag("--cluster-cidr", ("clusterCIDR",), str, "Pods' addresses: a CIDR, or one of each family."),
+    Flag(
+        "--detect-local-mode",
+        ("detectLocalMode",),
+        click.Choice(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]),
+        "How pods of this node are told from others (ClusterCIDR).",
+    ),
+    Flag(
+        "--pod-bridge-interface",
+        ("detectLocal", "bridgeInterface"),
+        str,
+        "The bridge of mode BridgeInterface.",
+    ),
+    Flag(
+        "--pod-interface-name-prefix",
+        ("detectLocal", "interfaceNamePrefix"),
+        str,
+        "How interface names begin in mode InterfaceNamePrefix.",
+    ),
+    Flag(
+        "--masquerade-all", ("nftables", "masqueradeAll"), bool, "Masquerade all connections to cluster IPs."
+    ),
+    Flag(
+        "--nftables-masquerade-bit",
+        ("nftables", "masqueradeBit"),
+        int,
+        "The bit of the packet mark in use (14).",
+    ),
+    Flag(
+        "--sync-period",
+        ("nftables", "syncPeriod"),
+        str,
+        "The longest pause before a failed sync is tried again (30s).",
+    ),
+    Flag(
+        "--nodeport-addresses",
+        ("nodePortAddresses",),
+        list,
+        "Where node ports are served: CIDRs, or 'primary'; everywhere but on loopback if not given.",
+    ),
+    Flag("--oom-score-adj", ("oomScoreAdj",), int, "This process's oom_score_adj (-999)."),
+    Flag(
+        "--conntrack-max-per-core",
+        ("conntrack", "maxPerCore"),
+        int,
+        "Connections to track for each core (32768); 0 leaves the limit.",
+    ),
+    Flag("--conntrack-min", ("conntrack", "min"), int, "Connections to track at least (131072)."),
+    Flag(
+        "--conntrack-tcp-timeout-established",
+        ("conntrack", "tcpEstablishedTimeout"),
+        str,
+        "How long idle TCP connections are kept (24h); 0 leaves it.",
+    ),
+    Flag(
+        "--conntrack-tcp-timeout-close-wait",
+        ("conntrack", "tcpCloseWaitTimeout"),
+        str,
+        "How long TCP connections in CLOSE_WAIT are kept (1h); 0 leaves it.",
+    ),
+    Flag(
+        "--conntrack-tcp-be-liberal",
+        ("conntrack", "tcpBeLiberal"),
+        bool,
+        "Let TCP packets outside of the window pass as valid.",
+    ),
+    Flag(
+        "--conntrack-udp-timeout", ("conntrack", "udpTimeout"), str, "How long UDP without an answer is kept."
+    ),
+    Flag(
+        "--conntrack-udp-timeout-stream",
+        ("conntrack", "udpStreamTimeout"),
+        str,
+        "How long UDP streams are kept.",
+    ),
+    Flag("--kube-api-content-type", ("clientConnection", "contentType"), str, "Has no effect."),
+    Flag("--kube-api-qps", ("clientConnection", "qps"), float, "Has no effect."),
+    Flag("--kube-api-burst", ("clientConnection", "burst"), int, "Has no effect."),
+    Flag("--config-sync-period", ("configSyncPeriod",), str, "Has no effect."),
+    Flag("--profiling", ("enableProfiling",), bool, "Has no effect."),
+    Flag("--show-hidden-metrics-for-version", ("showHiddenMetricsForVersion",), str, "Has no effect."),
+)
+
+FLAGS_BESIDE_FILE = frozenset({"--metrics-bind-address", "--healthz-bind-address", "--proxy-mode"})
+"""These count beside a file as well."""
+
+MIN_SYNC_INTERVAL = "--min-sync-interval"
+"""Ours, in seconds: to upstream's minSyncPeriod 0 is a second, and there is no reason to wait that long."""
+
+_NAMES = {flag.path: flag.name for flag in FLAGS}
+
+Given = Mapping[str, Any]
+"""The value of each flag that was given, by the name of the flag."""
+
+
+def keep_given(context: click.Context, param: click.Parameter, value: Any) -> None:
+    """Keep an option that was given among the command's `flags`: a click callback."""
+    if value is not None:
+        context.params.setdefault("flags", {})[param.opts[0]] = value
+
+
+def config_flags(command: F) -> F:
+    """Add the flags; the command gets those that were given as `flags`."""
+    for flag in reversed(FLAGS):
+        # As Go's: `--x`, `--x=true` and `--x=false` are all a bool's.
+        extra: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if flag.kind is bool else {}
+        command = click.option(
+            flag.name,
+            flag.parameter,
+            type=str if flag.kind is list else flag.kind,
+            expose_value=False,
+            callback=keep_given,
+            help=flag.help,
+            hidden=flag.help == "Has no effect.",
+            **extra,
+        )(command)
+    return command
+
+
+def config_from_flags(given: Given) -> KubeProxyConfiguration:
+    """Build the configuration that flags describe, with the defaults filled in.
+
+    Raises:
+        ConfigError: a flag's value is wrong; names the flag and what is expected.
+    """
+    return _with_flags(KubeProxyConfiguration(), given)
+
+
+def override_from_flags(config: KubeProxyConfiguration, given: Given) -> KubeProxyConfiguration:
+    """Put what those flags say that count beside a file in place of what the file says.
+
+    Raises:
+        ConfigError: a flag's value is wrong.
+    """
+    return _with_flags(config, {name: value for name, value in given.items() if name in FLAGS_BESIDE_FILE})
+
+
+def is_turned_off(given: Given, name: str) -> bool:
+    """Say whether a flag was given without a value, which for an address means: none."""
+    return given.get(name) == ""
+
+
+def _with_flags(config: KubeProxyConfiguration, given: Given) -> KubeProxyConfiguration:
+    raw = msgspec.to_builtins(config)
+    for flag in FLAGS:
+        if flag.name in given:
+            value = given[flag.name]
+            part = raw
+            for step in flag.path[:-1]:
+                part = part[step]
+            part[flag.path[-1]] = [word for word in value.split(",") if word] if flag.kind is list else value
+            # One by one, so that what msgspec refuses is this flag's.
+            try:
+                msgspec.convert(raw, KubeProxyConfiguration)
+            except msgspec.ValidationError as exc:
+                raise ConfigError(flag.name, "", _lowered(str(exc)) + f", got {value!r}") from exc
+    fresh = complete(msgspec.convert(raw, KubeProxyConfiguration))
+    try:
+        build_settings(fresh)
+    except FieldError as exc:
+        name = _NAMES.get(exc.path)
+        raise ConfigError(name or ".".join(exc.path), "", exc.expected) from exc
+    return fresh
+
+
+def _lowered(refusal: str) -> str:
+    words = refusal.partition(" - at ")[0]
+    return words[:1].lower() + words[1:]

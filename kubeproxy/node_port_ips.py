@@ -1,0 +1,58 @@
+"""On which addresses of this node node ports are served (KEP-1898: nodePortAddresses).
+
+`node-port-ips` holds them where the rules ask for it, and health checks of Services listen on the same.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from kubeproxy.config.fields import Address, Network
+from kubeproxy.config.settings import NodePortAddresses, Settings
+from kubeproxy.layout import PackedAddress
+from kubeproxy.own_node import primary_ips
+from nodeplane.datapath.nft.expr import Family
+from nodeplane.kube.objects import Node
+
+_VERSION: dict[Family, int] = {"ip": 4, "ip6": 6}
+
+
+def select_node_port_ips(
+    wanted: NodePortAddresses,
+    family: Family,
+    interface_ips: Iterable[Address],
+    primary_ips: Iterable[Address],
+) -> frozenset[Address] | None:
+    """Return the addresses of one family; None stands for everywhere but loopback.
+
+    In mode nftables a loopback address serves none, whoever lists it (k/k pkg/proxy/nftables/README.md).
+    """
+    if wanted.is_everywhere(family):
+        return None
+    candidates = primary_ips if wanted.is_primary else interface_ips
+    return frozenset(
+        address
+        for address in candidates
+        if address.version == _VERSION[family]
+        and not address.is_loopback
+        and (wanted.is_primary or _is_in(address, wanted.networks))
+    )
+
+
+def place_node_ports(
+    settings: Settings, node: Node | None, interface_ips: Iterable[Address]
+) -> dict[Family, frozenset[Address] | None]:
+    """Return the addresses of each family."""
+    primary = primary_ips(node, settings.node_ips)
+    interface_ips = frozenset(interface_ips)
+    return {
+        family: select_node_port_ips(settings.node_port_addresses, family, interface_ips, primary)
+        for family in _VERSION
+    }
+
+
+def pack_all(placed: Mapping[Family, Iterable[Address] | None]) -> set[PackedAddress]:
+    """Return all addresses as the kernel has them; a family that is served everywhere adds none."""
+    return {address.packed for addresses in placed.values() for address in addresses or ()}
+
+
+def _is_in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)

@@ -1,0 +1,41 @@
+"""When the changes of endpoints began that a sync brings to the kernel (the network programming latency SLI).
+
+The endpoint slice controller notes on a slice when the pod or Service changed that it answers to. Only what
+is newer than this process counts, as upstream has it: what was there before was not late because of us.
+"""
+
+from datetime import datetime
+
+from nodeplane.datapath.nft.expr import Family
+from nodeplane.kube.objects import EndpointSlice
+from nodeplane.kube.source import Batch
+
+TRIGGER_TIME_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
+
+_FAMILY: dict[str, Family] = {"IPv4": "ip", "IPv6": "ip6"}
+
+
+def trigger_times(batch: Batch, since_s: float) -> list[tuple[Family, float]]:
+    """Return the family and time, in seconds since 1970, of each change in a batch after `since_s`."""
+    times = []
+    for change in batch:
+        piece = change.new
+        if not isinstance(piece, EndpointSlice) or not piece.metadata.annotations:
+            continue
+        text = piece.metadata.annotations.get(TRIGGER_TIME_ANNOTATION)
+        family = _FAMILY.get(piece.address_type)
+        if text is None or family is None:
+            continue
+        time_s = parse_time(text)
+        if time_s is not None and time_s > since_s:
+            times.append((family, time_s))
+    return times
+
+
+def parse_time(text: str) -> float | None:
+    """Read a time of RFC 3339, in seconds since 1970; None for any other text."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.timestamp() if time.tzinfo else None

@@ -1,0 +1,1 @@
+"""What the kernel's own rules and maps will do with a connection; see `walk`."""

@@ -1,0 +1,56 @@
+"""`kubeproxy trace`: read the table of this namespace, and say what it will do with one connection."""
+
+import click
+
+from kubeproxy.layout import TABLE
+from kubeproxy.trace.ask import AddressType, DestinationType, build_packet
+from kubeproxy.trace.packet import PROTOCOLS, Address
+from kubeproxy.trace.report import describe_trace
+from kubeproxy.trace.walk import trace
+from nodeplane.datapath.nft.kernel import KernelTable
+from nodeplane.datapath.routing import KernelRouting
+from nodeplane.errors import NodeplaneError
+from nodeplane.runtime.cli import output_option
+from nodeplane.runtime.output import print_report
+
+
+@click.command("trace")
+@click.argument("source", type=AddressType(), metavar="SRC")
+@click.argument("protocol", type=click.Choice([*PROTOCOLS], case_sensitive=False), metavar="PROTO")
+@click.argument("destination", type=DestinationType(), metavar="DST:PORT")
+@click.option(
+    "--source-port", type=click.IntRange(1, 65535), help="The client's port; without it, any may be the one."
+)
+@click.option(
+    "--iif",
+    "link",
+    metavar="NAME",
+    help="The interface that the packet comes in by; without it, the one that leads to SRC, or none if SRC "
+    "is an address of this node.",
+)
+@output_option
+def trace_command(
+    *,
+    source: Address,
+    protocol: str,
+    destination: tuple[Address, int],
+    source_port: int | None,
+    link: str | None,
+    output: str,
+) -> None:
+    """Print what the kernel will do with a new connection, rule by rule.
+
+    PROTO is tcp, udp or sctp; an IPv6 DST stands in brackets.
+    """
+    with KernelRouting() as routing:
+        packet = build_packet(
+            source, protocol, destination, source_port=source_port, link=link, routing=routing
+        )
+        with KernelTable(packet.family, TABLE) as table:
+            listing = table.read_listing()
+        if listing is None:
+            raise NodeplaneError(
+                f"there is no table {packet.family} {TABLE} in this network namespace: kubeproxy has not "
+                "written it yet, or it was removed"
+            )
+        print_report(describe_trace(trace(listing, packet, routing), output), output)
