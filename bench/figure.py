@@ -21,13 +21,16 @@ def report(
     *,
     peer: float | None = None,
     peer_name: str | None = None,
+    ratio: float | None = None,
     goal: str | None = None,
 ) -> bool:
     """Print one figure; return whether its goal is met.
 
+    `ratio` is ours through peer's unless given: of rounds side by side, the median of their ratios says more.
     `goal` compares "ours" or "ratio" (ours through peer's) with a number, e.g. "ratio <= 0.35".
     """
-    ratio = ours / peer if peer else None
+    if ratio is None and peer:
+        ratio = ours / peer
     met: bool | None = None
     if goal:
         name, comparison, limit = goal.split()

@@ -15,121 +15,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from bench.cluster_objects import STAMP, endpoint_slice, service
 from bench.figure import median, report
 
-_ENDPOINTS = 4
 _PAGE = 500
 _EVENTS_PER_S = 1000
-_STAMP = "bench/sent-at"
 _SERVICES, _SLICES = "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"
-
-
-def managed_fields(manager: str, fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """Build the bookkeeping that an API server adds to each object."""
-    return [
-        {
-            "manager": manager,
-            "operation": "Update",
-            "apiVersion": "v1",
-            "time": "2026-11-21T00:56:01Z",
-            "fieldsType": "FieldsV1",
-            "fieldsV1": fields,
-        }
-    ]
-
-
-def service(number: int) -> dict[str, Any]:
-    """Build the Service of that number, as a list holds it."""
-    address = str(IPv4Address("10.96.0.0") + number + 1)
-    ports: dict[str, Any] = {
-        ".": {},
-        'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}},
-    }
-    spec = {"f:internalTrafficPolicy": {}, "f:ports": ports, "f:selector": {}, "f:type": {}}
-    return {
-        "metadata": {
-            "name": f"service-{number}",
-            "namespace": f"team-{number % 50}",
-            "uid": f"0b68f3a6-073b-4152-9dcb-{number:012d}",
-            "resourceVersion": str(100_000 + number),
-            "creationTimestamp": "2026-11-21T00:56:01Z",
-            "labels": {"app": f"service-{number}", "app.kubernetes.io/managed-by": "Helm"},
-            "managedFields": managed_fields("helm", {"f:metadata": {"f:labels": {".": {}}}, "f:spec": spec}),
-        },
-        "spec": {
-            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}],
-            "selector": {"app": f"service-{number}"},
-            "clusterIP": address,
-            "clusterIPs": [address],
-            "type": "ClusterIP",
-            "sessionAffinity": "None",
-            "ipFamilies": ["IPv4"],
-            "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster",
-        },
-        "status": {"loadBalancer": {}},
-    }
-
-
-def endpoint_slice(number: int, stamp: str = "") -> dict[str, Any]:
-    """Build the slice of the Service of that number."""
-    name = f"service-{number}"
-    namespace = f"team-{number % 50}"
-    owner = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "name": name,
-        "uid": f"0b68f3a6-073b-4152-9dcb-{number:012d}",
-    }
-    first = IPv4Address("10.128.0.0") + number * 8
-    return {
-        "metadata": {
-            "name": f"{name}-jbhvm",
-            "generateName": f"{name}-",
-            "namespace": namespace,
-            "uid": f"70dfc3ed-9a58-4d83-9620-{number:012d}",
-            "resourceVersion": str(200_000 + number),
-            "generation": 3,
-            "creationTimestamp": "2026-11-21T00:56:56Z",
-            "labels": {
-                "app": name,
-                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-                "kubernetes.io/service-name": name,
-            },
-            "annotations": {_STAMP: stamp or "never"},
-            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
-            "managedFields": managed_fields(
-                "kube-controller-manager",
-                {
-                    "f:addressType": {},
-                    "f:endpoints": {},
-                    "f:metadata": {"f:labels": {".": {}}},
-                    "f:ports": {},
-                },
-            ),
-        },
-        "addressType": "IPv4",
-        "endpoints": [
-            {
-                "addresses": [str(first + index)],
-                "conditions": {"ready": True, "serving": True, "terminating": False},
-                "targetRef": {
-                    "kind": "Pod",
-                    "namespace": namespace,
-                    "name": f"{name}-7d9c6b5f4-{index:05d}",
-                    "uid": f"5c8d0f3e-1111-4d83-{index:04d}-{number:012d}",
-                },
-                "nodeName": f"node-{(number + index) % 100}",
-                "zone": f"zone-{index % 3}",
-            }
-            for index in range(_ENDPOINTS)
-        ],
-        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
-    }
 
 
 def pages(path: str, services: int) -> list[bytes]:
@@ -242,7 +136,7 @@ async def measure_ours(kubeconfig: Path, events: int) -> dict[str, Any]:
             batch = await anext(batches)
             now = time.monotonic()
             sent = [
-                float((change.new.metadata.annotations or {})[_STAMP])
+                float((change.new.metadata.annotations or {})[STAMP])
                 for change in batch
                 if change.new is not None
             ]

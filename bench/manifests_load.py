@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from bench.cluster_objects import endpoint_slice, service
 from bench.figure import median, report
-from bench.kube_source import endpoint_slice, service
 from nodeplane.kube.manifests import ManifestDirectory
 from nodeplane.kube.objects import EndpointSlice, Service
 

@@ -31,5 +31,6 @@ def test_quick(script: Path) -> None:
     figures = [json.loads(line) for line in done.stdout.splitlines()]
     assert figures
     assert [list(figure) for figure in figures] == [KEYS] * len(figures)
-    assert all(figure["ours"] > 0 for figure in figures)
+    # Counts of what must not happen are zero.
+    assert all(figure["ours"] >= 0 for figure in figures)
     assert all((figure["peer"] is None) == (figure["ratio"] is None) for figure in figures)
