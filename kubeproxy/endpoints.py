@@ -101,15 +101,21 @@ def select(backends: Backends, place: Place) -> Usable:
     ready, those that still serve while they terminate (KEP-1669). For policies Local the same among the
     node's own, whatever the hints are.
     """
-    ready = [endpoint for endpoint, backend in backends.items() if backend.is_ready]
+    ready: list[PackedEndpoint] = []
+    local: list[PackedEndpoint] = []
+    for endpoint, backend in backends.items():
+        if backend.is_ready:
+            ready.append(endpoint)
+            if backend.node == place.node:
+                local.append(endpoint)
     cluster = _hinted(ready, backends, place) if ready else _draining(backends)
-    local = [endpoint for endpoint in ready if backends[endpoint].node == place.node]
-    if not local:
+    if not local and len(ready) < len(backends):
         local = [end for end in _draining(backends) if backends[end].node == place.node]
-    spare, idle = backends.keys() - {*cluster, *local}, set[PackedEndpoint]()
-    if spare:
-        spare, idle = spare & {*ready}, spare - {*ready}
-    return Usable(*(tuple(sorted(endpoints)) for endpoints in (cluster, local, spare, idle)))
+    if len(cluster) == len(backends):
+        return Usable(tuple(sorted(cluster)), tuple(sorted(local)))
+    left = backends.keys() - {*cluster, *local}
+    spare = left.intersection(ready)
+    return Usable(*(tuple(sorted(endpoints)) for endpoints in (cluster, local, spare, left - spare)))
 
 
 def _hinted(

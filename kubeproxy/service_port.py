@@ -129,8 +129,6 @@ def build_service_ports(
     is_external_local = spec.external_traffic_policy == "Local"
     backing = [piece for piece in slices if piece.address_type == _ADDRESS_TYPE[view.family]]
     balancing = read_balancing(service.metadata.annotations)
-    # An endpoint without a node may be on this one.
-    here = {None, view.place.node}
     ports = []
     for port in spec.ports:
         name = PortName(service.metadata.namespace, service.metadata.name, port.name, port.protocol)
@@ -140,6 +138,10 @@ def build_service_ports(
             if (port.name, port.protocol) in piece.backends
         )
         usable = select(backends, view.place)
+        # An endpoint without a node may be on this one.
+        nowhere = [endpoint for endpoint, backend in backends.items() if backend.node is None]
+        if nowhere:
+            nowhere = [*{*nowhere}.intersection(usable.cluster)]
         ports.append(
             ServicePort(
                 name=name,
@@ -155,11 +157,7 @@ def build_service_ports(
                 ),
                 usable=usable,
                 is_internal_local=spec.internal_traffic_policy == "Local",
-                hairpins=frozenset(
-                    endpoint[:length]
-                    for endpoint in {*usable.cluster, *usable.local}
-                    if backends[endpoint].node in here
-                ),
+                hairpins=frozenset(endpoint[:length] for endpoint in (*usable.local, *nowhere)),
                 cluster_ips=cluster_ips,
                 sources=sources or (),
                 affinity_timeout_s=spec.affinity_timeout_s,

@@ -5,8 +5,6 @@ import click
 from kubeproxy.layout import TABLE
 from kubeproxy.trace.ask import AddressType, DestinationType, build_packet
 from kubeproxy.trace.packet import PROTOCOLS, Address
-from kubeproxy.trace.report import describe_trace
-from kubeproxy.trace.walk import trace
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.routing import KernelRouting
 from nodeplane.errors import NodeplaneError
@@ -42,6 +40,10 @@ def trace_command(
 
     PROTO is tcp, udp or sctp; an IPv6 DST stands in brackets.
     """
+    # Late: the other commands, which start with a node, do without.
+    from kubeproxy.trace.report import describe_trace
+    from kubeproxy.trace.walk import trace
+
     with KernelRouting() as routing:
         packet = build_packet(
             source, protocol, destination, source_port=source_port, link=link, routing=routing
