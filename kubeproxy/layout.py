@@ -23,7 +23,15 @@ hundred thousand of them are compared and sent, a few are ever printed.
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 from socket import AF_INET, AF_INET6, inet_pton
 
 import msgspec
@@ -114,6 +122,11 @@ def _without_leading_zeros(text: str) -> str:
     API servers once took 010.0.0.1 for 10.0.0.1, and what they have stored so stays valid (KEP-4858).
     """
     return text if ":" in text else re.sub(r"(^|\.)0+(?=[0-9])", r"\1", text)
+
+
+def collapse(networks: Iterable[Network]) -> tuple[Network, ...]:
+    """Return the same addresses without overlaps, which the kernel refuses; all are of one family."""
+    return tuple(collapse_addresses(networks))  # type: ignore[type-var]  # one family, which types don't say
 
 
 def encode_frontend(address: PackedAddress, protocol: str, port: int) -> bytes:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import ip_network
 
 import msgspec
 
@@ -16,7 +16,7 @@ from kubeproxy.annotations import read_balancing
 from kubeproxy.desired import DesiredElements
 from kubeproxy.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
 from kubeproxy.flow_cleaner import CleanReport, FlowCleaner
-from kubeproxy.layout import TABLE, Network, PackedAddress, pack_address
+from kubeproxy.layout import TABLE, PackedAddress, collapse, pack_address
 from kubeproxy.rule_options import DEFAULT_OPTIONS, RuleOptions
 from kubeproxy.service_health import HealthChecks
 from kubeproxy.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, FamilyView, build_service_ports
@@ -157,7 +157,7 @@ class Proxier:
                 mine = [
                     network for network in networks if _FAMILY_OF_VERSION[network.version] == proxier.family
                 ]
-                proxier.desired.set_service_cidrs(_collapse(mine))
+                proxier.desired.set_service_cidrs(collapse(mine))
 
     def set_node_port_ips(self, addresses: Iterable[PackedAddress]) -> None:
         """Say on which addresses node ports are served, where that is not everywhere."""
@@ -248,8 +248,3 @@ def _skipped_if_wrong(key: ObjectKey) -> Iterator[None]:
         yield
     except (OSError, ValueError) as exc:
         log.error("object skipped, its last version stays in force object=%s error=%r", key, str(exc))
-
-
-def _collapse(networks: list[Network]) -> list[Network]:
-    """Return the same addresses without overlaps; all networks are of one family."""
-    return list(collapse_addresses(networks))  # type: ignore[type-var]  # which the types don't say

@@ -5,7 +5,7 @@ usable is `endpoints`' business, how it all looks in the kernel that of `element
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import collapse_addresses, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -16,6 +16,7 @@ from kubeproxy.layout import (
     Network,
     PackedAddress,
     PackedEndpoint,
+    collapse,
     encode_frontend,
     encode_node_port,
     pack_address,
@@ -233,4 +234,4 @@ def _sources(
     ]
     if any(ip_address(address) in network for address in view.node_ips for network in mine):
         mine += [ip_network(ip_address(address)) for address in balancer_ips]
-    return tuple(collapse_addresses(mine))  # type: ignore[type-var]  # one family, which the types don't say
+    return collapse(mine)
