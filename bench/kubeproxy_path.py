@@ -29,8 +29,8 @@ from bench.connect_loop import ConnectLoop, Run
 from bench.figure import median, report
 from bench.iptables_rules import Published, render
 from bench.path_namespaces import IPV4, IPV6, Addresses, trio
-from kubeproxy.layout import TABLE
 from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable

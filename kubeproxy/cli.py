@@ -18,16 +18,16 @@ from kubeproxy.config.resolve import (
     resolve_node_name,
     write_config,
 )
-from kubeproxy.flow_cleaner import FlowCleaner
+from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
-from kubeproxy.layout import FRONTENDS, NODE_PORTS, TABLE, decode_frontend, read_services
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, pod_networks
 from kubeproxy.proxier import FAMILIES, WATCHED, FamilyProxier, Proxier, selectors
 from kubeproxy.report import describe_plan, describe_services
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
-from kubeproxy.rule_options import RuleOptions
-from kubeproxy.skeleton import build_skeleton
+from kubeproxy.rules.layout import FRONTENDS, NODE_PORTS, TABLE, decode_frontend, read_services
+from kubeproxy.rules.rule_options import RuleOptions
+from kubeproxy.rules.skeleton import build_skeleton
 from kubeproxy.trace.command import trace_command
 from nodeplane.datapath.conntrack.table import KernelConntrack
 from nodeplane.datapath.nft.expr import Family

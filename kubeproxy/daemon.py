@@ -15,8 +15,8 @@ from contextlib import aclosing
 
 from kubeproxy.config.fields import Address, Network
 from kubeproxy.config.settings import Settings
-from kubeproxy.health import ProxyHealth
-from kubeproxy.health_check_servers import HealthCheckServers
+from kubeproxy.health.health_check_servers import HealthCheckServers
+from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, is_eligible, pod_networks

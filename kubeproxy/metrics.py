@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kubeproxy.health import FAMILY_NAMES
+from kubeproxy.desired.service_port import LOCAL_KINDS, ServicePort
+from kubeproxy.health.proxy_health import FAMILY_NAMES
 from kubeproxy.proxier import FAMILIES, FamilyProxier, SyncReport
-from kubeproxy.service_port import LOCAL_KINDS, ServicePort
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import EndpointSlice, Service
 from nodeplane.kube.source import Batch

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from kubeproxy.config.fields import Address, Network
 from kubeproxy.config.settings import NodePortAddresses, Settings
-from kubeproxy.layout import PackedAddress
 from kubeproxy.own_node import primary_ips
+from kubeproxy.rules.layout import PackedAddress
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import Node
 

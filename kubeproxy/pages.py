@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from kubeproxy.config.model import KubeProxyConfiguration
-from kubeproxy.health import FAMILY_NAMES, Health, ProxyHealth
+from kubeproxy.health.proxy_health import FAMILY_NAMES, Health, ProxyHealth
 from kubeproxy.metrics import Metrics
 from nodeplane.runtime.http import Handler, Request, Response
 from nodeplane.runtime.metrics import show_metrics

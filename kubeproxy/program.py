@@ -10,7 +10,7 @@ from kubeproxy.config.model import KubeProxyConfiguration
 from kubeproxy.config.settings import Settings
 from kubeproxy.config.watch import FileWatch
 from kubeproxy.daemon import BuildProxier, Daemon, RestartNeeded
-from kubeproxy.health import ProxyHealth
+from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.pages import build_health_pages, build_metrics_pages
 from kubeproxy.proxier import FAMILIES

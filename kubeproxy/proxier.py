@@ -12,15 +12,15 @@ from ipaddress import ip_network
 
 import msgspec
 
-from kubeproxy.annotations import read_balancing
-from kubeproxy.desired import DesiredElements
-from kubeproxy.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
-from kubeproxy.flow_cleaner import CleanReport, FlowCleaner
-from kubeproxy.layout import TABLE, PackedAddress, collapse, pack_address
-from kubeproxy.rule_options import DEFAULT_OPTIONS, RuleOptions
-from kubeproxy.service_health import HealthChecks
-from kubeproxy.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, FamilyView, build_service_ports
-from kubeproxy.skeleton import build_skeleton
+from kubeproxy.desired.annotations import read_balancing
+from kubeproxy.desired.desired_elements import DesiredElements
+from kubeproxy.desired.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
+from kubeproxy.desired.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, FamilyView, build_service_ports
+from kubeproxy.flows.flow_cleaner import CleanReport, FlowCleaner
+from kubeproxy.health.service_health import HealthChecks
+from kubeproxy.rules.layout import TABLE, PackedAddress, collapse, pack_address
+from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
+from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
 from nodeplane.datapath.nft.kernel import TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table

@@ -3,10 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
-from kubeproxy import layout as at
-from kubeproxy.layout import Endpoint, Frontend, decode_endpoint, decode_frontend, decode_slot, decode_value
-from kubeproxy.pool_value import DROP, KIND_MASK, REJECT, WITHOUT_KIND, as_classid, describe, kind_of
 from kubeproxy.proxier import FamilyChange
+from kubeproxy.rules import layout as at
+from kubeproxy.rules.layout import (
+    Endpoint,
+    Frontend,
+    decode_endpoint,
+    decode_frontend,
+    decode_slot,
+    decode_value,
+)
+from kubeproxy.rules.pool_value import DROP, KIND_MASK, REJECT, WITHOUT_KIND, as_classid, describe, kind_of
 from nodeplane.runtime.output import Row
 
 _NOBODY = {REJECT: "rejected: no endpoint", DROP: "dropped: no endpoint on this node"}

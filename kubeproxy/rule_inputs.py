@@ -8,7 +8,7 @@ from kubeproxy.config.fields import Network
 from kubeproxy.config.settings import Settings, build_rule_options
 from kubeproxy.own_node import find_node, pod_networks
 from kubeproxy.proxier import FAMILIES
-from kubeproxy.rule_options import RuleOptions
+from kubeproxy.rules.rule_options import RuleOptions
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.source import Batch
 

@@ -20,7 +20,7 @@ from kubeproxy.config.fields import (
     read_networks,
 )
 from kubeproxy.config.model import Conntrack, KubeProxyConfiguration
-from kubeproxy.rule_options import LocalDetector, RuleOptions, SourceInterface, SourceNetwork
+from kubeproxy.rules.rule_options import LocalDetector, RuleOptions, SourceInterface, SourceNetwork
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.dnsname import is_subdomain
 from nodeplane.runtime.listen import ListenAddress

@@ -2,7 +2,7 @@
 
 import click
 
-from kubeproxy.layout import TABLE
+from kubeproxy.rules.layout import TABLE
 from kubeproxy.trace.ask import AddressType, DestinationType, build_packet
 from kubeproxy.trace.packet import PROTOCOLS, Address
 from nodeplane.datapath.nft.kernel import KernelTable

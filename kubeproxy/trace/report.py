@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from kubeproxy.layout import TABLE
+from kubeproxy.rules.layout import TABLE
 from kubeproxy.trace.result import Outcome, Step, Trace
 from nodeplane.runtime.output import Row
 

@@ -4,8 +4,8 @@ import struct
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from kubeproxy.layout import AFFINE_POOLS, FRONTENDS, LOCAL_POOLS, NODE_PORTS
-from kubeproxy.pool_value import as_classid, describe
+from kubeproxy.rules.layout import AFFINE_POOLS, FRONTENDS, LOCAL_POOLS, NODE_PORTS
+from kubeproxy.rules.pool_value import as_classid, describe
 from kubeproxy.trace.contents import Drawn
 from kubeproxy.trace.packet import PROTOCOL_NAMES
 from nodeplane.datapath.nft.decode import decode_verdict

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from kubeproxy.layout import TABLE, read_services
 from kubeproxy.report import describe_services
-from kubeproxy.skeleton import build_skeleton
+from kubeproxy.rules.layout import TABLE, read_services
+from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 

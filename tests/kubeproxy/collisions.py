@@ -2,8 +2,8 @@
 
 from itertools import islice
 
-from kubeproxy.pool_value import MEMBER_BITS
-from kubeproxy.probing import ProbingTable
+from kubeproxy.desired.probing import ProbingTable
+from kubeproxy.rules.pool_value import MEMBER_BITS
 from tests.kubeproxy.objects import at
 
 

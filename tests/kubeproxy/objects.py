@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubeproxy.layout import encode_endpoint, pack_address
+from kubeproxy.rules.layout import encode_endpoint, pack_address
 from nodeplane.kube.objects import (
     SERVICE_NAME_LABEL,
     Endpoint,

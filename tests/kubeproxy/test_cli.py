@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from kubeproxy.config.file import read_config
-from kubeproxy.layout import TABLE
+from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from tests.netns_fixture import eventually, namespace, run_in
 

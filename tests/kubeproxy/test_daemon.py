@@ -13,15 +13,15 @@ import pytest
 
 from kubeproxy.config.settings import LocalTraffic, NodePortAddresses, Settings
 from kubeproxy.daemon import Daemon, RestartNeeded
-from kubeproxy.health import ProxyHealth
-from kubeproxy.layout import FRONTENDS, NODE_PORT_IPS, SLOTS, pack_address
+from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.own_node import TO_BE_DELETED_TAINT
 from kubeproxy.programming_latency import TRIGGER_TIME_ANNOTATION
 from kubeproxy.proxier import FamilyProxier, Proxier
 from kubeproxy.rule_inputs import Options
-from kubeproxy.rule_options import SourceNetwork
-from kubeproxy.skeleton import build_skeleton
+from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SLOTS, pack_address
+from kubeproxy.rules.rule_options import SourceNetwork
+from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.local_addresses import FakeAddresses
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.nft.monitor import FakeMonitor

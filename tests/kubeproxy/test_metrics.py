@@ -3,9 +3,9 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kubeproxy.layout import SLOTS
 from kubeproxy.metrics import Metrics, count_without_local
 from kubeproxy.proxier import FamilyProxier, Proxier, SyncReport
+from kubeproxy.rules.layout import SLOTS
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.kube.objects import Service
 from nodeplane.runtime.http import Request

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kubeproxy.config.complete import complete
 from kubeproxy.config.model import KubeProxyConfiguration
-from kubeproxy.health import FamilyHealth, Health, ProxyHealth
+from kubeproxy.health.proxy_health import FamilyHealth, Health, ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.pages import (
     Moment,

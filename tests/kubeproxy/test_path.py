@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.layout import TABLE
 from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
+from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.kube.objects import EndpointPort, ServicePort

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubeproxy.desired import DesiredElements
-from kubeproxy.layout import FRONTENDS, STATE_MAPS, TABLE, read_services
-from kubeproxy.pools import PoolNumbers
+from kubeproxy.desired.desired_elements import DesiredElements
+from kubeproxy.desired.pools import PoolNumbers
 from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
-from kubeproxy.skeleton import build_skeleton
+from kubeproxy.rules.layout import FRONTENDS, STATE_MAPS, TABLE, read_services
+from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.fake import FakeTable

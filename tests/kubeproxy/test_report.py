@@ -4,11 +4,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from kubeproxy import layout
-from kubeproxy.layout import Endpoint, Frontend, encode_value, pack_address
-from kubeproxy.pool_value import DROP, REJECT, Kind, affine_value, plain_value, with_kind
 from kubeproxy.proxier import FamilyChange
 from kubeproxy.report import describe_plan, describe_services
+from kubeproxy.rules import layout
+from kubeproxy.rules.layout import Endpoint, Frontend, encode_value, pack_address
+from kubeproxy.rules.pool_value import DROP, REJECT, Kind, affine_value, plain_value, with_kind
 from nodeplane.datapath.nft.table import ElementChange
 from nodeplane.runtime.output import Row
 from tests.kubeproxy.objects import at

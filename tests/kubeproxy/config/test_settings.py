@@ -14,7 +14,7 @@ from kubeproxy.config.settings import (
     build_rule_options,
     build_settings,
 )
-from kubeproxy.rule_options import RuleOptions, SourceInterface, SourceNetwork
+from kubeproxy.rules.rule_options import RuleOptions, SourceInterface, SourceNetwork
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.runtime.listen import ListenAddress
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.layout import TABLE
 from kubeproxy.proxier import FAMILIES
+from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from tests.kubeproxy.matrix.lab import STATES, WITH_LARGE, Lab
 from tests.kubeproxy.matrix.rows import ROWS

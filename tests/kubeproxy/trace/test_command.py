@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.layout import TABLE
 from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service

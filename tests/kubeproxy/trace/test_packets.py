@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubeproxy.layout import TABLE
 from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
-from kubeproxy.rule_options import RuleOptions, SourceNetwork
+from kubeproxy.rules.layout import TABLE
+from kubeproxy.rules.rule_options import RuleOptions, SourceNetwork
 from kubeproxy.trace.packet import Packet
 from kubeproxy.trace.result import Trace
 from kubeproxy.trace.walk import trace

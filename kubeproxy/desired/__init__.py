@@ -1,0 +1,1 @@
+"""From Services and EndpointSlices to the elements that should be in the kernel."""

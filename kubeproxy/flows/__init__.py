@@ -1,0 +1,1 @@
+"""Tracked flows that lead where their frontend does not lead any more."""

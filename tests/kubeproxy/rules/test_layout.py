@@ -1,0 +1,133 @@
+"""Keys and data survive the way into the kernel's form and back."""
+
+import ipaddress
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubeproxy.rules import layout
+from kubeproxy.rules.layout import PROTOCOLS, Endpoint, Frontend
+from kubeproxy.rules.pool_value import REJECT, Kind, affine_value, member_value, plain_value, with_kind
+from tests.kubeproxy.objects import at
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+PORTS = st.integers(1, 65535)
+VALUES = st.integers(0, 2**32 - 1)
+
+
+@given(ADDRESSES, st.sampled_from(sorted(PROTOCOLS)), PORTS)
+def test_frontend_round_trip(address: layout.Address, protocol: str, port: int) -> None:
+    """A frontend is its key, a node port too."""
+    key = layout.encode_frontend(layout.pack_address(str(address)), protocol, port)
+
+    assert layout.decode_frontend(key) == Frontend(address, protocol, port)
+    assert layout.decode_frontend(layout.encode_node_port(protocol, port)) == Frontend(None, protocol, port)
+    assert layout.family_of(address) == ("ip" if len(key) == 12 else "ip6")
+
+
+@given(VALUES, VALUES)
+def test_slot_round_trip(value: int, index: int) -> None:
+    """A slot is its key, and a value is a frontend's data."""
+    assert layout.decode_slot(layout.encode_slot(value, index)) == (value, index)
+    assert layout.decode_value(layout.encode_value(value)) == value
+
+
+@given(ADDRESSES, PORTS)
+def test_endpoint_round_trip(address: layout.Address, port: int) -> None:
+    """An endpoint is a slot's data."""
+    assert layout.decode_endpoint(at(str(address), port)) == Endpoint(address, port)
+
+
+@given(
+    st.one_of(
+        st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)),
+        st.tuples(st.ip_addresses(v=6), st.ip_addresses(v=6)),
+    ),
+    st.integers(0, 32),
+)
+def test_range_round_trip(addresses: tuple[layout.Address, layout.Address], bits: int) -> None:
+    """A range is its first and its last address, at one frontend or for all protocols."""
+    address, client = addresses
+    network = ipaddress.ip_network(f"{client}/{bits}", strict=False)
+    frontend = layout.encode_frontend(address.packed, "TCP", 443)
+    expected = (network[0], network[-1])
+
+    source_range = layout.encode_source_range(frontend, network)
+    assert source_range[: len(frontend)] == frontend
+    assert layout.decode_ranges(source_range, len(address.packed)) == expected
+    assert layout.decode_ranges(layout.encode_service_cidr(network), len(address.packed)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("010.096.0.001", "10.96.0.1"), ("00.1.0.0", "0.1.0.0"), ("FD00:0::1", "fd00::1")],
+)
+def test_old_address(text: str, expected: str) -> None:
+    """Addresses of old objects may have leading zeros, which are not octal."""
+    assert layout.pack_address(text) == ipaddress.ip_address(expected).packed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(" 10.1.2.3/8 ", "10.0.0.0/8"), ("010.00.0.0/08", "10.0.0.0/8"), ("FD00::1/8", "fd00::/8")],
+)
+def test_network(text: str, expected: str) -> None:
+    """Networks may have spaces around them, host bits and leading zeros."""
+    assert str(layout.parse_network(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "web", "10..0.1", "0x10.0.0.1", "10.0.0", "10.0.0.256", "fe80::1%eth0", "::ffff:1.2.3"]
+)
+def test_no_address(text: str) -> None:
+    """What is no address is an error."""
+    with pytest.raises(OSError, match="illegal IP address"):
+        layout.pack_address(text)
+
+
+def test_read_services() -> None:
+    """Elements tell the whole story again: pools of both kinds, refused frontends without endpoints."""
+    plain, affine = plain_value(1, 3), affine_value(0, 1, 4)
+    member, gone = layout.encode_value(member_value(9, 4)), layout.encode_value(member_value(8, 4))
+    web = layout.encode_frontend(layout.pack_address("10.96.0.1"), "TCP", 80)
+    empty = layout.encode_frontend(layout.pack_address("fd00::1"), "UDP", 53)
+    node_port = layout.encode_node_port("TCP", 30080)
+    elements = {
+        layout.FRONTENDS: {web: layout.encode_value(plain), empty: layout.encode_value(REJECT)},
+        layout.NODE_PORTS: {node_port: layout.encode_value(with_kind(affine, Kind.EXTERNAL))},
+        layout.SLOTS: {
+            layout.encode_slot(plain, 1): at("10.244.0.2"),
+            layout.encode_slot(plain, 0): at("10.244.0.1"),
+        },
+        layout.MEMBERS: {layout.encode_slot(affine, 0): member, layout.encode_slot(affine, 1): gone},
+        layout.MEMBER_ADDRESSES: {member: at("10.244.0.3")},
+    }
+
+    assert layout.read_services(elements) == {
+        Frontend(None, "TCP", 30080): (
+            with_kind(affine, Kind.EXTERNAL),
+            [Endpoint(IPv4Address("10.244.0.3"), 8080)],
+        ),
+        Frontend(IPv4Address("10.96.0.1"), "TCP", 80): (
+            plain,
+            [Endpoint(IPv4Address(f"10.244.0.{number}"), 8080) for number in (1, 2)],
+        ),
+        Frontend(IPv6Address("fd00::1"), "UDP", 53): (REJECT, []),
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Frontend(IPv4Address("10.96.0.1"), "TCP", 80), "TCP 10.96.0.1:80"),
+        (Frontend(IPv6Address("fd00::1"), "UDP", 53), "UDP [fd00::1]:53"),
+        (Frontend(None, "SCTP", 30080), "SCTP node port 30080"),
+        (Endpoint(IPv6Address("fd00::1"), 53), "[fd00::1]:53"),
+        (layout.decode_frontend(bytes((10, 96, 0, 1, 1, 0, 0, 0, 0, 80, 0, 0))), "1 10.96.0.1:80"),
+    ],
+)
+def test_text(value: Frontend | Endpoint, expected: str) -> None:
+    """As people write them; a protocol of somebody else's by its number."""
+    assert str(value) == expected
