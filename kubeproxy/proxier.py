@@ -7,15 +7,20 @@ knows when a sync has to read the kernel first, and notices when somebody else w
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from ipaddress import ip_network
 
 import msgspec
 
 from kubeproxy.desired.annotations import read_balancing
-from kubeproxy.desired.desired_elements import DesiredElements
+from kubeproxy.desired.desired_elements import DesiredElements, ServiceName
 from kubeproxy.desired.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
-from kubeproxy.desired.service_port import HEADLESS_LABEL, PROXY_NAME_LABEL, FamilyView, build_service_ports
+from kubeproxy.desired.service_port import (
+    HEADLESS_LABEL,
+    PROXY_NAME_LABEL,
+    FamilyView,
+    ServicePort,
+    build_service_ports,
+)
 from kubeproxy.flows.flow_cleaner import CleanReport, FlowCleaner
 from kubeproxy.health.service_health import HealthChecks
 from kubeproxy.rules.layout import TABLE, PackedAddress, collapse, pack_address
@@ -128,11 +133,8 @@ class Proxier:
         kinds = set()
         for change in batch:
             kinds.add(change.key.kind)
-            if isinstance(change.new, EndpointSlice) and HEADLESS_LABEL not in change.new.labels:
-                with _skipped_if_wrong(change.key):
-                    self._decoded[change.key] = decode_slice(change.new)
-            elif change.key.kind is EndpointSlice:
-                self._decoded.pop(change.key, None)
+            if change.key.kind is EndpointSlice:
+                self._take_slice(change.key, change.new)
             elif isinstance(change.new, Service):
                 for problem in read_balancing(change.new.metadata.annotations).problems:
                     log.warning("annotation ignored service=%s error=%r", change.key, problem)
@@ -140,17 +142,7 @@ class Proxier:
             views, self._views = self._views, self._build_views()
             if views != self._views:
                 touched |= self._store.services()
-        for namespace, name in touched:
-            service = self._store.service(namespace, name)
-            slices = [
-                self._decoded[piece.key]
-                for piece in self._store.slices(namespace, name)
-                if piece.key in self._decoded
-            ]
-            with _skipped_if_wrong(ObjectKey(Service, namespace, name)):
-                for proxier, view in zip(self._families, self._views, strict=True):
-                    proxier.desired.set_service((namespace, name), build_service_ports(service, slices, view))
-                    self.health_checks.set_service((namespace, name), service, slices, view)
+        self._build_services(touched)
         if ServiceCIDR in kinds:
             networks = [ip_network(text) for item in self._service_cidrs() for text in item.spec.cidrs or ()]
             for proxier in self._families:
@@ -158,6 +150,34 @@ class Proxier:
                     network for network in networks if _FAMILY_OF_VERSION[network.version] == proxier.family
                 ]
                 proxier.desired.set_service_cidrs(collapse(mine))
+
+    def _take_slice(self, key: ObjectKey, piece: Object | None) -> None:
+        if not isinstance(piece, EndpointSlice) or HEADLESS_LABEL in piece.labels:
+            self._decoded.pop(key, None)
+            return
+        try:
+            self._decoded[key] = decode_slice(piece)
+        except (OSError, ValueError) as exc:
+            _log_skipped(key, exc)
+
+    def _build_services(self, names: Iterable[ServiceName]) -> None:
+        """Say anew what these Services publish, in each family."""
+        published: list[dict[ServiceName, tuple[ServicePort, ...]]] = [{} for _ in self._families]
+        for name in names:
+            service = self._store.service(*name)
+            slices = [
+                self._decoded[piece.key] for piece in self._store.slices(*name) if piece.key in self._decoded
+            ]
+            try:
+                ports = [build_service_ports(service, slices, view) for view in self._views]
+            except (OSError, ValueError) as exc:
+                _log_skipped(ObjectKey(Service, *name), exc)
+                continue
+            for view, into, found in zip(self._views, published, ports, strict=True):
+                into[name] = found
+                self.health_checks.set_service(name, service, slices, view)
+        for proxier, services in zip(self._families, published, strict=True):
+            proxier.desired.set_services(services)
 
     def set_node_port_ips(self, addresses: Iterable[PackedAddress]) -> None:
         """Say on which addresses node ports are served, where that is not everywhere."""
@@ -241,10 +261,6 @@ class Proxier:
         return self._families[0].edge.generation()
 
 
-@contextmanager
-def _skipped_if_wrong(key: ObjectKey) -> Iterator[None]:
-    """Keep the last good version of an object whose addresses are none; an API server of old lets some in."""
-    try:
-        yield
-    except (OSError, ValueError) as exc:
-        log.error("object skipped, its last version stays in force object=%s error=%r", key, str(exc))
+def _log_skipped(key: ObjectKey, exc: Exception) -> None:
+    """Tell of an object whose addresses are none; an API server of old lets some in."""
+    log.error("object skipped, its last version stays in force object=%s error=%r", key, str(exc))

@@ -1,6 +1,6 @@
 """What should be in the kernel, kept up change by change at a flat cost (law 5)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kubeproxy.desired.element_store import ElementKey, ElementStore
 from kubeproxy.desired.elements import build_claims, split_ranges
@@ -52,26 +52,28 @@ class DesiredElements:
         """The service ports that are published."""
         return self._ports
 
-    def set_service(self, service: ServiceName, ports: Iterable[ServicePort]) -> None:
-        """Put what a Service publishes in place of what it published before."""
-        fresh = {port.name: port for port in ports}
-        known = self._services.get(service, ())
-        gone = [name for name in known if name not in fresh]
-        changed = [name for name, port in fresh.items() if self._ports.get(name) != port]
+    def set_services(self, services: Mapping[ServiceName, Sequence[ServicePort]]) -> None:
+        """Put what these Services publish in place of what they published before."""
+        gone: list[PortName] = []
+        changed: list[PortName] = []
+        for service, ports in services.items():
+            fresh = {port.name: port for port in ports}
+            known = self._services.pop(service, ())
+            if fresh:
+                self._services[service] = tuple(fresh)
+            for name in known:
+                if name not in fresh:
+                    self._touch(self._ports.pop(name))
+                    gone.append(name)
+            for name, port in fresh.items():
+                before = self._ports.get(name)
+                if before != port:
+                    self._touch(before)
+                    self._touch(port)
+                    self._ports[name] = port
+                    changed.append(name)
         if not gone and not changed:
             return
-        if self._touched is not None:
-            for port in (self._ports.get(name) for name in (*gone, *changed)):
-                self._touched.update(port.frontends if port else ())
-            for name in changed:
-                self._touched.update(fresh[name].frontends)
-        for name in gone:
-            del self._ports[name]
-        self._ports.update(fresh)
-        if fresh:
-            self._services[service] = tuple(fresh)
-        else:
-            self._services.pop(service, None)
         moved = self._update_pools([*gone, *changed])
         for name in gone:
             self._store.claim(name, {})
@@ -104,6 +106,10 @@ class DesiredElements:
         """Return the service port that a frontend leads to."""
         name = self._store.owner(frontend)
         return None if name is None else self._ports[name]
+
+    def _touch(self, port: ServicePort | None) -> None:
+        if self._touched is not None and port is not None:
+            self._touched.update(port.frontends)
 
     def _set_keys(self, map_name: str, keys: set[bytes]) -> None:
         """Put these elements in place of all of a set whose elements nobody else claims."""

@@ -30,6 +30,8 @@ class ElementStore:
     def __init__(self, maps: Iterable[str], joined: Mapping[str, Split]) -> None:
         self.elements: dict[str, dict[bytes, bytes]] = {name: {} for name in maps}
         self._before: dict[str, dict[bytes, bytes | None]] = {name: {} for name in self.elements}
+        # What came before anybody asked for changes is the start's business, which asks for all.
+        self._is_followed = False
         self._claims: dict[PortName, Claims] = {}
         self._owners: dict[ElementKey, PortName] = {}
         self._rivals: dict[ElementKey, set[PortName]] = {}
@@ -38,9 +40,11 @@ class ElementStore:
 
     def put(self, map_name: str, key: bytes, data: bytes | None) -> None:
         """Set an element, or take it away."""
-        now, before = self.elements[map_name], self._before[map_name]
-        if key not in before:
-            before[key] = now.get(key)
+        now = self.elements[map_name]
+        if self._is_followed:
+            before = self._before[map_name]
+            if key not in before:
+                before[key] = now.get(key)
         if data is None:
             now.pop(key, None)
         else:
@@ -70,7 +74,9 @@ class ElementStore:
         return self._owners.get(element)
 
     def take_changes(self) -> dict[str, ElementChange]:
-        """Return what has changed since the last call, by map."""
+        """Return what has changed since the last call of this or of `changes_from`, by map; at first all."""
+        if not self._is_followed:
+            return self.changes_from({})
         changes = {}
         for map_name, before in self._before.items():
             if not before:
@@ -93,6 +99,7 @@ class ElementStore:
 
     def changes_from(self, actual: Mapping[str, Mapping[bytes, bytes]]) -> dict[str, ElementChange]:
         """Return what turns the elements that a table holds into these."""
+        self._is_followed = True
         changes = {}
         for map_name, wanted in self.elements.items():
             self._before[map_name].clear()

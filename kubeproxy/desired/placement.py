@@ -98,6 +98,8 @@ class _MaglevPlacement:
 
 
 def _compare(before: Mapping[int, bytes], now: Mapping[int, bytes]) -> SlotChanges:
+    if not before:
+        return now
     changes: dict[int, bytes | None] = dict.fromkeys(before.keys() - now.keys())
     changes.update((place, entry) for place, entry in now.items() if before.get(place) != entry)
     return changes

@@ -202,8 +202,8 @@ def _publications(
 
 
 def _of_length(addresses: Iterable[str], length: int) -> tuple[PackedAddress, ...]:
-    packed = map(pack_address, addresses)
-    return tuple(address for address in packed if len(address) == length)
+    is_ipv6 = length == _ADDRESS_BYTES["ip6"]
+    return tuple(pack_address(address) for address in addresses if (":" in address) is is_ipv6)
 
 
 def _balancer_ips(service: Service, length: int) -> tuple[PackedAddress, ...]:

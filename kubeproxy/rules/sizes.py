@@ -6,6 +6,8 @@ endpoints find a place of their own by their hash and few have to move when one 
 six tenths, so that few draws meet an empty slot.
 """
 
+from bisect import bisect_left
+
 _EXACT = range(1, 17)
 _FULLEST = 0.9
 
@@ -33,13 +35,19 @@ AFFINITY_TIMEOUTS_S = (
 # An endpoint's share of them is right to one slot.
 _SLOTS_PER_ENDPOINT, _SLOTS_PER_SHARE = 100, 10
 
-MAX_SLOTS = int(BALANCE_SIZES[-1] * _FULLEST)
-MAX_MEMBERS = int(AFFINITY_SIZES[-1] * _FULLEST)
-
 
 def is_dense(size: int) -> bool:
     """Say whether a pool of this size fills its slots from the first one on."""
     return size <= _EXACT[-1]
+
+
+# How many slots of each size are in use at most.
+_BALANCE_LIMITS, _AFFINITY_LIMITS = (
+    [size if is_dense(size) else int(size * _FULLEST) for size in sizes]
+    for sizes in (BALANCE_SIZES, AFFINITY_SIZES)
+)
+MAX_SLOTS = _BALANCE_LIMITS[-1]
+MAX_MEMBERS = _AFFINITY_LIMITS[-1]
 
 
 def is_full(size: int) -> bool:
@@ -49,12 +57,12 @@ def is_full(size: int) -> bool:
 
 def balance_size(slots: int) -> int:
     """Return the place in BALANCE_SIZES of a pool that needs so many slots, at most MAX_SLOTS."""
-    return _place(BALANCE_SIZES, slots)
+    return _place(_BALANCE_LIMITS, slots)
 
 
 def affinity_size(slots: int) -> int:
     """Return the place in AFFINITY_SIZES of a pool that needs so many slots, at most MAX_MEMBERS."""
-    return _place(AFFINITY_SIZES, slots)
+    return _place(_AFFINITY_LIMITS, slots)
 
 
 def hash_size(endpoints: int, shares: int) -> int:
@@ -69,8 +77,8 @@ def affinity_timeout(seconds: int) -> int:
     return next((place for place, time_s in enumerate(AFFINITY_TIMEOUTS_S) if time_s >= seconds), last)
 
 
-def _place(sizes: tuple[int, ...], slots: int) -> int:
-    for place, size in enumerate(sizes):
-        if slots <= (size if is_dense(size) else size * _FULLEST):
-            return place
-    raise ValueError(f"a pool has at most {int(sizes[-1] * _FULLEST)} slots in use, asked for {slots}")
+def _place(limits: list[int], slots: int) -> int:
+    place = bisect_left(limits, slots)
+    if place == len(limits):
+        raise ValueError(f"a pool has at most {limits[-1]} slots in use, asked for {slots}")
+    return place

@@ -34,7 +34,7 @@ def port(
 
 
 def put(desired: DesiredElements, item: ServicePort) -> None:
-    desired.set_service((item.name.namespace, item.name.service), [item])
+    desired.set_services({(item.name.namespace, item.name.service): [item]})
 
 
 def cost(changes: Mapping[str, ElementChange]) -> int:
@@ -65,7 +65,7 @@ def test_path_does_not_matter(path: list[dict[str, tuple[int, int, bool]]]) -> N
             count, timeout_s, here = wanted.get(name, (0, 0, False))
             key = encode_frontend(bytes((10, 96, 0, ord(name))), "TCP", 80)
             item = port(*ENDPOINTS[:count], name=name, key=key, timeout_s=timeout_s, here=here)
-            into.set_service(("default", name), [item] if name in wanted else [])
+            into.set_services({("default", name): [item] if name in wanted else []})
         for map_name, change in desired.take_changes().items():
             for gone in change.remove:
                 del kernel[map_name][gone]
@@ -123,7 +123,7 @@ def test_nothing_changed() -> None:
     put(desired, port(*ENDPOINTS[:3]))
     desired.take_changes()
     put(desired, port(*ENDPOINTS[:3]))
-    desired.set_service(("default", "nobody"), [])
+    desired.set_services({("default", "nobody"): []})
 
     assert desired.take_changes() == {}
 
@@ -133,7 +133,7 @@ def test_renamed() -> None:
     desired = DesiredElements()
     put(desired, port(*ENDPOINTS[:3], name="old"))
     desired.take_changes()
-    desired.set_service(("default", "old"), [])
+    desired.set_services({("default", "old"): []})
     put(desired, port(*ENDPOINTS[:3], name="new"))
 
     assert {name: (len(each.remove), len(each.add)) for name, each in desired.take_changes().items()} == {
@@ -147,7 +147,7 @@ def test_gone_without_trace() -> None:
     desired = others(0)
     for item in (port(*ENDPOINTS[:20]), port(*ENDPOINTS[:20], timeout_s=5), port(*ENDPOINTS[:20], here=True)):
         put(desired, item)
-    desired.set_service(("default", "web"), [])
+    desired.set_services({("default", "web"): []})
 
     assert not any(desired.elements.values())
     assert desired.ports == {}
