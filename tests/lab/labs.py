@@ -117,3 +117,9 @@ def remains(lab: str) -> list[str]:
         if f"NETNS_LAB={lab}/".encode() in environment:
             found.append(f"process {folder.name} {command!r}")
     return found
+
+
+def in_service(lab: LabUnderTest) -> bool:
+    """Say whether the client reaches the service by name, and the lab counts as up."""
+    answer = lab.execute("client", "getent", "ahostsv4", "web", check=False)
+    return answer.returncode == 0 and lab.status()["state"] == "up"
