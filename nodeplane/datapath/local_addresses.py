@@ -4,33 +4,26 @@ Raw rtnetlink: a program that only wants to know its addresses need not pay for 
 """
 
 import asyncio
-import errno
-import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Protocol
 
+from nodeplane.datapath import netlink as nl
 from nodeplane.datapath import netns
-from nodeplane.errors import kernel_error
+from nodeplane.datapath.netlink_listener import NetlinkListener
+from nodeplane.datapath.netlink_socket import NetlinkSocket, read_at_rest
 
 Address = IPv4Address | IPv6Address
 
-# linux/rtnetlink.h and linux/netlink.h
+# linux/rtnetlink.h
 _NEWADDR, _GETADDR = 20, 22
 _GROUPS = 1 << 4 | 1 << 8  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_REQUEST, _DUMP = 1, 0x300
-_ERROR, _DONE = 2, 3
 
-_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
-_ATTRIBUTE = struct.Struct("=HH")
-
-_READ_BYTES = 1 << 16
 
 
 class LocalAddresses(Protocol):
@@ -61,39 +54,22 @@ class KernelAddresses:
 
     def read(self) -> frozenset[Address]:
         """See `LocalAddresses`."""
-        try:
-            with self._open() as asker:
-                asker.send(
-                    _MESSAGE.pack(_MESSAGE.size + _ADDRESS.size, _GETADDR, _REQUEST | _DUMP, 1, 0)
-                    + _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-                )
-                return frozenset(_read_dump(asker))
-        except OSError as exc:
-            raise kernel_error("read addresses", exc.errno or errno.EIO) from exc
+        request = nl.request(_GETADDR, nl.NLM_F_DUMP, 1, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+        with netns.inside(self._namespace):
+            asker = NetlinkSocket(nl.NETLINK_ROUTE)
+        with asker:
+            return read_at_rest(lambda: frozenset(_decode_dump(asker.dump("read addresses", request))))
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """See `LocalAddresses`."""
-        loop = asyncio.get_running_loop()
-        try:
-            with self._open() as listener:
-                listener.bind((0, _GROUPS))
-                listener.setblocking(False)
+        with netns.inside(self._namespace):
+            listener = NetlinkListener("notifications of addresses", nl.NETLINK_ROUTE, _GROUPS)
+        with listener:
+            yield
+            while True:
+                # If some were lost: that there were some is all that counts.
+                await listener.receive()
                 yield
-                while True:
-                    try:
-                        await loop.sock_recv(listener, _READ_BYTES)
-                    except OSError as exc:
-                        # Events were lost: that there were some is all that counts.
-                        if exc.errno != errno.ENOBUFS:
-                            raise
-                    yield
-        except OSError as exc:
-            raise kernel_error("listen for addresses", exc.errno or errno.EIO) from exc
-
-    def _open(self) -> socket.socket:
-        with netns.inside(self._namespace) if self._namespace is not None else nullcontext():
-            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-            return socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
 
 
 class FakeAddresses:
@@ -127,34 +103,19 @@ class FakeAddresses:
             self._listeners.remove(changed)
 
 
-def decode_address(body: bytes) -> Address | None:
+def decode_address(body: memoryview) -> Address | None:
     """Decode the body of an RTM_NEWADDR message; None for what is no IP address."""
     if len(body) < _ADDRESS.size:
         return None
-    found = {}
-    offset = _ADDRESS.size
-    while offset + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        found[kind] = body[offset + _ATTRIBUTE.size : offset + length]
-        offset += max(length + 3 & ~3, _ATTRIBUTE.size)
+    found = nl.attribute_map(body[_ADDRESS.size :])
     # On a point-to-point link IFA_ADDRESS is the other side's (rtnetlink(7)).
-    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
+    packed = bytes(found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b"")
     return ip_address(packed) if len(packed) in {4, 16} else None
 
 
-def _read_dump(asker: socket.socket) -> Iterator[Address]:
-    while True:
-        data = asker.recv(_READ_BYTES)
-        offset = 0
-        while offset + _MESSAGE.size <= len(data):
-            length, kind, _, _, _ = _MESSAGE.unpack_from(data, offset)
-            body = data[offset + _MESSAGE.size : offset + length]
-            if kind == _DONE:
-                return
-            if kind == _ERROR:
-                number = -struct.unpack_from("=i", body)[0]
-                raise OSError(number, os.strerror(number))
+def _decode_dump(datagrams: Iterable[bytes]) -> Iterator[Address]:
+    for datagram in datagrams:
+        for kind, _flags, _sequence, body in nl.messages(datagram):
             address = decode_address(body) if kind == _NEWADDR else None
             if address is not None:
                 yield address
-            offset += max(length + 3 & ~3, _MESSAGE.size)

@@ -1,8 +1,8 @@
 """Netlink framing: attributes and messages to bytes and back (linux/netlink.h, nfnetlink.h).
 
-Only bytes; sockets are `netlink_socket`'s and `nft.kernel`'s. Headers are host-endian, netfilter's integers
-network-endian. Nested attributes are written without NLA_F_NESTED, as nf_tables itself writes them, so that
-what is sent and what is dumped compare equal.
+Only bytes; sockets are `netlink_socket`'s and `netlink_listener`'s. Headers are host-endian, netfilter's
+integers network-endian. Nested attributes are written without NLA_F_NESTED, as nf_tables itself writes them,
+so that what is sent and what is dumped compare equal.
 """
 
 import struct
@@ -60,6 +60,16 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
             return
         yield kind, flags, sequence, view[offset + NLMSG.size : offset + length]
         offset += length + (-length % 4)
+
+
+def notifications(data: bytes) -> Iterator[tuple[int, int, memoryview]]:
+    """Yield (type, port of who caused it, payload) of each message that the kernel sends unasked."""
+    view = memoryview(data)
+    offset = 0
+    for kind, _flags, _sequence, payload in messages(data):
+        *_, port = NLMSG.unpack_from(view, offset)
+        yield kind, port, payload
+        offset += NLMSG.size + len(payload) + (-len(payload) % 4)
 
 
 def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:

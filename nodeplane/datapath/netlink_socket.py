@@ -1,33 +1,45 @@
-"""A netlink socket for requests that the kernel works off before `send` returns: no thread, no event loop."""
+"""A netlink socket for requests that the kernel works off before `send` returns: no thread, no event loop.
+
+Calls never wait for anyone: answers are queued before `send` returns, a dump is filled in as it is read.
+What the kernel tells unasked is `netlink_listener`'s.
+"""
 
 import errno
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from nodeplane.datapath import netlink as nl
-from nodeplane.errors import kernel_error
+from nodeplane.errors import KernelError, kernel_error
 
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _BUFFER_BYTES = 4 << 20
+# The kernel writes a dump in pieces of at most 32 KiB (netlink_dump).
 _RECEIVE_BYTES = 1 << 16
 _ANSWER_LIMIT_S = 30
+_READ_ATTEMPTS = 5
+
+_Found = TypeVar("_Found")
 
 
 class NetlinkSocket:
-    """A socket in the network namespace of the thread that opens it; use it as a context manager."""
+    """A socket in the network namespace of the thread that opens it; use it as a context manager.
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.bind((0, 0))
-        for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
-            except PermissionError:
-                # Without CAP_NET_ADMIN in the first user namespace the system's limit holds.
-                self._socket.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+    Args:
+        protocol: NETLINK_ROUTE, NETLINK_NETFILTER.
+        buffer_bytes: How long the longest request may be.
+
+    Raises:
+        KernelError: the socket can't be had.
+    """
+
+    def __init__(self, protocol: int, buffer_bytes: int = _BUFFER_BYTES) -> None:
+        self._socket = open_socket(protocol, "open a netlink socket")
+        force_buffer(self._socket, _SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer_bytes)
+        force_buffer(self._socket, _SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
         # An error need not bring its whole request back.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         # The kernel answers at once; this only keeps a lost answer from hanging a node.
@@ -42,6 +54,11 @@ class NetlinkSocket:
     def close(self) -> None:
         """Close the socket; it can't be used any more."""
         self._socket.close()
+
+    @property
+    def port(self) -> int:
+        """The netlink port by which the kernel names us in its notifications."""
+        return int(self._socket.getsockname()[0])
 
     def ask(self, operation: str, request: bytes) -> list[memoryview]:
         """Send one request with NLM_F_ACK and return the payloads of its answers.
@@ -63,20 +80,26 @@ class NetlinkSocket:
         """Send one request with NLM_F_DUMP and yield the datagrams of its answer, the last one included.
 
         Raises:
-            KernelError: the kernel refused.
+            KernelError: the kernel refused, or (EINTR) what is dumped changed meanwhile.
         """
         self._send(operation, request)
-        while True:
+        is_interrupted = has_ended = False
+        while not has_ended:
             data = self._receive(operation)
-            has_ended, code = _end(data)
+            has_ended, code, flags = _end(data)
             if code:
                 raise kernel_error(operation, code)
+            is_interrupted = is_interrupted or bool(flags & nl.NLM_F_DUMP_INTR)
             yield data
-            if has_ended:
-                return
+        if is_interrupted:
+            raise KernelError(operation, errno.EINTR)
 
     def errors(self, operation: str, requests: bytes, last: int) -> dict[int, int]:
-        """Send several requests, only the last with NLM_F_ACK; return the errnos of those that failed."""
+        """Send several requests, only the last with NLM_F_ACK; return the errnos of those that failed.
+
+        The first of them comes first. A request numbered 0 is what holds the others together: if that fails,
+        the kernel has not looked at the others.
+        """
         found = {}
         for kind, _flags, sequence, payload in self._replies(operation, requests):
             if kind != nl.NLMSG_ERROR:
@@ -84,7 +107,7 @@ class NetlinkSocket:
             code = error_code(payload)
             if code:
                 found[sequence] = code
-            if sequence == last:
+            if sequence == last or (code and sequence == 0):
                 break
         return found
 
@@ -118,16 +141,60 @@ class NetlinkSocket:
                 raise kernel_error("drain netlink socket", exc.errno or errno.EIO) from exc
 
 
+def open_socket(protocol: int, operation: str, groups: int = 0) -> socket.socket:
+    """Open a socket that has its port and hears of `groups`, the multicast groups' bits.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            opened.bind((0, groups))
+        except OSError:
+            opened.close()
+            raise
+    except OSError as exc:
+        raise kernel_error(operation, exc.errno or errno.EIO) from exc
+    return opened
+
+
+def force_buffer(opened: socket.socket, forced: int, plain: int, size_bytes: int) -> None:
+    """Set the size of a buffer, beyond the system's limit if we may."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, forced, size_bytes)
+    except PermissionError:
+        # Without CAP_NET_ADMIN in the first user namespace the system's limit holds.
+        opened.setsockopt(socket.SOL_SOCKET, plain, size_bytes)
+
+
+def read_at_rest(read: Callable[[], _Found]) -> _Found:
+    """Read what takes one dump or several, again while the kernel says that it changed meanwhile.
+
+    Raises:
+        KernelError: it can't be read; EINTR, others change it faster than it can be read.
+    """
+    for _ in range(_READ_ATTEMPTS - 1):
+        try:
+            return read()
+        except KernelError as exc:
+            if exc.errno != errno.EINTR:
+                raise
+    return read()
+
+
 def error_code(payload: memoryview) -> int:
     """Return the errno of an NLMSG_ERROR, 0 for an acknowledgement."""
     return -int.from_bytes(payload[:4], sys.byteorder, signed=True)
 
 
-def _end(data: bytes) -> tuple[bool, int]:
-    """Say whether a dump ends with this datagram, and the errno that it ends with."""
-    for kind, _flags, _sequence, payload in nl.messages(data):
+def _end(data: bytes) -> tuple[bool, int, int]:
+    """Say whether a dump ends with this datagram, the errno that it ends with, and all messages' flags."""
+    seen = 0
+    for kind, flags, _sequence, payload in nl.messages(data):
+        seen |= flags
         if kind == nl.NLMSG_ERROR:
-            return True, error_code(payload) or errno.EIO
+            return True, error_code(payload) or errno.EIO, seen
         if kind == nl.NLMSG_DONE:
-            return True, error_code(payload)
-    return False, 0
+            return True, error_code(payload), seen
+    return False, 0, seen

@@ -110,8 +110,8 @@ def is_current(path: Path) -> bool:
 
 
 @contextmanager
-def inside(path: Path) -> Iterator[None]:
-    """Move the calling thread into a namespace and back.
+def inside(path: Path | None) -> Iterator[None]:
+    """Move the calling thread into a namespace and back; None is where it is already.
 
     Sockets opened inside stay in that namespace, child processes started inside inherit it, and
     /proc/sys/net shows its values. Other threads do not move.
@@ -121,6 +121,9 @@ def inside(path: Path) -> Iterator[None]:
         KernelError: what is at `path` is not a network namespace (EINVAL).
         KernelPermissionError: only root may.
     """
+    if path is None:
+        yield
+        return
     with _os_errors(f"enter network namespace {path}"):
         back = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:

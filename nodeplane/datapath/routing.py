@@ -1,32 +1,33 @@
 """Where the kernel sends a packet of either family, asked for one address at a time.
 
-`rtnl` keeps links and routes; this only asks, over a socket of its own: importing pyroute2 for it would take
-160 ms. `KernelRouting` asks the kernel, `FakeRouting` a list of links.
+`rtnl` keeps links and routes; this only asks, and not by pyroute2, whose import alone would take 160 ms.
+`KernelRouting` asks the kernel, `FakeRouting` a list of links.
 """
 
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Protocol
 
 import msgspec
 
-from nodeplane.datapath.nft import netlink as nl
-from nodeplane.errors import kernel_error
+from nodeplane.datapath import netlink as nl
+from nodeplane.datapath.netlink_socket import NetlinkSocket, read_at_rest
+from nodeplane.errors import KernelError
 
 LOCAL, UNICAST = 2, 1  # RTN_LOCAL, RTN_UNICAST, rtnetlink.h
 
-_GETADDR, _GETROUTE = 22, 26  # RTM_…
-_MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_GETLINK, _NEWADDR, _GETADDR, _GETROUTE = 18, 20, 22, 26  # RTM_…
+_LINK = struct.Struct("=BBHiII")  # struct ifinfomsg
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 1, 4, 5, 7, 18
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFLA_IFNAME = 3
 _SECONDARY = 0x01  # IFA_F_SECONDARY
 _SCOPE_LINK = 253  # RT_SCOPE_LINK; host scope lies beyond
-_RECEIVE_BYTES = 1 << 16
 _NOWHERE = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
@@ -99,10 +100,7 @@ class KernelRouting:
     """The `Routing` of the namespace that it was opened in; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
-        self._socket.bind((0, 0))
+        self._socket = NetlinkSocket(nl.NETLINK_ROUTE)
         self._names: dict[int, str] = {}
 
     def __enter__(self) -> "KernelRouting":
@@ -112,15 +110,19 @@ class KernelRouting:
         self._socket.close()
 
     def find(self, destination: PackedAddress) -> FoundRoute | None:
-        """See `Routing`."""
+        """See `Routing`.
+
+        Raises:
+            KernelError: the kernel can't be asked.
+        """
         head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, 0)
         try:
-            answers = list(self._ask(_GETROUTE, 0, head + nl.attribute(_RTA_DST, destination)))
-        except OSError as exc:
+            operation = f"look up the route to {ip_address(destination)}"
+            payload = self._ask(operation, _GETROUTE, head + nl.attribute(_RTA_DST, destination))
+        except KernelError as exc:
             if exc.errno in _NOWHERE:
                 return None
-            raise kernel_error(f"look up the route to {ip_address(destination)}", exc.errno or 0) from exc
-        payload = answers[0]
+            raise
         facts = nl.attribute_map(payload[_ROUTE.size :])
         via = bytes(facts[_RTA_VIA])[2:] if _RTA_VIA in facts else b""
         gateway = bytes(facts[_RTA_GATEWAY]) if _RTA_GATEWAY in facts else via
@@ -133,8 +135,16 @@ class KernelRouting:
 
     def source_addresses(self) -> list[LinkAddress]:
         """See `Routing`."""
+        return read_at_rest(self._read_addresses)
+
+    def _read_addresses(self) -> list[LinkAddress]:
+        request = nl.request(_GETADDR, nl.NLM_F_DUMP, 1, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0))
+        # Read to its end first: a link's name is asked for by the same socket.
+        datagrams = list(self._socket.dump("list addresses", request))
         found = []
-        for payload in self._ask(_GETADDR, nl.NLM_F_DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+        for kind, _flags, _sequence, payload in (each for data in datagrams for each in nl.messages(data)):
+            if kind != _NEWADDR:
+                continue
             _, prefix_bits, flags, scope, index = _ADDRESS.unpack_from(payload)
             facts = nl.attribute_map(payload[_ADDRESS.size :])
             local = facts.get(_IFA_LOCAL, facts.get(_IFA_ADDRESS))
@@ -145,30 +155,12 @@ class KernelRouting:
     def _name(self, index: int) -> str:
         """Return a link's name; by our own socket, as the caller may be in another namespace by now."""
         if index not in self._names:
-            request = struct.pack("=BBHiII", 0, 0, 0, index, 0, 0)  # struct ifinfomsg
-            (answer,) = self._ask(18, 0, request)  # RTM_GETLINK
-            self._names[index] = nl.read_text(nl.attribute_map(answer[16:])[3])  # IFLA_IFNAME
+            answer = self._ask("read a link's name", _GETLINK, _LINK.pack(0, 0, 0, index, 0, 0))
+            self._names[index] = nl.read_text(nl.attribute_map(answer[_LINK.size :])[_IFLA_IFNAME])
         return self._names[index]
 
-    def _ask(self, operation: int, flags: int, payload: bytes) -> Iterator[memoryview]:
-        """Send a request and return the payloads of its answers.
-
-        Raises:
-            OSError: the kernel's answer is an error.
-        """
-        length = _MESSAGE.size + len(payload)
-        self._socket.send(_MESSAGE.pack(length, operation, nl.NLM_F_REQUEST | flags, 1, 0) + payload)
-        answers: list[memoryview] = []
-        while True:
-            for kind, _flags, _sequence, answer in nl.messages(self._socket.recv(_RECEIVE_BYTES)):
-                if kind == nl.NLMSG_ERROR:
-                    (code,) = struct.unpack_from("=i", answer)
-                    raise OSError(-code, "rtnetlink")
-                if kind == nl.NLMSG_DONE:
-                    return iter(answers)
-                answers.append(answer)
-            if not flags:
-                return iter(answers)
+    def _ask(self, operation: str, kind: int, payload: bytes) -> memoryview:
+        return self._socket.ask(operation, nl.request(kind, nl.NLM_F_ACK, 1, payload))[0]
 
 
 class FakeRouting:

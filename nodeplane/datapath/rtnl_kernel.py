@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from types import TracebackType
@@ -50,10 +50,7 @@ class KernelRtnl:
     """
 
     def __init__(self, namespace: Path | None = None) -> None:
-        with (
-            netns.inside(namespace) if namespace is not None else nullcontext(),
-            _kernel_errors("open rtnetlink"),
-        ):
+        with netns.inside(namespace), _kernel_errors("open rtnetlink"):
             self._ipr: Any = IPRoute(strict_check=True, groups=0)
             # The kernel picks a free port now and not with the first request, so that `port` holds.
             self._ipr.asyncore.socket.bind((0, 0))

@@ -5,20 +5,18 @@ nothing when it drops IPv4 routes because their link went down or their source a
 fib_sync_down_dev), so a caller that guards routes must heed link and address events too.
 """
 
-import asyncio
-import errno
 import socket
 import struct
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import nullcontext
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
+from nodeplane.datapath import netlink as nl
 from nodeplane.datapath import netns
-from nodeplane.errors import kernel_error
+from nodeplane.datapath.netlink_listener import NetlinkListener
 
 # linux/rtnetlink.h: message types, multicast groups as bits, attributes.
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE = 16, 17, 20, 21, 24, 25
@@ -27,12 +25,8 @@ _RTA_DST, _IFLA_IFNAME = 1, 3
 _IFF_UP = 1
 _RTM_F_CLONED = 0x200
 
-_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=xxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
-_ATTRIBUTE = struct.Struct("=HH")
-
-_READ_BYTES = 1 << 16
 
 
 class RouteEvent(msgspec.Struct, frozen=True):
@@ -79,17 +73,10 @@ class RtnlMonitor:
     """
 
     def __init__(self, namespace: Path | None = None, *, receive_buffer_bytes: int = 1 << 20) -> None:
-        try:
-            with netns.inside(namespace) if namespace is not None else nullcontext():
-                self._socket = socket.socket(
-                    socket.AF_NETLINK,
-                    socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-                    socket.NETLINK_ROUTE,
-                )
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-            self._socket.bind((0, _GROUPS))
-        except OSError as exc:
-            raise kernel_error("open the rtnetlink monitor", exc.errno or errno.EIO) from exc
+        with netns.inside(namespace):
+            self._listener = NetlinkListener(
+                "the rtnetlink monitor", nl.NETLINK_ROUTE, _GROUPS, receive_buffer_bytes
+            )
 
     def __enter__(self) -> "RtnlMonitor":
         return self
@@ -97,7 +84,7 @@ class RtnlMonitor:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._listener.close()
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield each event, for as long as it is read.
@@ -105,13 +92,9 @@ class RtnlMonitor:
         Raises:
             KernelError: the socket failed.
         """
-        loop = asyncio.get_running_loop()
         while True:
-            try:
-                data = await loop.sock_recv(self._socket, _READ_BYTES)
-            except OSError as exc:
-                if exc.errno != errno.ENOBUFS:
-                    raise kernel_error("read the rtnetlink monitor", exc.errno or errno.EIO) from exc
+            data = await self._listener.receive()
+            if data is None:
                 yield Overrun()
             else:
                 for event in decode_events(data):
@@ -120,25 +103,20 @@ class RtnlMonitor:
 
 def decode_events(data: bytes) -> Iterator[Event]:
     """Decode a datagram of rtnetlink notifications; what no event stands for is left out."""
-    offset = 0
-    while offset + _MESSAGE.size <= len(data):
-        length, kind, _, _, port = _MESSAGE.unpack_from(data, offset)
-        body = data[offset + _MESSAGE.size : offset + length]
+    for kind, port, body in nl.notifications(data):
         if kind in {_NEWROUTE, _DELROUTE}:
             yield from _decode_route(body, port, is_deleted=kind == _DELROUTE)
         elif kind in {_NEWLINK, _DELLINK}:
             yield from _decode_link(body, is_deleted=kind == _DELLINK)
         elif kind in {_NEWADDR, _DELADDR}:
             yield AddressEvent()
-        # NLMSG_ALIGN; a length below the header's would never end.
-        offset += max(length + 3 & ~3, _MESSAGE.size)
 
 
-def _decode_route(body: bytes, port: int, *, is_deleted: bool) -> Iterator[RouteEvent]:
+def _decode_route(body: memoryview, port: int, *, is_deleted: bool) -> Iterator[RouteEvent]:
     if len(body) < _ROUTE.size:
         return
     family, dst_bits, _, _, _, protocol, scope, _, flags = _ROUTE.unpack_from(body)
-    address = next((value for kind, value in _attributes(body, _ROUTE.size) if kind == _RTA_DST), bytes(4))
+    address = bytes(nl.attribute_map(body[_ROUTE.size :]).get(_RTA_DST, bytes(4)))
     if family != socket.AF_INET or flags & _RTM_F_CLONED or len(address) != 4 or dst_bits > 32:
         return
     yield RouteEvent(
@@ -150,20 +128,12 @@ def _decode_route(body: bytes, port: int, *, is_deleted: bool) -> Iterator[Route
     )
 
 
-def _decode_link(body: bytes, *, is_deleted: bool) -> Iterator[LinkEvent]:
+def _decode_link(body: memoryview, *, is_deleted: bool) -> Iterator[LinkEvent]:
     if len(body) < _LINK.size:
         return
     _, _, flags, change = _LINK.unpack_from(body)
     # Statistics, a carrier or a bridge's port state come as the same message; routes live by IFF_UP.
     if not is_deleted and not change & _IFF_UP:
         return
-    names = (value for kind, value in _attributes(body, _LINK.size) if kind == _IFLA_IFNAME)
-    name = next(names, b"").rstrip(b"\0").decode(errors="replace")
+    name = nl.read_text(nl.attribute_map(body[_LINK.size :]).get(_IFLA_IFNAME, memoryview(b"")))
     yield LinkEvent(name, is_up=bool(flags & _IFF_UP) and not is_deleted)
-
-
-def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    while offset + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        yield kind, body[offset + _ATTRIBUTE.size : offset + length]
-        offset += max(length + 3 & ~3, _ATTRIBUTE.size)

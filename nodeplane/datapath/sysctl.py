@@ -6,7 +6,6 @@ that opens the file (kernel: net/sysctl_net.c). `KernelSysctls` is the same for 
 
 import errno
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -66,16 +65,13 @@ class KernelSysctls:
 
     def read(self, name: str) -> str:
         """See `Sysctls`."""
-        with self._inside():
+        with netns.inside(self._namespace):
             return read(name)
 
     def write(self, name: str, value: int | str) -> None:
         """See `Sysctls`."""
-        with self._inside():
+        with netns.inside(self._namespace):
             write(name, value)
-
-    def _inside(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._namespace is None else netns.inside(self._namespace)
 
 
 class FakeSysctls:

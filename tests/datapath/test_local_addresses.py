@@ -105,7 +105,7 @@ def test_no_namespace() -> None:
 @given(st.binary(max_size=80))
 def test_garbage(body: bytes) -> None:
     """Any bytes are an address or none."""
-    decode_address(body)
+    decode_address(memoryview(body))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,6 @@ def test_garbage(body: bytes) -> None:
 )  # fmt: skip
 def test_decode(attributes: str, expected: str | None) -> None:
     """IFA_LOCAL is ours, IFA_ADDRESS where there is no other."""
-    found = decode_address(bytes(8) + bytes.fromhex(attributes))
+    found = decode_address(memoryview(bytes(8) + bytes.fromhex(attributes)))
 
     assert found == (ip_address(expected) if expected else None)

@@ -1,7 +1,7 @@
 """A connection tracking table in memory, held to the kernel's by one contract test."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 from msgspec.structs import replace
@@ -32,15 +32,13 @@ class FakeConntrack:
         self._replies.add(_reply(flow))
         return known
 
-    def find(self, wanted: FlowFilter) -> list[Flow]:
-        """See `Conntrack`."""
+    def find(self, wanted: FlowFilter) -> Iterator[list[Flow]]:
+        """See `Conntrack`; one flow at a time."""
         self.finds.append(wanted)
         length = 4 if wanted.family == "ip" else 16
-        return [
-            flow
-            for flow in self._flows.values()
-            if len(flow.destination) == length and flow.protocol == wanted.protocol and wanted.matches(flow)
-        ]
+        for flow in [*self._flows.values()]:
+            if len(flow.destination) == length and flow.protocol == wanted.protocol and wanted.matches(flow):
+                yield [flow]
 
     def delete(self, flows: Sequence[Flow]) -> int:
         """See `Conntrack`."""

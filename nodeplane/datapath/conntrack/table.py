@@ -6,7 +6,7 @@ what agrees with the filter is copied out and decoded.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from nodeplane.datapath import netlink as nl
@@ -27,8 +27,11 @@ _DELETIONS_AT_ONCE = 512
 class Conntrack(Protocol):
     """What can be done with the flows of a namespace."""
 
-    def find(self, wanted: FlowFilter) -> list[Flow]:
-        """Return the flows that agree with a filter."""
+    def find(self, wanted: FlowFilter) -> Iterator[list[Flow]]:
+        """Yield the flows that agree with a filter, a few hundred at most at a time.
+
+        Nothing else may be asked before all have been read, or they are not asked for any more.
+        """
         ...
 
     def delete(self, flows: Sequence[Flow]) -> int:
@@ -52,19 +55,19 @@ class KernelConntrack:
     def __exit__(self, *_exc: object) -> None:
         self._socket.close()
 
-    def find(self, wanted: FlowFilter) -> list[Flow]:
+    def find(self, wanted: FlowFilter) -> Iterator[list[Flow]]:
         """See `Conntrack`.
 
         Raises:
             KernelError: the kernel refused.
         """
-        # The kernel's choice may be a wider one (see `message`), up to a whole family's flows before 5.8.
-        return [
-            flow
-            for datagram in self._socket.dump("find tracked flows", encode_find(wanted))
-            for flow in decode_flows(datagram)
-            if flow.protocol == wanted.protocol and wanted.matches(flow)
-        ]
+        for datagram in self._socket.dump("find tracked flows", encode_find(wanted)):
+            # The kernel's choice may be a wider one (see `message`), up to a whole family's flows before 5.8.
+            yield [
+                flow
+                for flow in decode_flows(datagram)
+                if flow.protocol == wanted.protocol and wanted.matches(flow)
+            ]
 
     def delete(self, flows: Sequence[Flow]) -> int:
         """See `Conntrack`.

@@ -6,9 +6,10 @@ able to stop us from putting the table right.
 
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from nodeplane.datapath.nft import netlink as nl
+from nodeplane.datapath.nft.borders import Border, join_borders
 from nodeplane.datapath.nft.table import ElementUse, Hook, MapShape
 
 Facts = Mapping[int, memoryview]
@@ -16,6 +17,7 @@ Facts = Mapping[int, memoryview]
 
 _NOTHING = memoryview(b"")
 _INTERVAL, _TIMEOUT = 0x4, 0x10  # enum nft_set_flags
+_INTERVAL_END = 1  # enum nft_set_elem_flags
 
 
 def decode_comment(userdata: memoryview) -> str:
@@ -64,16 +66,19 @@ def distinct_keys(message: memoryview) -> Iterator[bytes]:
                 yield bytes(entry[: int.from_bytes(entry[:2], sys.byteorder)])
 
 
-def decode_rule(rule: Facts) -> tuple[str, bytes]:
-    """Return a rule's chain and its expressions."""
-    return nl.read_text(rule.get(2, _NOTHING)), bytes(rule.get(4, _NOTHING))
+def decode_rule(rule: Facts) -> tuple[str, bytes, str]:
+    """Return a rule's chain, its expressions and its comment."""
+    return (
+        nl.read_text(rule.get(2, _NOTHING)),
+        bytes(rule.get(4, _NOTHING)),
+        decode_comment(rule.get(7, _NOTHING)),
+    )
 
 
 def decode_elements(message: memoryview) -> tuple[dict[bytes, bytes], int]:
     """Return the elements of a message, and how many more there are that no map of ours has.
 
-    A range's key is its first key and its last put together. Odd are a catch-all (no key), one with flags or
-    a time-out, and one that runs out.
+    Odd are a catch-all (no key), one with flags or a time-out, and one that runs out.
     """
     elements: dict[bytes, bytes] = {}
     odd = 0
@@ -81,8 +86,24 @@ def decode_elements(message: memoryview) -> tuple[dict[bytes, bytes], int]:
         if 1 not in facts or nl.read_u32(facts.get(3, _NOTHING)) or 4 in facts:
             odd += 1
             continue
-        elements[_key(facts)] = _first(facts[2]) if 2 in facts else b""
+        elements[_first(facts[1])] = _first(facts[2]) if 2 in facts else b""
     return elements, odd
+
+
+def decode_ranges(messages: Iterable[memoryview]) -> tuple[dict[bytes, bytes], int]:
+    """Return the ranges of a map, and how many elements there are that no map of ours has."""
+    borders = []
+    odd = 0
+    for message in messages:
+        for facts in _entries(message):
+            flags = nl.read_u32(facts.get(3, _NOTHING))
+            if 1 not in facts or flags & ~_INTERVAL_END or 4 in facts:
+                odd += 1
+                continue
+            data = _first(facts[2]) if 2 in facts else b""
+            borders.append(Border(_first(facts[1]), not flags, data))
+    ranges, odd_borders = join_borders(borders)
+    return ranges, odd + odd_borders
 
 
 def decode_uses(message: memoryview) -> Iterator[ElementUse]:
@@ -91,7 +112,7 @@ def decode_uses(message: memoryview) -> Iterator[ElementUse]:
         if 1 in facts:
             expires_ms = int.from_bytes(facts.get(5, _NOTHING), "big")
             data = _first(facts[2]) if 2 in facts else b""
-            yield ElementUse(_key(facts), data, _packets(facts.get(7, _NOTHING)), expires_ms / 1000)
+            yield ElementUse(_first(facts[1]), data, _packets(facts.get(7, _NOTHING)), expires_ms / 1000)
 
 
 def _entries(message: memoryview) -> Iterator[Facts]:
@@ -99,10 +120,6 @@ def _entries(message: memoryview) -> Iterator[Facts]:
         if kind == 3:
             for _, entry in nl.attributes(entries):
                 yield nl.attribute_map(entry)
-
-
-def _key(facts: Facts) -> bytes:
-    return _first(facts[1]) + (_first(facts[10]) if 10 in facts else b"")
 
 
 def _packets(expression: memoryview) -> int:

@@ -1,7 +1,8 @@
 """A table in memory, as strict as the kernel; held to it by one contract test."""
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 
 from msgspec.structs import replace
 
@@ -11,17 +12,30 @@ from nodeplane.datapath.nft.table import (
     ElementUse,
     Map,
     Table,
+    TableNames,
     TableState,
     build_state,
+)
+from nodeplane.datapath.nft.transaction import (
+    Request,
+    change_elements,
+    create_table,
+    delete_table,
+    encode_batch,
+    repair_table,
 )
 from nodeplane.errors import kernel_error
 
 
 class FakeTable:
-    """A `TableEdge` without a kernel; `batches` counts the transactions that it took."""
+    """A `TableEdge` without a kernel; `batches` counts the transactions that it took.
 
-    def __init__(self) -> None:
+    A transaction of more than `limit_bytes` is refused for its size.
+    """
+
+    def __init__(self, limit_bytes: int | None = None) -> None:
         self.batches = 0
+        self.limit_bytes = limit_bytes
         self._generation = 1
         self._state: TableState | None = None
 
@@ -38,34 +52,43 @@ class FakeTable:
         unknown = elements.keys() - {declared.name for declared in table.maps}
         if unknown:
             raise kernel_error(f"add elements to {min(unknown)}", errno.ENOENT)
+        gone = [delete_table(table.name)] if self._state else []
+        self._check_size(table, [*gone, *create_table(table, elements)])
         fresh = build_state(table, elements)
         for declared in _ranges(table):
             _check_overlaps(declared, fresh.elements[declared.name])
         self._state = fresh
         self._commit()
 
+    def repair(
+        self, table: Table, changes: Mapping[str, ElementChange], emptied: Collection[str] = ()
+    ) -> None:
+        """See `TableEdge`."""
+        if self._state is None:
+            raise kernel_error(f"repair table {table.name}", errno.ENOENT)
+        shapes = {declared.name: declared.shape for declared in table.maps}
+        if any(self._state.shapes.get(name, shape) != shape for name, shape in shapes.items()):
+            raise kernel_error(f"repair table {table.name}", errno.EEXIST)
+        found = TableNames(chains=tuple(self._state.hooks), maps=tuple(self._state.shapes))
+        self._check_size(table, [*repair_table(table, found, emptied), *change_elements(table, changes)])
+        kept = {
+            name: part
+            for name, part in self._state.elements.items()
+            if name in shapes and name not in emptied and name not in table.fixed
+        }
+        fresh = build_state(table, kept)
+        elements = _change(table, fresh.elements, changes)
+        self._state = replace(fresh, signature=self._state.signature, elements=elements)
+        self._commit()
+
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
         """See `TableEdge`."""
         if not any(change.remove or change.add for change in changes.values()):
             return
+        self._check_size(table, change_elements(table, changes))
         if self._state is None:
             raise kernel_error(f"change elements of {table.name}", errno.ENOENT)
-        fresh = {name: dict(content) for name, content in self._state.elements.items()}
-        for name, change in changes.items():
-            for key in change.remove:
-                if fresh.get(name, {}).pop(key, None) is None:
-                    raise kernel_error(f"remove element of {name}", errno.ENOENT)
-        for name, change in changes.items():
-            for key, data in change.add.items():
-                if name not in fresh:
-                    raise kernel_error(f"add element to {name}", errno.ENOENT)
-                if key in fresh[name]:
-                    raise kernel_error(f"add element to {name}", errno.EEXIST)
-                fresh[name][key] = data
-        for declared in _ranges(table):
-            if declared.name in changes:
-                _check_overlaps(declared, fresh[declared.name])
-        self._state = replace(self._state, elements=fresh)
+        self._state = replace(self._state, elements=_change(table, self._state.elements, changes))
         self._commit()
 
     def delete(self) -> bool:
@@ -86,9 +109,46 @@ class FakeTable:
         """See `TableEdge`."""
         return self._generation
 
+    def damage(self, state: TableState | None) -> None:
+        """Put another state in place of ours, as somebody else might."""
+        self._state = state
+        self._generation += 1
+
+    def _check_size(self, table: Table, requests: Iterable[Request]) -> None:
+        if self.limit_bytes is None:
+            return
+        if len(encode_batch(table.family, requests)[0]) > self.limit_bytes:
+            raise kernel_error(f"write to {table.name}", errno.EMSGSIZE)
+
     def _commit(self) -> None:
         self.batches += 1
         self._generation += 1
+
+
+def _change(
+    table: Table, elements: Elements, changes: Mapping[str, ElementChange]
+) -> dict[str, dict[bytes, bytes]]:
+    """Return the elements after a change.
+
+    Raises:
+        KernelError: the kernel would refuse it.
+    """
+    fresh = {name: dict(content) for name, content in elements.items()}
+    for name, change in changes.items():
+        for key in change.remove:
+            if fresh.get(name, {}).pop(key, None) is None:
+                raise kernel_error(f"remove element of {name}", errno.ENOENT)
+    for name, change in changes.items():
+        for key, data in change.add.items():
+            if name not in fresh:
+                raise kernel_error(f"add element to {name}", errno.ENOENT)
+            if key in fresh[name]:
+                raise kernel_error(f"add element to {name}", errno.EEXIST)
+            fresh[name][key] = data
+    for declared in _ranges(table):
+        if declared.name in changes:
+            _check_overlaps(declared, fresh[declared.name])
+    return fresh
 
 
 def _ranges(table: Table) -> list[Map]:
@@ -96,27 +156,8 @@ def _ranges(table: Table) -> list[Map]:
 
 
 def _check_overlaps(declared: Map, keys: Iterable[bytes]) -> None:
-    """Refuse ranges that have a key in common, as nft_set_pipapo.c does."""
-    seen: list[list[tuple[bytes, bytes]]] = []
-    for key in keys:
-        fields = _fields(declared, key)
-        if any(
-            all(
-                first <= other_last and other_first <= last
-                for (first, last), (other_first, other_last) in zip(fields, other, strict=True)
-            )
-            for other in seen
-        ):
-            raise kernel_error(f"add range to {declared.name}", errno.ENOTEMPTY)
-        seen.append(fields)
-
-
-def _fields(declared: Map, key: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the first and the last value of each field of a range."""
-    fields = []
-    offset = 0
-    for length in declared.field_bytes:
-        last = offset + declared.key_bytes
-        fields.append((key[offset : offset + length], key[last : last + length]))
-        offset += length + -length % 4
-    return fields
+    """Refuse ranges that have a key in common, as nft_set_rbtree.c does."""
+    middle = declared.key_bytes
+    ranges = sorted((key[:middle], key[middle:]) for key in keys)
+    if any(first <= last_before for (_, last_before), (first, _) in pairwise(ranges)):
+        raise kernel_error(f"add range to {declared.name}", errno.ENOTEMPTY)

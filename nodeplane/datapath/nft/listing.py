@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from nodeplane.datapath.nft import netlink as nl
+from nodeplane.datapath.nft.borders import Border, join_borders
 from nodeplane.datapath.nft.dump import Facts, decode_comment, decode_hook
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.table import ACCEPT, TYPES, Elements, Hook, Map, Table
@@ -111,11 +112,11 @@ def decode_listing(
 
 def _build_map(declared: Map, elements: Mapping[bytes, bytes]) -> ListedMap:
     return ListedMap(
-        key=declared.key,
+        key=declared.key_types,
         data=("verdict",) if declared.data == "verdict" else tuple(declared.data),
         key_bytes=declared.key_bytes,
         data_bytes=declared.data_bytes,
-        field_bytes=declared.field_bytes if declared.ranges else (),
+        field_bytes=(declared.key_bytes,) if declared.ranges else (),
         elements=elements,
         size=declared.remembers,
     )
@@ -135,14 +136,14 @@ def _decode_map(declared: Facts, dump: Iterable[memoryview]) -> ListedMap:
     elements: dict[bytes, bytes] = {}
     expires_s: dict[bytes, float] = {}
     catch_all = None
-    borders: list[tuple[bytes, bool, bytes]] = []
+    borders: list[Border] = []
     for entry in _entries(dump):
         data = _first(entry[2]) if 2 in entry else b""
         entry_flags = nl.read_u32(entry.get(3, _NOTHING))
         if entry_flags & _CATCH_ALL:
             catch_all = data
         elif 1 in entry and has_ends:
-            borders.append((_first(entry[1]), not entry_flags & _INTERVAL_END, data))
+            borders.append(Border(_first(entry[1]), not entry_flags & _INTERVAL_END, data))
         elif 1 in entry:
             key = _first(entry[1])
             if flags & _INTERVAL:
@@ -156,25 +157,11 @@ def _decode_map(declared: Facts, dump: Iterable[memoryview]) -> ListedMap:
         key_bytes=key_bytes,
         data_bytes=0 if is_verdict else data_bytes,
         field_bytes=(key_bytes,) if has_ends else fields if flags & _INTERVAL else (),
-        elements=dict(_join_borders(borders)) if has_ends else elements,
+        elements=join_borders(borders)[0] if has_ends else elements,
         expires_s=expires_s,
         catch_all=catch_all,
         size=nl.read_u32(described.get(1, _NOTHING)),
     )
-
-
-def _join_borders(borders: list[tuple[bytes, bool, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the ranges of a set that has where each begins and where it is over (nft_set_rbtree)."""
-    # Where one is over and another begins, the kernel has both.
-    borders.sort()
-    for place, (first, is_first, data) in enumerate(borders):
-        if not is_first:
-            continue
-        later = next((key for key, _, _ in borders[place + 1 :] if key > first), None)
-        last = b"\xff" * len(first)
-        if later is not None and len(later) == len(first):
-            last = (int.from_bytes(later, "big") - 1).to_bytes(len(first), "big")
-        yield first + last, data
 
 
 def _entries(dump: Iterable[memoryview]) -> Iterator[Facts]:

@@ -5,24 +5,15 @@ at a microsecond for each element that anybody changes. What was changed is not 
 """
 
 import asyncio
-import errno
-import socket
-import struct
 from collections.abc import AsyncGenerator, Collection, Container
 from typing import Protocol
 
+from nodeplane.datapath.netlink_listener import NetlinkListener
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.expr import NFPROTO, Family
-from nodeplane.errors import kernel_error
 
-_NETLINK_NETFILTER = 12
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
-_NFNLGRP_NFTABLES = 7
-_SO_RCVBUFFORCE = 33
-
-_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_GROUPS = 1 << 6  # NFNLGRP_NFTABLES
 _BUFFER_BYTES = 8 << 20
-_READ_BYTES = 1 << 17
 
 
 class TableWatch(Protocol):
@@ -57,51 +48,34 @@ class TableMonitor:
     def __init__(self, tables: Collection[tuple[Family, str]], ports: Container[int]) -> None:
         self._prefixes = frozenset(bytes((NFPROTO[family],)) + nl.text(1, name) for family, name in tables)
         self._ports = ports
-        try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK,
-                socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-                _NETLINK_NETFILTER,
-            )
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            self._socket.bind((0, 0))
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
-        except OSError as exc:
-            raise kernel_error("open the ruleset monitor", exc.errno or errno.EIO) from exc
+        self._listener = NetlinkListener("the ruleset monitor", nl.NETLINK_NETFILTER, _GROUPS, _BUFFER_BYTES)
 
     def __enter__(self) -> "TableMonitor":
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._socket.close()
+        self._listener.close()
 
     async def disturbances(self) -> AsyncGenerator[str, None]:
         """See `TableWatch`."""
-        loop = asyncio.get_running_loop()
         while True:
-            try:
-                data = await loop.sock_recv(self._socket, _READ_BYTES)
-                found = self.is_disturbance(data)
-                while more := self._read_more():
-                    found = found or self.is_disturbance(more)
-            except OSError as exc:
-                if exc.errno != errno.ENOBUFS:
-                    raise kernel_error("read the ruleset monitor", exc.errno or errno.EIO) from exc
+            data = await self._listener.receive()
+            found = False
+            while data:
+                found = found or self.is_disturbance(data)
+                data = self._listener.receive_more()
+            if data is None:
                 yield "notifications were lost"
-                continue
-            if found:
+            elif found:
                 yield "another program wrote to our table"
 
     def is_disturbance(self, data: bytes) -> bool:
         """Say whether a datagram of notifications tells of a write to our tables that is not ours."""
         offset = 0
         while offset + nl.HEADER_LENGTH <= len(data):
-            length, _, _, _, port = _MESSAGE.unpack_from(data, offset)
+            length, _, _, _, port = nl.NLMSG.unpack_from(data, offset)
             if port not in self._ports:
-                family = data[offset + _MESSAGE.size : offset + _MESSAGE.size + 1]
+                family = data[offset + nl.NLMSG.size : offset + nl.NLMSG.size + 1]
                 body = data[offset + nl.HEADER_LENGTH : offset + length]
                 # The table's name is the first attribute of all there is in a table, and of the table itself.
                 if any(body.startswith(prefix[1:]) and family == prefix[:1] for prefix in self._prefixes):
@@ -109,12 +83,6 @@ class TableMonitor:
             # NLMSG_ALIGN; a length below the header's would never end.
             offset += max(length + 3 & ~3, nl.HEADER_LENGTH)
         return False
-
-    def _read_more(self) -> bytes:
-        try:
-            return self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return b""
 
 
 class FakeMonitor:

@@ -2,6 +2,7 @@
 
 from nodeplane.datapath.netlink import (
     HEADER_LENGTH,
+    NETLINK_NETFILTER,
     NFGEN,
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -29,6 +30,8 @@ from nodeplane.datapath.netlink import (
 
 __all__ = [
     "HEADER_LENGTH",
+    "NETLINK_NETFILTER",
+    "NLMSG",
     "NLMSG_DONE",
     "NLMSG_ERROR",
     "NLMSG_OVERRUN",
@@ -55,11 +58,13 @@ NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
 
 NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2
-NEWCHAIN, GETCHAIN = 3, 4
-NEWRULE, GETRULE = 6, 7
-NEWSET, GETSET = 9, 10
+NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5
+NEWRULE, GETRULE, DELRULE = 6, 7, 8
+NEWSET, GETSET, DELSET = 9, 10, 11
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
 NEWGEN, GETGEN = 15, 16
+GETOBJ, DELOBJ = 19, 20
+GETFLOWTABLE, DELFLOWTABLE = 23, 24
 
 
 def message(operation: int, flags: int, sequence: int, family: int, payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from nodeplane.datapath.nft.expr import Family
 
 # Data types as `nft list` names them (nftables datatype.h); a concatenation packs them six bits each.
 TYPES = {
+    "ll_addr": 6,
     "ipv4_addr": 7,
     "ipv6_addr": 8,
     "inet_proto": 12,
@@ -22,7 +23,8 @@ HOST_ENDIAN = {"mark", "classid"}
 VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
 _VERDICT_BYTES = 16  # struct nft_verdict, as the kernel reports it
 # enum nft_set_flags
-_INTERVAL, _IS_MAP, _TIMEOUT, _FROM_RULES, _CONCATENATED = 0x4, 0x8, 0x10, 0x20, 0x80
+_INTERVAL, _IS_MAP, _TIMEOUT, _FROM_RULES = 0x4, 0x8, 0x10, 0x20
+_DORMANT = 0x1  # enum nft_table_flags
 ACCEPT = 1  # NF_ACCEPT
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
@@ -68,8 +70,9 @@ class Map(msgspec.Struct, frozen=True):
         key: Types of the key's fields.
         data: Types of the data's fields, or the word `verdict`.
         counted: Each element counts the packets that found it.
-        ranges: Each key is a range, in each of at least two fields: the first key and the last one put
-            together. Ranges must not overlap.
+        ranges: Each key is a range: the first key and the last one put together, compared as a whole, so that
+            all fields but the last are the same in both. Ranges must not overlap. Of several fields nft is
+            told as of one, in hexadecimal (see `borders`).
         remembers: At most so many elements, which rules write and time takes away. They are no state of
             ours: they are not read back, compared or repaired, but a new table begins without them.
     """
@@ -88,9 +91,9 @@ class Map(msgspec.Struct, frozen=True):
         return _length(self.key)
 
     @property
-    def field_bytes(self) -> tuple[int, ...]:
-        """Length of each field of a key, without padding."""
-        return tuple(_TYPE_BYTES[name] for name in self.key)
+    def key_types(self) -> tuple[str, ...]:
+        """Types of the key as the kernel has them to tell nft."""
+        return ("ll_addr",) if self.ranges and len(self.key) > 1 else self.key
 
     @property
     def data_bytes(self) -> int:
@@ -103,15 +106,24 @@ class Map(msgspec.Struct, frozen=True):
         is_verdict = self.data == "verdict"
         return MapShape(
             flags=(_IS_MAP if self.data else 0)
-            | (_INTERVAL | _CONCATENATED if self.ranges else 0)
+            | (_INTERVAL if self.ranges else 0)
             | (_TIMEOUT | _FROM_RULES if self.remembers else 0),
-            key_type=type_number(self.key),
+            key_type=type_number(self.key_types),
             key_length=self.key_bytes,
             data_type=VERDICT_TYPE if is_verdict else type_number(tuple(self.data)),
             data_length=_VERDICT_BYTES if is_verdict else self.data_bytes,
             size=self.remembers,
             counted=self.counted,
         )
+
+
+class TableNames(msgspec.Struct, frozen=True):
+    """What stands in a table by name, whoever put it there: of `objects` (counters, quotas) also the type."""
+
+    chains: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+    objects: tuple[tuple[str, int], ...] = ()
+    flowtables: tuple[str, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -135,9 +147,24 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def signature(self) -> str:
-        """The comment that the kernel keeps for us: what this is, and a digest of all of it."""
-        digest = hashlib.sha256(msgspec.msgpack.encode(self)).hexdigest()[:16]
-        return f"{self.comment} {digest}"
+        """The comment that the kernel keeps for us: what this is, and a digest of its maps.
+
+        The kernel never changes a table's comment. Rules are compared as they are, and may be written anew in
+        a table that stays; one with other maps takes the place of the whole.
+        """
+        maps = msgspec.msgpack.encode((self.family, self.name, self.comment, self.maps))
+        return f"{self.comment} {hashlib.sha256(maps).hexdigest()[:16]}"
+
+    def asleep(self) -> "Table":
+        """Return the same table without the rules of its base chains: nothing in it is reached.
+
+        A dormant table would do no better: without any chain of type nat in the namespace the kernel stops
+        translating established connections too (nf_nat_unregister_fn).
+        """
+        hooked = {chain.name for chain in self.chains if chain.hook}
+        return msgspec.structs.replace(
+            self, rules=tuple(rule for rule in self.rules if rule.chain not in hooked)
+        )
 
 
 class MapShape(msgspec.Struct, frozen=True):
@@ -156,7 +183,7 @@ class TableState(msgspec.Struct, frozen=True):
     """A table as the kernel holds it: its chains and maps are those that were asked for and are there.
 
     `policies` are the base chains', `use` is the kernel's own count of chains, maps and other objects, and
-    `odd_elements` counts those that no map of ours ever has, such as a catch-all.
+    `odd_maps` have elements that no map of ours ever has, such as a catch-all.
     """
 
     signature: str
@@ -165,16 +192,35 @@ class TableState(msgspec.Struct, frozen=True):
     hooks: dict[str, Hook | None]
     policies: dict[str, int]
     shapes: dict[str, MapShape]
-    rules: tuple[tuple[str, bytes], ...]
+    rules: tuple[tuple[str, bytes, str], ...]
     elements: dict[str, dict[bytes, bytes]]
-    odd_elements: int = 0
+    odd_maps: frozenset[str] = frozenset()
 
     def holds(self, table: Table) -> bool:
         """Say whether the constant part is exactly `table`, whatever its dynamic elements are."""
         fixed = {name: dict(content) for name, content in table.fixed.items()}
         return self._constant_part() == build_state(table, {})._constant_part() and (
-            {name: self.elements.get(name) for name in fixed} == fixed and not self.odd_elements
+            {name: self.elements.get(name) for name in fixed} == fixed and not self.odd_maps
         )
+
+    def can_be_repaired(self, table: Table) -> bool:
+        """Say whether the constant part can be put right without writing elements that are right."""
+        return self.signature == table.signature and all(
+            self.shapes[declared.name] == declared.shape
+            for declared in table.maps
+            if declared.name in self.shapes
+        )
+
+    @property
+    def is_asleep(self) -> bool:
+        """Say whether no packet reaches a rule."""
+        hooked = {name for name, hook in self.hooks.items() if hook}
+        return bool(self.flags & _DORMANT) or not any(chain in hooked for chain, _, _ in self.rules)
+
+    @property
+    def elements_to_keep(self) -> dict[str, dict[bytes, bytes]]:
+        """The elements but for those of odd maps, which a repair empties."""
+        return {name: part for name, part in self.elements.items() if name not in self.odd_maps}
 
     def _constant_part(self) -> tuple[object, ...]:
         # The sort is stable, so the order of rules inside a chain still counts.
@@ -196,7 +242,7 @@ def build_state(table: Table, elements: Elements) -> TableState:
         hooks={chain.name: chain.hook for chain in table.chains},
         policies={chain.name: ACCEPT for chain in table.chains if chain.hook},
         shapes={declared.name: declared.shape for declared in table.maps},
-        rules=tuple((rule.chain, rule.expressions) for rule in table.rules),
+        rules=tuple((rule.chain, rule.expressions, rule.comment) for rule in table.rules),
         elements=content,
     )
 

@@ -1,13 +1,14 @@
-"""Values to one atomic batch: create a table, delete it, change its elements.
+"""Values to one atomic batch: create a table, repair it, delete it, change its elements.
 
 A batch is begin, messages, end, sent in one piece; the kernel applies all of it or nothing
 (nfnetlink_rcv_batch). Its last message asks for the acknowledgement.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from nodeplane.datapath.nft import netlink as nl
+from nodeplane.datapath.nft.borders import is_open, split_range
 from nodeplane.datapath.nft.expr import NFPROTO, Family
 from nodeplane.datapath.nft.table import (
     ACCEPT,
@@ -19,11 +20,15 @@ from nodeplane.datapath.nft.table import (
     Map,
     Rule,
     Table,
+    TableNames,
     type_number,
 )
 
 # The list of a message is one attribute, whose length field has 16 bits.
 _LIST_BYTES = 60_000
+_INTERVAL_END = 1  # enum nft_set_elem_flags
+# User data by which nft knows a range that is never over (libnftnl udata.h: type, length, value).
+_OPEN = nl.attribute(6, bytes((1, 4)) + struct.pack("=I", 1))
 
 Request = tuple[int, int, bytes]
 """Operation, flags, payload."""
@@ -51,19 +56,48 @@ def delete_table(name: str) -> Request:
 
 def create_table(table: Table, elements: Elements) -> Iterator[Request]:
     """Ask for a whole table: what is constant, then the elements."""
-    create = nl.NLM_F_CREATE
     comment = nl.comment_userdata(0, table.signature)
-    yield nl.NEWTABLE, create, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
+    yield nl.NEWTABLE, nl.NLM_F_CREATE, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
+    yield from _create_constant_part(table, ())
+    yield from change_elements(table, {name: ElementChange(add=part) for name, part in elements.items()})
+
+
+def repair_table(table: Table, found: TableNames, emptied: Collection[str]) -> Iterator[Request]:
+    """Ask for all that is constant to be as in `table`, whatever stands there now; other elements stay.
+
+    Maps that are there must be of the right shape; those in `emptied` lose all that they have.
+    """
+    mine = nl.text(1, table.name)
+    wanted = {declared.name for declared in table.maps}
+    # First, so that chains that are taken away are ones that the kernel has hooked.
+    yield nl.NEWTABLE, 0, mine + nl.u32(2, 0)
+    yield nl.DELRULE, 0, mine
+    # What refers to a chain has to go before it, be it in maps that go themselves.
+    for name in found.maps:
+        if name in table.fixed or name in emptied or name not in wanted:
+            yield nl.DELSETELEM, 0, mine + nl.text(2, name)
+    for name in found.maps:
+        if name not in wanted:
+            yield nl.DELSET, 0, mine + nl.text(2, name)
+    for name in found.chains:
+        yield nl.DELCHAIN, 0, mine + nl.text(3, name)
+    for name, kind in found.objects:
+        yield nl.DELOBJ, 0, mine + nl.text(2, name) + nl.u32(3, kind)
+    for name in found.flowtables:
+        yield nl.DELFLOWTABLE, 0, mine + nl.text(2, name)
+    yield from _create_constant_part(table, found.maps)
+
+
+def _create_constant_part(table: Table, known_maps: Collection[str]) -> Iterator[Request]:
+    create = nl.NLM_F_CREATE
     for number, declared in enumerate(table.maps, start=1):
-        yield nl.NEWSET, create, _encode_map(table.name, declared, number)
+        if declared.name not in known_maps:
+            yield nl.NEWSET, create, _encode_map(table.name, declared, number)
     for chain in table.chains:
         yield nl.NEWCHAIN, create, _encode_chain(table.name, chain)
     for rule in table.rules:
         yield nl.NEWRULE, create | nl.NLM_F_APPEND, _encode_rule(table.name, rule)
-    changes = {
-        name: ElementChange(add=content) for name, content in (*table.fixed.items(), *elements.items())
-    }
-    yield from change_elements(table, changes)
+    yield from change_elements(table, {name: ElementChange(add=part) for name, part in table.fixed.items()})
 
 
 def change_elements(
@@ -102,12 +136,10 @@ def _encode_map(table: str, declared: Map, number: int) -> bytes:
     described = b""
     if declared.remembers:
         described += nl.u32(1, declared.remembers)
-    if declared.ranges:
-        described += nl.nested(2, *(nl.nested(1, nl.u32(1, length)) for length in declared.field_bytes))
     encoded = nl.text(1, table) + nl.text(2, declared.name)
-    encoded += nl.u32(4, type_number(declared.key)) + nl.u32(5, declared.key_bytes)
+    encoded += nl.u32(4, type_number(declared.key_types)) + nl.u32(5, declared.key_bytes)
     # What `nft list` needs to print it right (libnftnl udata.h): the byte orders, and a comment.
-    userdata = _byte_order(0, declared.key)
+    userdata = _byte_order(0, declared.key_types)
     if declared.data == "verdict":
         encoded += nl.u32(6, VERDICT_TYPE)
     elif isinstance(declared.data, tuple) and declared.data:
@@ -146,13 +178,16 @@ def _encode_elements(
     head = nl.text(1, table) + nl.text(2, declared.name)
     encoded: list[bytes] = []
     if declared.ranges:
-        middle = declared.key_bytes
         for key, _ in elements:
-            first, last = (
-                nl.nested(1, nl.attribute(1, key[:middle])),
-                nl.nested(10, nl.attribute(1, key[middle:])),
-            )
-            encoded.append(nl.nested(1, first, last))
+            note = _OPEN if is_open(key) else b""
+            encoded += [
+                nl.nested(
+                    1,
+                    nl.nested(1, nl.attribute(1, border.key)),
+                    note if border.is_first else nl.u32(3, _INTERVAL_END),
+                )
+                for border in split_range(key)
+            ]
     elif declared.data == "verdict" or not declared.data or elements[0][1] is None:
         for key, data in elements:
             value = nl.nested(2, nl.attribute(data_kind, data)) if data else b""

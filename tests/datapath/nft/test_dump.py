@@ -8,6 +8,7 @@ from nodeplane.datapath.nft.dump import (
     decode_comment,
     decode_elements,
     decode_hook,
+    decode_ranges,
     decode_rule,
     decode_shape,
     decode_uses,
@@ -51,10 +52,16 @@ def test_odd_elements() -> None:
 
 
 def test_ranges() -> None:
-    """A range is its first key and its last."""
-    entry = nl.nested(1, nl.attribute(1, b"key.")) + nl.nested(10, nl.attribute(1, b"last"))
+    """A range is its first key and its last, wherever its borders are; what is none is counted."""
+    keys = [nl.nested(1, nl.attribute(1, key)) for key in (b"key.", b"lay/")]
+    begin, end = keys[0], keys[1] + nl.u32(3, 1)
+    odd = [keys[0] + nl.u32(3, 1), nl.u32(3, 2), keys[0] + nl.attribute(4, bytes(8))]
+    first, second, others = (
+        memoryview(nl.nested(3, *(nl.nested(1, entry) for entry in part))) for part in ([end], [begin], odd)
+    )
 
-    assert decode_elements(memoryview(nl.nested(3, nl.nested(1, entry)))) == ({b"key.last": b""}, 0)
+    assert decode_ranges([first, second]) == ({b"key.lay.": b""}, 0)
+    assert decode_ranges([first, second, others]) == ({b"key.lay.": b""}, 3)
 
 
 def test_uses() -> None:

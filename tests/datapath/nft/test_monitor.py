@@ -65,7 +65,7 @@ async def next_reason(monitor: TableMonitor) -> str:
 
 def read_all(monitor: TableMonitor) -> list[bytes]:
     found = []
-    while data := monitor._read_more():
+    while data := monitor._listener.receive_more():
         found.append(data)
     return found
 
