@@ -1,11 +1,12 @@
 """The command line of kubeproxy."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -18,8 +19,10 @@ from kubeproxy.config.resolve import (
     resolve_node_name,
     write_config,
 )
+from kubeproxy.config.settings import Settings
 from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
+from kubeproxy.kernel_version import SKIP_CHECK, expect_kernel
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, pod_networks
 from kubeproxy.proxier import FAMILIES, WATCHED, FamilyProxier, Proxier, selectors
@@ -45,6 +48,9 @@ from nodeplane.runtime.log import setup_logging
 from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
 from nodeplane.runtime.output import Row, print_result
 from nodeplane.runtime.source_options import source_options
+
+if TYPE_CHECKING:
+    from nodeplane.kube.event_writer import EventWriter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,11 +80,22 @@ class Inputs(msgspec.Struct, frozen=True):
             snapshot_within_s=within_s,
         )
 
+    def open_events(self) -> "EventWriter | None":
+        """Open what writes events, where there is an API server to write them to."""
+        if self.kubeconfig is None:
+            return None
+        from nodeplane.kube.connection import Connection
+        from nodeplane.kube.event_writer import EventWriter
+
+        connection = Connection.from_kubeconfig(self.kubeconfig, self.master)
+        return EventWriter(connection, "kube-proxy", self.node_name)
+
 
 class KernelEdges(msgspec.Struct, frozen=True):
     """The kernel's edges, open, and what is built over them."""
 
     node_name: str
+    settings: Settings
     tables: Mapping[Family, KernelTable]
     conntrack: KernelConntrack
     routing: KernelRouting
@@ -86,7 +103,13 @@ class KernelEdges(msgspec.Struct, frozen=True):
 
     def build_proxier(self, rules: Options) -> Proxier:
         """Build the proxier for rules of these options."""
-        return Proxier(self.node_name, [self._build_family(family, rules[family]) for family in self.tables])
+        families = [self._build_family(family, rules[family]) for family in self.tables]
+        return Proxier(
+            self.node_name,
+            families,
+            self.settings.node_ips,
+            allows_external_ips=self.settings.allows_external_ips,
+        )
 
     def open_watch(self) -> TableMonitor:
         """Begin to listen for others' writes to our tables."""
@@ -107,7 +130,7 @@ def _input_options(command: F) -> F:
             "--hostname-override",
             "node_name",
             type=NODE_NAME,
-            help="This node's name in the cluster; the file's hostnameOverride if not given.",
+            help="This node's name in the cluster; else the file's hostnameOverride, else the host name.",
         ),
         source_options,
         click.option(
@@ -187,8 +210,17 @@ def run_command(
     apply_sysctls(KernelSysctls(), settings.conntrack)
     if settings.oom_score_adj is not None:
         apply_oom_score_adj(settings.oom_score_adj)
-    with _kernel(inputs.node_name, terminate_removed=terminate_removed) as kernel:
-        run_daemon(run_program(setup, kernel.build_proxier, source, KernelAddresses(), kernel.open_watch))
+    with _kernel(inputs, terminate_removed=terminate_removed) as kernel:
+        run_daemon(
+            run_program(
+                setup,
+                kernel.build_proxier,
+                source,
+                KernelAddresses(),
+                kernel.open_watch,
+                events=inputs.open_events(),
+            )
+        )
 
 
 @program.command()
@@ -197,7 +229,7 @@ def once(**options: Any) -> None:
     """Sync once and exit."""
     with _loaded_proxier(options) as proxier:
         proxier.sync(full=True)
-        proxier.clean_flows()
+        asyncio.run(proxier.clean_flows())
 
 
 @program.command()
@@ -218,14 +250,29 @@ def plan(*, output: str, **options: Any) -> None:
     type=click.FloatRange(min=0.1),
     help="With --watch: seconds between two looks.",
 )
+@source_options
 @output_option
-def show(*, watch: bool, interval: float, output: str) -> None:
-    """Print services, their endpoints and how often they were connected to, as the kernel holds them."""
-    rows = _read_rows()
+def show(
+    *,
+    watch: bool,
+    interval: float,
+    manifests: Path | None,
+    kubeconfig: Path | None,
+    master: str | None,
+    output: str,
+) -> None:
+    """Print services, their endpoints and how often they were connected to, as the kernel holds them.
+
+    The kernel has no names; with a source of objects, which is read once, those are printed too.
+    """
+    from kubeproxy.names import name_rows, read_names
+
+    names = read_names(manifests, kubeconfig, master)
+    rows = name_rows(_read_rows(), names)
     print_result(rows, output)
     while watch:
         time.sleep(interval)
-        fresh = _read_rows()
+        fresh = name_rows(_read_rows(), names)
         if fresh != rows:
             rows = fresh
             if output == "table":
@@ -262,11 +309,10 @@ def _resolve(options: dict[str, Any]) -> Resolved:
     resolved = resolve(options["config_file"], options.get("flags", {}))
     said = click.get_current_context().ensure_object(dict)
     logging_ = resolved.config.logging
-    if options["config_file"] is not None:
-        setup_logging(
-            said.get("log_format") or ("json" if logging_.format == "json" else "text"),
-            said.get("verbose") or int(logging_.verbosity >= _DEBUG_VERBOSITY),
-        )
+    setup_logging(
+        said.get("log_format") or ("json" if logging_.format == "json" else "text"),
+        said.get("verbose") or int(logging_.verbosity >= _DEBUG_VERBOSITY),
+    )
     return resolved
 
 
@@ -283,13 +329,16 @@ def _inputs(resolved: Resolved, options: dict[str, Any]) -> Inputs:
 
 
 @contextmanager
-def _kernel(node_name: str, *, terminate_removed: bool = False) -> Iterator[KernelEdges]:
+def _kernel(inputs: Inputs, *, terminate_removed: bool = False) -> Iterator[KernelEdges]:
     """Open the kernel's edges."""
+    if SKIP_CHECK not in os.environ:
+        expect_kernel(os.uname().release)
     with ExitStack() as stack:
         tables = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
         conntrack = stack.enter_context(KernelConntrack())
         routing = stack.enter_context(KernelRouting())
-        yield KernelEdges(node_name, tables, conntrack, routing, terminate_removed)
+        settings = inputs.resolved.settings
+        yield KernelEdges(inputs.node_name, settings, tables, conntrack, routing, terminate_removed)
 
 
 @contextmanager
@@ -298,7 +347,7 @@ def _loaded_proxier(options: dict[str, Any]) -> Iterator[Proxier]:
     inputs = _inputs(_resolve(options), options)
     begin_loading()
     source = inputs.open_source(within_s=_SNAPSHOT_WITHIN_S)
-    with _kernel(inputs.node_name) as kernel:
+    with _kernel(inputs) as kernel:
         yield asyncio.run(_load(inputs, source, kernel.build_proxier))
 
 

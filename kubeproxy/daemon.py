@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from kubeproxy.config.fields import Address, Network
 from kubeproxy.config.settings import Settings
+from kubeproxy.events import Tell, nobody, refused_health_check
 from kubeproxy.health.health_check_servers import HealthCheckServers
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
@@ -23,6 +23,7 @@ from kubeproxy.own_node import find_node, is_eligible, pod_networks
 from kubeproxy.programming_latency import trigger_times
 from kubeproxy.proxier import WATCHED, Proxier
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
+from kubeproxy.rules.addresses import Address, Network
 from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.monitor import TableWatch
@@ -61,6 +62,7 @@ class Daemon:
         open_watch: Opens what tells of others' writes to our tables.
         metrics: Counts what happens.
         health: Is told what waits and what is done.
+        tell: Takes the events for people.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Daemon:
         open_watch: Callable[[], TableWatch],
         metrics: Metrics,
         health: ProxyHealth,
+        tell: Tell = nobody,
     ) -> None:
         self._node_name = node_name
         self._build_proxier = build_proxier
@@ -88,7 +91,10 @@ class Daemon:
             max_retry_s=settings.sync_period_s,
         )
         self._cleaning = Runner(self._clean_flows, min_interval_s=_CLEAN_INTERVAL_S, resync_interval_s=None)
-        self._servers = HealthCheckServers(lambda: health.check(time.monotonic()).is_live)
+        self._servers = HealthCheckServers(
+            lambda: health.check(time.monotonic()).is_live,
+            lambda key, port, error: tell(refused_health_check(node_name, key, port, error)),
+        )
         self._node: Node | None = None
         self._pod_networks: tuple[Network, ...] = ()
         self._interface_ips: frozenset[Address] = frozenset()
@@ -200,7 +206,10 @@ class Daemon:
             notify("READY=1")
 
     async def _clean_flows(self, _full: bool) -> None:
-        for family, report in self._proxier.clean_flows().items():
+        if self._is_dirty:
+            # A change that the kernel does not have yet is not to be judged by. Its sync asks again.
+            return
+        for family, report in (await self._proxier.clean_flows()).items():
             self._metrics.conntrack_cleaned(family, report.seconds, report.deleted)
             if report.deleted:
                 log.info(

@@ -166,6 +166,13 @@ class _Shown(Collector):
             "ip_family",
             {FAMILY_NAMES[family]: tally.sync_failures for family in FAMILIES},
         )
+        # Dashboards ask for it; one transaction brings and takes away, so there is no cleaning up afterwards.
+        yield _counter(
+            name + "nftables_cleanup_failures_total",
+            "Cumulative proxy nftables cleanup failures",
+            "ip_family",
+            {FAMILY_NAMES[family]: 0 for family in FAMILIES},
+        )
         yield _counter(
             "kubeproxy_conntrack_reconciler_deleted_entries_total",
             "Cumulative conntrack flows deleted by conntrack reconciler",

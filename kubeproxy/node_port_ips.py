@@ -5,14 +5,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from kubeproxy.config.fields import Address, Network
 from kubeproxy.config.settings import NodePortAddresses, Settings
 from kubeproxy.own_node import primary_ips
-from kubeproxy.rules.layout import PackedAddress
-from nodeplane.datapath.nft.expr import Family
+from kubeproxy.rules.addresses import Address, Network, PackedAddress, family_of
+from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
 from nodeplane.kube.objects import Node
-
-_VERSION: dict[Family, int] = {"ip": 4, "ip6": 6}
 
 
 def select_node_port_ips(
@@ -31,7 +28,7 @@ def select_node_port_ips(
     return frozenset(
         address
         for address in candidates
-        if address.version == _VERSION[family]
+        if family_of(address) == family
         and not address.is_loopback
         and (wanted.is_primary or _is_in(address, wanted.networks))
     )
@@ -45,7 +42,7 @@ def place_node_ports(
     interface_ips = frozenset(interface_ips)
     return {
         family: select_node_port_ips(settings.node_port_addresses, family, interface_ips, primary)
-        for family in _VERSION
+        for family in ADDRESS_BYTES
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
-from kubeproxy.config.fields import Address, Network
+from kubeproxy.rules.addresses import Address, Network
 from nodeplane.kube.objects import Node
 from nodeplane.kube.source import Batch
 

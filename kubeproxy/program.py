@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,6 +11,7 @@ from kubeproxy.config.model import KubeProxyConfiguration
 from kubeproxy.config.settings import Settings
 from kubeproxy.config.watch import FileWatch
 from kubeproxy.daemon import BuildProxier, Daemon, RestartNeeded
+from kubeproxy.events import nobody, starting
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.pages import build_health_pages, build_metrics_pages
@@ -18,6 +20,10 @@ from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.monitor import TableWatch
 from nodeplane.kube.source import Source
 from nodeplane.runtime.http import keep_serving, route
+
+if TYPE_CHECKING:
+    # An HTTP client costs 100 ms, which a user of manifests need not pay.
+    from nodeplane.kube.event_writer import EventWriter
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +49,8 @@ async def run_program(
     source: Source,
     addresses: LocalAddresses,
     open_watch: Callable[[], TableWatch],
+    *,
+    events: "EventWriter | None" = None,
 ) -> None:
     """Run until something calls for a restart; the rules stay in force."""
     settings = setup.settings
@@ -56,6 +64,7 @@ async def run_program(
         open_watch=open_watch,
         metrics=metrics,
         health=health,
+        tell=events.tell if events else nobody,
     )
     pages = (
         (settings.healthz, build_health_pages(health, metrics)),
@@ -70,6 +79,9 @@ async def run_program(
                     )
             if setup.watch is not None:
                 tasks.create_task(_restart_after(setup.watch.until_changed()))
+            if events is not None:
+                events.tell(starting(setup.node_name))
+                tasks.create_task(events.run())
             tasks.create_task(daemon.run(source))
     except* RestartNeeded as group:
         log.info("ending, to be started again reason=%r", _reason(group))

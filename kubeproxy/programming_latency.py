@@ -19,8 +19,10 @@ def trigger_times(batch: Batch, since_s: float) -> list[tuple[Family, float]]:
     """Return the family and time, in seconds since 1970, of each change in a batch after `since_s`."""
     times = []
     for change in batch:
-        piece = change.new
+        piece, before = change.new, change.old
         if not isinstance(piece, EndpointSlice) or not piece.metadata.annotations:
+            continue
+        if isinstance(before, EndpointSlice) and _says(piece) == _says(before):
             continue
         text = piece.metadata.annotations.get(TRIGGER_TIME_ANNOTATION)
         family = _FAMILY.get(piece.address_type)
@@ -30,6 +32,11 @@ def trigger_times(batch: Batch, since_s: float) -> list[tuple[Family, float]]:
         if time_s is not None and time_s > since_s:
             times.append((family, time_s))
     return times
+
+
+def _says(piece: EndpointSlice) -> tuple[object, ...]:
+    """Return what a sync is about; a label is not."""
+    return piece.service_name, piece.endpoints, piece.ports
 
 
 def parse_time(text: str) -> float | None:

@@ -23,12 +23,14 @@ from kubeproxy.desired.service_port import (
 )
 from kubeproxy.flows.flow_cleaner import CleanReport, FlowCleaner
 from kubeproxy.health.service_health import HealthChecks
-from kubeproxy.rules.layout import TABLE, PackedAddress, collapse, pack_address
+from kubeproxy.rules.addresses import Address, PackedAddress, collapse, pack_address
+from kubeproxy.rules.layout import TABLE
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
 from nodeplane.datapath.nft.kernel import TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table
+from nodeplane.errors import KernelError
 from nodeplane.kube.api_request import Selector
 from nodeplane.kube.objects import EndpointSlice, Node, Object, ObjectKey, Service, ServiceCIDR
 from nodeplane.kube.source import Batch
@@ -113,8 +115,18 @@ class FamilyProxier:
 class Proxier:
     """All families together."""
 
-    def __init__(self, node_name: str, families: Iterable[FamilyProxier]) -> None:
+    def __init__(
+        self,
+        node_name: str,
+        families: Iterable[FamilyProxier],
+        node_ips: Iterable[Address] = (),
+        *,
+        allows_external_ips: bool = True,
+    ) -> None:
         self._node_name = node_name
+        self._allows_external_ips = allows_external_ips
+        # In place of the Node's own addresses of their family (bindAddress).
+        self._node_ips = tuple(address.packed for address in node_ips)
         self._families = tuple(families)
         self._store = Store()
         self._decoded: dict[ObjectKey, DecodedSlice] = {}
@@ -190,13 +202,16 @@ class Proxier:
         """Say where this proxy is; without a Node object it is a node of that name and nothing more."""
         node = self._store.get(Node, "", self._node_name)
         zone = node.labels.get(ZONE_LABEL, "") if node else ""
-        addresses = [pack_address(text) for text in node.internal_ips] if node else []
+        known = [pack_address(text) for text in node.internal_ips] if node else []
+        overridden = {len(address) for address in self._node_ips}
+        addresses = [*self._node_ips, *(address for address in known if len(address) not in overridden)]
         place = Place(self._node_name, zone)
         return tuple(
             FamilyView(
                 proxier.family,
                 place,
                 tuple(address for address in addresses if len(address) == ADDRESS_BYTES[proxier.family]),
+                self._allows_external_ips,
             )
             for proxier in self._families
         )
@@ -212,18 +227,25 @@ class Proxier:
         """Bring the kernel to the desired state.
 
         Raises:
-            KernelError: the kernel refused; a family that was written stays written. Sync in full next.
+            KernelError: the kernel refused a family; the other one is written all the same. Sync in full
+                next.
         """
         started = time.monotonic()
         if full:
             self._generation = self._read_generation()
         written = 0
         commits = 0
+        errors: list[KernelError] = []
         seconds: dict[Family, float] = {}
         for proxier in self._families:
             family_started = time.monotonic()
-            change = proxier.plan(full=full)
-            proxier.apply(change)
+            try:
+                change = proxier.plan(full=full)
+                proxier.apply(change)
+            except KernelError as exc:
+                # The other family is not to wait for this one.
+                errors.append(exc)
+                continue
             seconds[proxier.family] = time.monotonic() - family_started
             written += change.elements
             commits += bool(change)
@@ -239,16 +261,22 @@ class Proxier:
             sum(len(proxier.desired.ports) for proxier in self._families),
             time.monotonic() - started,
         )
+        if errors:
+            for error in errors[1:]:
+                log.error("sync failed error=%r", str(error))
+            raise errors[0]
         return SyncReport(commits, written, seconds)
 
-    def clean_flows(self) -> dict[Family, CleanReport]:
+    async def clean_flows(self) -> dict[Family, CleanReport]:
         """Remove tracked flows that go where their frontend does not lead any more; call after a sync.
+
+        Others may run in between: a hundred thousand flows take more than half a second.
 
         Raises:
             KernelError: the kernel refused; the next call does what this one left.
         """
         return {
-            proxier.family: proxier.cleaner.clean(proxier.desired)
+            proxier.family: await proxier.cleaner.clean(proxier.desired)
             for proxier in self._families
             if proxier.cleaner is not None
         }

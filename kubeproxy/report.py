@@ -96,7 +96,7 @@ def _source_range(key: bytes) -> str:
 
 
 def _service_cidr(key: bytes) -> str:
-    first, last = at.decode_ranges(key, len(key) // 2 - 4)
+    first, last = at.decode_ranges(key, len(key) // 2)
     return f"{first}-{last}"
 
 

@@ -4,10 +4,10 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import TypeAlias
 
-from kubeproxy.config.fields import Network
 from kubeproxy.config.settings import Settings, build_rule_options
 from kubeproxy.own_node import find_node, pod_networks
 from kubeproxy.proxier import FAMILIES
+from kubeproxy.rules.addresses import Network
 from kubeproxy.rules.rule_options import RuleOptions
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.source import Batch

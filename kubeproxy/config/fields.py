@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from kubeproxy.config.duration import parse_duration
+from kubeproxy.rules.addresses import Address, Network
 from nodeplane.runtime.listen import ListenAddress, parse_listen_address
 
 FieldPath = tuple[str, ...]
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 _INTERFACE_NAME_BYTES = 15  # linux/if.h IFNAMSIZ, with the closing zero
 

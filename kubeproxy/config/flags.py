@@ -19,7 +19,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """One flag; `kind` is what click takes for a type, or `list` for words between commas."""
+    """One flag.
+
+    Attributes:
+        kind: What click takes for a type, or between commas: `list` for words, `dict` for `word=true`.
+    """
 
     name: str
     path: FieldPath
@@ -31,6 +35,8 @@ class Flag(msgspec.Struct, frozen=True):
         """The name that click gives its value."""
         return self.name.removeprefix("--").replace("-", "_")
 
+
+_NO_EFFECT = "Has no effect."
 
 FLAGS = (
     Flag(
@@ -130,12 +136,28 @@ FLAGS = (
         str,
         "How long UDP streams are kept.",
     ),
-    Flag("--kube-api-content-type", ("clientConnection", "contentType"), str, "Has no effect."),
-    Flag("--kube-api-qps", ("clientConnection", "qps"), float, "Has no effect."),
-    Flag("--kube-api-burst", ("clientConnection", "burst"), int, "Has no effect."),
-    Flag("--config-sync-period", ("configSyncPeriod",), str, "Has no effect."),
-    Flag("--profiling", ("enableProfiling",), bool, "Has no effect."),
-    Flag("--show-hidden-metrics-for-version", ("showHiddenMetricsForVersion",), str, "Has no effect."),
+    Flag("--feature-gates", ("featureGates",), dict, "AllowServiceExternalIPs=false ignores external IPs."),
+    Flag("--logging-format", ("logging", "format"), click.Choice(["text", "json"]), "As --log-format."),
+    Flag("--v", ("logging", "verbosity"), int, "Verbosity as upstream counts it; 4 and more is debug."),
+    Flag("--log-flush-frequency", ("logging", "flushFrequency"), str, _NO_EFFECT),
+    Flag("--iptables-masquerade-bit", ("iptables", "masqueradeBit"), int, _NO_EFFECT),
+    Flag("--iptables-localhost-nodeports", ("iptables", "localhostNodePorts"), bool, _NO_EFFECT),
+    Flag("--iptables-sync-period", ("iptables", "syncPeriod"), str, _NO_EFFECT),
+    Flag("--iptables-min-sync-period", ("iptables", "minSyncPeriod"), str, _NO_EFFECT),
+    Flag("--ipvs-sync-period", ("ipvs", "syncPeriod"), str, _NO_EFFECT),
+    Flag("--ipvs-min-sync-period", ("ipvs", "minSyncPeriod"), str, _NO_EFFECT),
+    Flag("--ipvs-scheduler", ("ipvs", "scheduler"), str, _NO_EFFECT),
+    Flag("--ipvs-exclude-cidrs", ("ipvs", "excludeCIDRs"), list, _NO_EFFECT),
+    Flag("--ipvs-strict-arp", ("ipvs", "strictARP"), bool, _NO_EFFECT),
+    Flag("--ipvs-tcp-timeout", ("ipvs", "tcpTimeout"), str, _NO_EFFECT),
+    Flag("--ipvs-tcpfin-timeout", ("ipvs", "tcpFinTimeout"), str, _NO_EFFECT),
+    Flag("--ipvs-udp-timeout", ("ipvs", "udpTimeout"), str, _NO_EFFECT),
+    Flag("--kube-api-content-type", ("clientConnection", "contentType"), str, _NO_EFFECT),
+    Flag("--kube-api-qps", ("clientConnection", "qps"), float, _NO_EFFECT),
+    Flag("--kube-api-burst", ("clientConnection", "burst"), int, _NO_EFFECT),
+    Flag("--config-sync-period", ("configSyncPeriod",), str, _NO_EFFECT),
+    Flag("--profiling", ("enableProfiling",), bool, _NO_EFFECT),
+    Flag("--show-hidden-metrics-for-version", ("showHiddenMetricsForVersion",), str, _NO_EFFECT),
 )
 
 FLAGS_BESIDE_FILE = frozenset({"--metrics-bind-address", "--healthz-bind-address", "--proxy-mode"})
@@ -143,6 +165,8 @@ FLAGS_BESIDE_FILE = frozenset({"--metrics-bind-address", "--healthz-bind-address
 
 MIN_SYNC_INTERVAL = "--min-sync-interval"
 """Ours, in seconds: to upstream's minSyncPeriod 0 is a second, and there is no reason to wait that long."""
+
+_TRUTHS = {"true": True, "false": False}
 
 _NAMES = {flag.path: flag.name for flag in FLAGS}
 
@@ -164,11 +188,11 @@ def config_flags(command: F) -> F:
         command = click.option(
             flag.name,
             flag.parameter,
-            type=str if flag.kind is list else flag.kind,
+            type=str if flag.kind in {list, dict} else flag.kind,
             expose_value=False,
             callback=keep_given,
             help=flag.help,
-            hidden=flag.help == "Has no effect.",
+            hidden=flag.help == _NO_EFFECT,
             **extra,
         )(command)
     return command
@@ -205,7 +229,7 @@ def _with_flags(config: KubeProxyConfiguration, given: Given) -> KubeProxyConfig
             part = raw
             for step in flag.path[:-1]:
                 part = part[step]
-            part[flag.path[-1]] = [word for word in value.split(",") if word] if flag.kind is list else value
+            part[flag.path[-1]] = _read(flag, value)
             # One by one, so that what msgspec refuses is this flag's.
             try:
                 msgspec.convert(raw, KubeProxyConfiguration)
@@ -218,6 +242,26 @@ def _with_flags(config: KubeProxyConfiguration, given: Given) -> KubeProxyConfig
         name = _NAMES.get(exc.path)
         raise ConfigError(name or ".".join(exc.path), "", exc.expected) from exc
     return fresh
+
+
+def _read(flag: Flag, value: Any) -> Any:
+    """Return what a flag's text means.
+
+    Raises:
+        ConfigError: a word has no value.
+    """
+    if flag.kind not in {list, dict}:
+        return value
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    if flag.kind is list:
+        return words
+    found = {}
+    for word in words:
+        name, _, truth = word.partition("=")
+        if not name or truth not in _TRUTHS:
+            raise ConfigError(flag.name, "", f"expected NAME=true or NAME=false, got {word!r}")
+        found[name] = _TRUTHS[truth]
+    return found
 
 
 def _lowered(refusal: str) -> str:

@@ -12,6 +12,9 @@ from msgspec import Meta
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
 
+EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
+"""The feature gate that can turn `externalIPs` off: who may write a Service takes an address with them."""
+
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 MasqueradeBit: TypeAlias = Annotated[int, Meta(ge=0, le=31)]
 LocalMode: TypeAlias = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]

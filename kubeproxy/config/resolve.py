@@ -6,9 +6,9 @@ mode.
 """
 
 import logging
+import os
 from pathlib import Path
 
-import click
 import msgspec
 
 from kubeproxy.config.file import read_config
@@ -24,6 +24,7 @@ from kubeproxy.config.model import KubeProxyConfiguration
 from kubeproxy.config.settings import Settings, build_settings
 from kubeproxy.config.unsupported import find_unsupported
 from kubeproxy.config.watch import FileWatch
+from nodeplane.dnsname import is_subdomain
 from nodeplane.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,18 @@ def resolve(file: Path | None, given: Given) -> Resolved:
 
 
 def resolve_node_name(given: str | None, config: KubeProxyConfiguration) -> str:
-    """Return this node's name: the flag's, or else the file's.
+    """Return this node's name: the flag's, or else the file's, or else the host's.
 
     Raises:
-        click.MissingParameter: there is neither.
+        ConfigError: there is neither of the first two, and the host's name can't be a Node's.
     """
     name = given or config.hostname_override.strip().lower()
-    if not name:
-        raise click.MissingParameter(param_type="option", param_hint="'--node-name'")
+    if name:
+        return name
+    # As kubelet and upstream's proxy do (k/k pkg/util/node).
+    name = os.uname().nodename.strip().lower()
+    if not is_subdomain(name):
+        raise ConfigError("--node-name", "", f"expected, since the host name {name!r} can't be a Node's")
     return name
 
 

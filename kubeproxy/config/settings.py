@@ -10,16 +10,15 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from kubeproxy.config.fields import (
-    Address,
     FieldError,
-    Network,
     read_address,
     read_duration_s,
     read_interface,
     read_listen_address,
     read_networks,
 )
-from kubeproxy.config.model import Conntrack, KubeProxyConfiguration
+from kubeproxy.config.model import EXTERNAL_IPS_GATE, Conntrack, KubeProxyConfiguration
+from kubeproxy.rules.addresses import Address, Network, family_of
 from kubeproxy.rules.rule_options import LocalDetector, RuleOptions, SourceInterface, SourceNetwork
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.dnsname import is_subdomain
@@ -28,8 +27,6 @@ from nodeplane.runtime.listen import ListenAddress
 HEALTHZ_PORT, METRICS_PORT = 10256, 10249
 
 DEFAULT_MIN_SYNC_INTERVAL_S = 0.01
-
-_VERSION: dict[Family, int] = {"ip": 4, "ip6": 6}
 
 DetectLocalMode: TypeAlias = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]
 
@@ -53,7 +50,7 @@ class NodePortAddresses(msgspec.Struct, frozen=True):
 
     def is_everywhere(self, family: Family) -> bool:
         """Whether all of the node's addresses of a family are meant."""
-        mine = [network for network in self.networks if network.version == _VERSION[family]]
+        mine = [network for network in self.networks if family_of(network) == family]
         return not self.is_primary and (not mine or any(network.prefixlen == 0 for network in mine))
 
 
@@ -83,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True):
     local_traffic: LocalTraffic = LocalTraffic()
     node_port_addresses: NodePortAddresses = NodePortAddresses()
     node_ips: tuple[Address, ...] = ()
+    allows_external_ips: bool = True
     healthz: ListenAddress | None = None
     metrics: ListenAddress | None = None
     must_listen: bool = False
@@ -114,6 +112,7 @@ def build_settings(config: KubeProxyConfiguration) -> Settings:
         local_traffic=_read_local_traffic(config),
         node_port_addresses=_read_node_port_addresses(config.node_port_addresses),
         node_ips=() if bind_address.is_unspecified else (bind_address,),
+        allows_external_ips=config.feature_gates.get(EXTERNAL_IPS_GATE, True),
         healthz=read_listen_address(("healthzBindAddress",), config.healthz_bind_address, HEALTHZ_PORT),
         metrics=read_listen_address(("metricsBindAddress",), config.metrics_bind_address, METRICS_PORT),
         must_listen=config.bind_address_hard_fail,
@@ -138,7 +137,7 @@ def _build_detector(local: LocalTraffic, family: Family, pod_networks: Iterable[
     if local.interface:
         return SourceInterface(local.interface, is_prefix=local.mode == "InterfaceNamePrefix")
     networks = pod_networks if local.mode == "NodeCIDR" else local.networks
-    mine = (network for network in networks if network.version == _VERSION[family])
+    mine = (network for network in networks if family_of(network) == family)
     return next((SourceNetwork(network) for network in mine), None)
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import msgspec
 
 from kubeproxy.config.duration import parse_duration
-from kubeproxy.config.model import KubeProxyConfiguration
+from kubeproxy.config.model import EXTERNAL_IPS_GATE, KubeProxyConfiguration
 
 _FOR_OTHERS = "has no effect in mode nftables"
 _UNSUPPORTED: dict[tuple[str, ...], str] = {
-    ("featureGates",): "there are no feature gates here",
     ("clientConnection", "acceptContentTypes"): "objects are read as JSON",
     ("clientConnection", "contentType"): "objects are read as JSON",
     ("clientConnection", "qps"): "watches need no limit on requests",
@@ -35,6 +34,8 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
 def find_unsupported(config: KubeProxyConfiguration) -> Iterator[str]:
     """Yield a line for each field that is set to something else than its default, and is of no effect."""
     given, default = (msgspec.to_builtins(each) for each in (config, KubeProxyConfiguration()))
+    for name in sorted(config.feature_gates.keys() - {EXTERNAL_IPS_GATE}):
+        yield f"featureGates.{name}: there is no such feature gate here"
     for path, reason in _UNSUPPORTED.items():
         found, usual = given, default
         for step in path:

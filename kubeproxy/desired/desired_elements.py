@@ -14,13 +14,12 @@ from kubeproxy.desired.pools import (
     build_contents,
 )
 from kubeproxy.desired.service_port import PortName, ServicePort
+from kubeproxy.rules.addresses import Network, PackedAddress
 from kubeproxy.rules.layout import (
     NODE_PORT_IPS,
     SERVICE_CIDRS,
     SOURCE_RANGES,
     STATE_MAPS,
-    Network,
-    PackedAddress,
     encode_service_cidr,
 )
 from nodeplane.datapath.nft.table import ElementChange

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kubeproxy.desired.element_store import ElementKey
 from kubeproxy.desired.pools import PoolName
-from kubeproxy.desired.service_port import LOCAL_KINDS, ServicePort
+from kubeproxy.desired.service_port import LOCAL_KINDS, RESTRICTED_KINDS, ServicePort
 from kubeproxy.rules.layout import (
     CLUSTER_IPS,
     HAIRPINS,
@@ -16,7 +16,6 @@ from kubeproxy.rules.layout import (
 )
 from kubeproxy.rules.pool_value import DROP, REJECT, Kind, with_kind
 
-_RESTRICTED_KINDS = {Kind.RESTRICTED, Kind.RESTRICTED_LOCAL}
 _WITHOUT_LOCAL = {Kind.EXTERNAL_LOCAL: Kind.EXTERNAL, Kind.RESTRICTED_LOCAL: Kind.RESTRICTED}
 
 
@@ -45,7 +44,7 @@ def build_claims(port: ServicePort, values: Mapping[PoolName, int]) -> dict[Elem
             value = with_kind(cluster, kind)
             is_led_to_local = True
         claims[publication.map_name, publication.key] = encode_value(value)
-        if kind in _RESTRICTED_KINDS:
+        if kind in RESTRICTED_KINDS:
             ranges = (encode_source_range(publication.key, network) for network in port.sources)
             claims[SOURCE_RANGES, publication.key] = b"".join(ranges)
     if local is not None and is_led_to_local:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from kubeproxy.rules.layout import PackedEndpoint, encode_endpoint, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import PackedEndpoint, encode_endpoint
 from nodeplane.kube.objects import Endpoint, EndpointSlice
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -48,13 +49,15 @@ class DecodedSlice(msgspec.Struct, frozen=True, gc=False):
 class Usable(msgspec.Struct, frozen=True, gc=False):
     """The endpoints in use, sorted: for connections to any of them, and for those that must stay here.
 
-    New connections do not get the others. Of these `spare` ones are ready (hints mean others for this place),
-    `idle` ones are not, or terminate: open connections may be theirs still.
+    New connections do not get the others. Of these `spare` ones serve those that they have: hints mean other
+    endpoints for this place, or they terminate beside ready ones. `local_spare` are the same among the node's
+    own. `idle` ones do not serve: open connections may be theirs still.
     """
 
     cluster: tuple[PackedEndpoint, ...]
     local: tuple[PackedEndpoint, ...]
     spare: tuple[PackedEndpoint, ...] = ()
+    local_spare: tuple[PackedEndpoint, ...] = ()
     idle: tuple[PackedEndpoint, ...] = ()
 
 
@@ -62,10 +65,19 @@ NONE_USABLE = Usable((), ())
 
 
 def decode_slice(piece: EndpointSlice) -> DecodedSlice:
-    """Decode one slice; FQDN slices and ports that are not known have no endpoints."""
+    """Decode one slice; FQDN slices and ports that are not known have no endpoints.
+
+    An endpoint without an address, or with one of the other family, is left out (as upstream does): an API
+    server of old lets some in.
+    """
     if piece.address_type == "FQDN":
         return DecodedSlice(piece.address_type, {})
-    entries = [(pack_address(entry.addresses[0]), _decode_backend(entry)) for entry in piece.endpoints]
+    is_ipv6 = piece.address_type == "IPv6"
+    entries = [
+        (pack_address(entry.addresses[0]), _decode_backend(entry))
+        for entry in piece.endpoints
+        if entry.addresses and (":" in entry.addresses[0]) is is_ipv6
+    ]
     backends: dict[PortKey, Backends] = {}
     for port in piece.ports:
         if port.port is not None:
@@ -113,9 +125,11 @@ def select(backends: Backends, place: Place) -> Usable:
         local = [end for end in _draining(backends) if backends[end].node == place.node]
     if len(cluster) == len(backends):
         return Usable(tuple(sorted(cluster)), tuple(sorted(local)))
-    left = backends.keys() - {*cluster, *local}
-    spare = left.intersection(ready)
-    return Usable(*(tuple(sorted(endpoints)) for endpoints in (cluster, local, spare, left - spare)))
+    left = backends.keys() - cluster
+    spare = {end for end in left if backends[end].is_ready or backends[end].is_serving}
+    local_spare = {end for end in spare.difference(local) if backends[end].node == place.node}
+    parts = (cluster, local, spare, local_spare, left - spare)
+    return Usable(*(tuple(sorted(endpoints)) for endpoints in parts))
 
 
 def _hinted(

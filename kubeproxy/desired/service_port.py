@@ -12,16 +12,8 @@ import msgspec
 
 from kubeproxy.desired.annotations import Balancing, read_balancing
 from kubeproxy.desired.endpoints import DecodedSlice, Place, Usable, merge, select
-from kubeproxy.rules.layout import (
-    Network,
-    PackedAddress,
-    PackedEndpoint,
-    collapse,
-    encode_frontend,
-    encode_node_port,
-    pack_address,
-    parse_network,
-)
+from kubeproxy.rules.addresses import Network, PackedAddress, collapse, pack_address, parse_network
+from kubeproxy.rules.layout import PackedEndpoint, encode_frontend, encode_node_port
 from kubeproxy.rules.pool_value import Kind
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import Service
@@ -35,6 +27,7 @@ _ADDRESS_TYPE: dict[Family, str] = {"ip": "IPv4", "ip6": "IPv6"}
 _ADDRESS_BYTES: dict[Family, int] = {"ip": 4, "ip6": 16}
 
 LOCAL_KINDS = frozenset({Kind.EXTERNAL_LOCAL, Kind.RESTRICTED_LOCAL})
+RESTRICTED_KINDS = frozenset({Kind.RESTRICTED, Kind.RESTRICTED_LOCAL})
 
 FrontendMap: TypeAlias = Literal["frontends", "node-ports"]
 
@@ -101,11 +94,12 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
 
 
 class FamilyView(msgspec.Struct, frozen=True, gc=False):
-    """What the proxy knows beside Services: where it is, and its node's addresses in one family."""
+    """What the proxy knows beside Services: its place, its node's addresses in one family, what it may do."""
 
     family: Family
     place: Place
     node_ips: tuple[PackedAddress, ...] = ()
+    allows_external_ips: bool = True
 
 
 def is_ours(service: Service) -> bool:
@@ -124,7 +118,7 @@ def build_service_ports(
     cluster_ips = _of_length(spec.cluster_ips, length)
     if not cluster_ips:
         return ()
-    external_ips = _of_length(spec.raw_external_ips or (), length)
+    external_ips = _of_length(spec.raw_external_ips or (), length) if view.allows_external_ips else ()
     balancer_ips = _balancer_ips(service, length)
     sources = _sources(spec.load_balancer_source_ranges or (), balancer_ips, view)
     is_external_local = spec.external_traffic_policy == "Local"
@@ -220,18 +214,16 @@ def _sources(
     """Return who may use the load balancer's addresses: None for everybody, empty for nobody.
 
     Ranges of one family alone close the other one: who restricts a service does not mean to leave its other
-    address open (upstream does). A node that may come in may come from the load balancer's own addresses as
-    well, which its packets carry when it reaches the service through itself.
+    address open (upstream does). But who writes 0.0.0.0/0 and nothing of the other family means everybody.
+    A node that may come in may come from the load balancer's own addresses as well, which its packets carry
+    when it reaches the service through itself.
     """
     networks = [parse_network(text) for text in ranges if text.strip()]
-    if not networks:
-        return None
-    # Whoever writes 0.0.0.0/0 means everybody, in the other family too.
-    if any(network.prefixlen == 0 for network in networks):
-        return None
     mine: list[Network] = [
         network for network in networks if len(network.network_address.packed) == _ADDRESS_BYTES[view.family]
     ]
+    if not networks or any(network.prefixlen == 0 for network in mine or networks):
+        return None
     if any(ip_address(address) in network for address in view.node_ips for network in mine):
         mine += [ip_network(ip_address(address)) for address in balancer_ips]
     return collapse(mine)

@@ -1,5 +1,6 @@
 """Removes tracked flows that go where their frontend no longer leads, after each sync; see `stale_flows`."""
 
+import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Iterable
@@ -10,13 +11,26 @@ import msgspec
 from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.element_store import ElementKey
 from kubeproxy.flows.reach import Elements, Reach, build_reach, find_frontends, read_reaches
-from kubeproxy.flows.stale_flows import Change, Verdict, build_filters, frontend_of, join_filters, judge
-from kubeproxy.rules.layout import NODE_PORT_IPS, PackedAddress
+from kubeproxy.flows.stale_flows import (
+    Change,
+    Verdict,
+    at_address,
+    at_frontend,
+    build_filters,
+    frontend_of,
+    join_filters,
+    judge,
+)
+from kubeproxy.rules.addresses import PackedAddress
+from kubeproxy.rules.layout import NODE_PORT_IPS
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, LocalDetector, RuleOptions, SourceNetwork
 from nodeplane.datapath.conntrack.flow import TCP, UDP, Flow, FlowFilter
 from nodeplane.datapath.conntrack.table import Conntrack
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.routing import LOCAL, Routing
+
+# So many frontends, or deletions, are one part: a millisecond or two.
+_AT_ONCE = 256
 
 
 class CleanReport(msgspec.Struct, frozen=True):
@@ -50,6 +64,9 @@ class FlowCleaner:
         self._is_first = True
         # What a call that failed has left to do.
         self._pending: set[ElementKey] = set()
+        # Those of them whose flows have to be looked at, whatever has changed.
+        self._unsettled: set[ElementKey] = set()
+        self._node_port_ips: frozenset[PackedAddress] = frozenset()
 
     def learn(self, elements: Elements) -> None:
         """Take in what our table held before this process wrote to it: whose flows there may be.
@@ -58,11 +75,14 @@ class FlowCleaner:
         """
         if self._is_first and not self._reaches:
             self._reaches = read_reaches(elements, self._protocols)
+            self._node_port_ips = frozenset(elements.get(NODE_PORT_IPS, ()))
 
-    def clean(self, desired: DesiredElements) -> CleanReport:
+    async def clean(self, desired: DesiredElements) -> CleanReport:
         """Remove the flows that are stale now that the table holds `desired`.
 
-        The first call looks at all UDP flows, later ones at those of frontends that changed in between.
+        The first call looks at all UDP flows, later ones at those of frontends that changed since. Between
+        one part of them and the next others may run, and change `desired`: what such a change is about is
+        left to the next call.
 
         Raises:
             KernelError: the kernel refused; the next call does what this one left.
@@ -72,66 +92,118 @@ class FlowCleaner:
         if touched is None:
             touched = {*find_frontends(desired.elements, self._protocols), *self._reaches}
         self._pending |= touched
-        changes = self._changes(desired)
+        changes = await self._changes(desired)
+        node_port_ips = frozenset(desired.elements[NODE_PORT_IPS])
         filters = build_filters(self._family, changes)
+        for frontend in self._unsettled:
+            filters.setdefault(frontend[1][-8], set()).add(at_frontend(self._family, frontend))
+        if not self._options.node_port_everywhere:
+            for address in node_port_ips ^ self._node_port_ips:
+                filters.setdefault(UDP, set()).add(at_address(self._family, address))
         if self._is_first:
             filters[UDP] = {FlowFilter(self._family, UDP)}
         deleted = 0
+        unsettled: set[ElementKey] = set()
+        meanwhile: set[ElementKey] = set()
         if filters:
             entries = self._conntrack.usage().entries
-            stale = self._find_stale(desired, changes, join_filters(self._family, filters, entries))
-            deleted = self._conntrack.delete(stale)
+            places = _Places(
+                node_port_ips, self._node_port_ips, self._routing, self._options, is_first=self._is_first
+            )
+            stale = await self._find_stale(places, changes, join_filters(self._family, filters, entries))
+            deleted, unsettled, meanwhile = await self._delete(desired, stale)
         for frontend, (_, now) in changes.items():
+            if frontend in unsettled:
+                continue
             if now is None:
                 self._reaches.pop(frontend, None)
             else:
                 self._reaches[frontend] = now
-        self._pending.clear()
+        self._pending = meanwhile | unsettled
+        self._unsettled = unsettled
+        self._node_port_ips = node_port_ips
         self._is_first = False
         return CleanReport(deleted, time.monotonic() - started)
 
-    def _changes(self, desired: DesiredElements) -> dict[ElementKey, Change]:
+    async def _changes(self, desired: DesiredElements) -> dict[ElementKey, Change]:
         changes: dict[ElementKey, Change] = {}
-        for frontend in self._pending:
+        for number, frontend in enumerate(tuple(self._pending)):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
             if frontend[1][-8] not in self._protocols:
                 continue
             port = desired.owner(frontend)
             now = None if port is None else build_reach(port, frontend)
             before = self._reaches.get(frontend)
-            if before != now:
+            if before != now or frontend in self._unsettled:
                 changes[frontend] = before, now
         return changes
 
-    def _find_stale(
-        self, desired: DesiredElements, changes: dict[ElementKey, Change], filters: Iterable[FlowFilter]
-    ) -> list[Flow]:
+    async def _find_stale(
+        self, places: "_Places", changes: dict[ElementKey, Change], filters: Iterable[FlowFilter]
+    ) -> dict[Flow, ElementKey]:
+        """Return the flows that are stale with the frontend of each."""
         published = ChainMap[ElementKey, Any](changes, self._reaches)
-        places = _Places(desired, self._routing, self._options)
-        stale: dict[Flow, None] = {}
+        stale: dict[Flow, ElementKey] = {}
         for wanted in filters:
-            for flow in self._conntrack.find(wanted):
-                frontend = frontend_of(flow, published)
-                if frontend not in published:
-                    continue
-                change = changes.get(frontend) or (None, self._reaches.get(frontend))
-                if places.settle(flow, judge(flow, frontend, change)):
-                    stale[flow] = None
-        return list(stale)
+            for flows in self._conntrack.find(wanted):
+                for flow in flows:
+                    frontend = frontend_of(flow, published)
+                    if frontend not in published:
+                        continue
+                    change = changes.get(frontend) or (None, self._reaches.get(frontend))
+                    if places.settle(flow, judge(flow, frontend, change)):
+                        stale[flow] = frontend
+                await asyncio.sleep(0)
+        return stale
+
+    async def _delete(
+        self, desired: DesiredElements, stale: dict[Flow, ElementKey]
+    ) -> tuple[int, set[ElementKey], set[ElementKey]]:
+        """Delete flows, but for those whose frontend has changed since.
+
+        What did not go where its frontend led may well go where it leads meanwhile. Return how many flows
+        were there, the frontends of those that were left, and all that have changed since.
+        """
+        deleted = 0
+        unsettled: set[ElementKey] = set()
+        meanwhile: set[ElementKey] = set()
+        flows = [*stale]
+        for start in range(0, len(flows), _AT_ONCE):
+            meanwhile |= desired.take_touched_frontends() or set()
+            self._pending |= meanwhile
+            part = [flow for flow in flows[start : start + _AT_ONCE] if stale[flow] not in meanwhile]
+            unsettled |= {stale[flow] for flow in flows[start : start + _AT_ONCE]} & meanwhile
+            deleted += self._conntrack.delete(part)
+            await asyncio.sleep(0)
+        return deleted, unsettled, meanwhile
 
 
 class _Places:
     """Answers about addresses, each looked up once."""
 
-    def __init__(self, desired: DesiredElements, routing: Routing, options: RuleOptions) -> None:
+    def __init__(
+        self,
+        node_port_ips: frozenset[PackedAddress],
+        former_node_port_ips: frozenset[PackedAddress],
+        routing: Routing,
+        options: RuleOptions,
+        *,
+        is_first: bool,
+    ) -> None:
         self._routing = routing
         self._options = options
-        self._node_port_ips = desired.elements[NODE_PORT_IPS]
+        self._node_port_ips = node_port_ips
+        self._former_node_port_ips = former_node_port_ips
+        self._is_first = is_first
         self._found: dict[PackedAddress, tuple[bool, str]] = {}
 
     def settle(self, flow: Flow, verdict: Verdict) -> bool:
         """Say whether a flow is stale."""
         if verdict is Verdict.STALE_AT_NODE:
             return self._serves_node_ports(flow.destination)
+        if verdict is Verdict.STALE_AWAY_FROM_NODE:
+            return flow.is_translated and self._served_node_ports(flow.destination)
         if verdict is Verdict.STALE_FROM_OUTSIDE:
             return not self._is_inside(flow.source)
         return verdict is Verdict.STALE
@@ -142,6 +214,12 @@ class _Places:
             return address in self._node_port_ips
         is_loopback = address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
         return not is_loopback and self._find(address)[0]
+
+    def _served_node_ports(self, address: PackedAddress) -> bool:
+        """Say whether node ports were served at an address and are not; at first all of this node's count."""
+        if self._options.node_port_everywhere or address in self._node_port_ips:
+            return False
+        return address in self._former_node_port_ips or (self._is_first and self._find(address)[0])
 
     def _is_inside(self, client: PackedAddress) -> bool:
         is_local, link = self._find(client)

@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_address
 
 import msgspec
 
 from kubeproxy.desired.element_store import ElementKey
-from kubeproxy.desired.service_port import LOCAL_KINDS, ServicePort
+from kubeproxy.desired.service_port import LOCAL_KINDS, RESTRICTED_KINDS, ServicePort
+from kubeproxy.rules.addresses import Network, PackedAddress
 from kubeproxy.rules.layout import (
     FRONTENDS,
     LOCAL_POOLS,
@@ -30,28 +32,38 @@ class Reach(msgspec.Struct, frozen=True):
         inside: Those that pods of this node and its own processes may have.
         outside: Those that clients from elsewhere may have; the same, but for `externalTrafficPolicy: Local`.
         known: All that there are, those included that only connections made before are left with.
+        sources: The networks whose clients are let in; None for everybody.
     """
 
     inside: frozenset[PackedEndpoint]
     outside: frozenset[PackedEndpoint]
     known: frozenset[PackedEndpoint]
+    sources: tuple[Network, ...] | None = None
+
+    def lets_in(self, client: PackedAddress) -> bool:
+        """Say whether a client may use the frontend at all."""
+        if self.sources is None:
+            return True
+        address = ip_address(client)
+        return any(address in network for network in self.sources)
 
 
 def build_reach(port: ServicePort, frontend: ElementKey) -> Reach:
     """Say where one frontend of a service port leads.
 
-    An endpoint of weight 0, or one that hints mean for other places, gets no new connections and serves those
-    that it has. One that terminates beside ready ones does not: a client of a UDP flow would never know.
+    An endpoint of weight 0, one that hints mean for other places, or one that terminates beside ready ones
+    gets no new connections and serves those that it has (k/k pkg/proxy/conntrack: what counts is `serving`).
     """
     usable = port.usable
     cluster = frozenset(usable.cluster + usable.spare)
-    local = frozenset(usable.local)
+    local = frozenset(usable.local + usable.local_spare)
     kind = next(each.kind for each in port.publications if (each.map_name, each.key) == frontend)
     inside = local if kind == Kind.CLUSTER_IP and port.is_internal_local else cluster
     return Reach(
         inside=inside,
         outside=local if kind in LOCAL_KINDS else inside,
         known=cluster.union(local, usable.idle),
+        sources=port.sources if kind in RESTRICTED_KINDS else None,
     )
 
 

@@ -9,9 +9,12 @@ notices when that endpoint is gone; a UDP client never does. So a UDP flow is st
 - its client came from outside, its frontend has `externalTrafficPolicy: Local` now, and its endpoint is on
   another node. Where a client was, its flow does not say: whoever acts on STALE_FROM_OUTSIDE asks the routes.
 
+- its client is not let in any more by loadBalancerSourceRanges.
+
 A node port has no address of its own, and others may translate the same number elsewhere: a flow counts if it
 was led to an endpoint that the port has lost, or if it is not translated and its destination is an address
-where node ports are served (STALE_AT_NODE).
+where node ports are served (STALE_AT_NODE). One to an endpoint of the port's is stale if node ports are not
+served at its destination any more (STALE_AWAY_FROM_NODE).
 
 TCP connections end with their endpoint only where that is asked for, and only when it has left the slices:
 one that is unready or terminates keeps them. Those of a frontend that is gone stay too: their endpoints may
@@ -23,6 +26,7 @@ from enum import Enum
 
 from kubeproxy.desired.element_store import ElementKey
 from kubeproxy.flows.reach import Reach
+from kubeproxy.rules.addresses import PackedAddress
 from kubeproxy.rules.layout import (
     FRONTENDS,
     NODE_PORTS,
@@ -49,6 +53,7 @@ class Verdict(Enum):
     STALE = "stale"
     STALE_FROM_OUTSIDE = "stale if its client is neither a pod of this node nor the node itself"
     STALE_AT_NODE = "stale if its destination is an address where node ports are served"
+    STALE_AWAY_FROM_NODE = "stale if its destination was an address where node ports are served, and is none"
 
 
 def frontend_of(flow: Flow, published: Container[ElementKey]) -> ElementKey:
@@ -69,7 +74,7 @@ def judge(flow: Flow, frontend: ElementKey, change: Change) -> Verdict:
         return _judge_at_node_port(endpoint, change, is_translated=flow.is_translated)
     before, now = change
     if now is not None:
-        return _judge_published(endpoint, now)
+        return _judge_published(endpoint, now) if now.lets_in(flow.source) else Verdict.STALE
     # The address was the frontend's alone: whatever it was translated to.
     return Verdict.STALE if before is not None and flow.is_translated else Verdict.KEEP
 
@@ -85,6 +90,8 @@ def _judge_at_node_port(endpoint: PackedEndpoint, change: Change, *, is_translat
     _, now = change
     if now is not None:
         verdict = _judge_published(endpoint, now)
+        if verdict is Verdict.KEEP:
+            return Verdict.STALE_AWAY_FROM_NODE
         if verdict is not Verdict.STALE:
             return verdict
         if not is_translated:
@@ -110,13 +117,15 @@ def build_filters(family: Family, changes: Mapping[ElementKey, Change]) -> dict[
     at_loss: dict[int, set[FlowFilter]] = {}
     for frontend, change in changes.items():
         protocol = frontend[1][-8]
-        if None not in change:
+        if protocol == UDP and _is_narrowed(change):
+            filters.setdefault(protocol, set()).add(at_frontend(family, frontend))
+        elif None not in change:
             endpoints = _lost(protocol, change)
             if endpoints:
                 lost.setdefault(protocol, set()).update(endpoints)
-                at_loss.setdefault(protocol, set()).add(_at_frontend(family, frontend))
+                at_loss.setdefault(protocol, set()).add(at_frontend(family, frontend))
         elif protocol == UDP:
-            filters.setdefault(protocol, set()).add(_at_frontend(family, frontend))
+            filters.setdefault(protocol, set()).add(at_frontend(family, frontend))
     for protocol, at_frontends in at_loss.items():
         at_endpoints = {_at_endpoint(family, protocol, endpoint) for endpoint in lost[protocol]}
         fewer = at_endpoints if len(at_endpoints) < len(at_frontends) else at_frontends
@@ -135,6 +144,12 @@ def join_filters(
             yield from wanted
 
 
+def _is_narrowed(change: Change) -> bool:
+    """Say whether clients that were let in may be shut out now."""
+    before, now = change
+    return before is not None and now is not None and now.sources not in (None, before.sources)
+
+
 def _lost(protocol: int, change: Change) -> frozenset[PackedEndpoint]:
     """Return the endpoints that some clients of a frontend had before and have no more."""
     before, now = change
@@ -149,11 +164,17 @@ def _lost(protocol: int, change: Change) -> frozenset[PackedEndpoint]:
 # address with that port.
 
 
-def _at_frontend(family: Family, frontend: ElementKey) -> FlowFilter:
+def at_frontend(family: Family, frontend: ElementKey) -> FlowFilter:
+    """Return what to ask the kernel for to see a frontend's flows."""
     map_name, key = frontend
     address = key[:-8] if map_name == FRONTENDS and family == "ip" else None
     port = int.from_bytes(key[-4:-2], "big")
     return FlowFilter(family, key[-8], destination=address, destination_port=port)
+
+
+def at_address(family: Family, address: PackedAddress) -> FlowFilter:
+    """Return what to ask the kernel for to see the UDP flows to an address, whatever their port."""
+    return FlowFilter(family, UDP, destination=address if family == "ip" else None)
 
 
 def _at_endpoint(family: Family, protocol: int, endpoint: PackedEndpoint) -> FlowFilter:

@@ -5,8 +5,8 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 
-from kubeproxy.config.fields import Address
 from kubeproxy.health.service_health import CheckKey, HealthCheck
+from kubeproxy.rules.addresses import Address
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.errors import KernelError
 from nodeplane.runtime.http import Response, serve
@@ -19,15 +19,20 @@ log = logging.getLogger(__name__)
 
 Place = tuple[CheckKey, ListenAddress]
 
+Refused = Callable[[CheckKey, int, str], None]
+"""Is told, once for each address, of a check whose port can't be listened on, and why."""
+
 
 class HealthCheckServers:
     """Keeps listening where it should; `is_healthy` says whether the proxy is.
 
-    An address that can't be listened on (taken, or not yet this node's) is tried again every few seconds.
+    An address that can't be listened on (taken, or not yet this node's) is tried again every few seconds, and
+    `refused` is told.
     """
 
-    def __init__(self, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, is_healthy: Callable[[], bool], refused: Refused | None = None) -> None:
         self._is_healthy = is_healthy
+        self._tell_refused = refused
         self._checks: Mapping[CheckKey, HealthCheck] = {}
         self._wanted: frozenset[Place] = frozenset()
         self._servers: dict[Place, asyncio.Task[None]] = {}
@@ -76,13 +81,15 @@ class HealthCheckServers:
             listener = open_family_listener(address)
         except KernelError as exc:
             if place not in self._refused:
-                # Upstream's word for it, as an event; a source of objects writes none.
+                # Upstream's word for it, of an event.
                 log.error(
                     "FailedToStartServiceHealthcheck service=%s/%s address=%s error=%r",
                     *key[:2],
                     address,
                     str(exc),
                 )
+                if self._tell_refused is not None:
+                    self._tell_refused(key, address.port, str(exc))
             self._refused.add(place)
             return
         self._refused.discard(place)

@@ -73,7 +73,7 @@ def build_choice_chains(family: Family) -> Iterator[ChainRules]:
         "answer at once",
         (
             expr.load_meta("l4proto", 0) + expr.compare("==", b"\x06", 0) + expr.reject_with_reset(),
-            "no endpoint: reset",
+            "nobody there: reset",
         ),
         (expr.reject_unreachable(family), "no endpoint: port unreachable"),
     )

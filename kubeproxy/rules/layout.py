@@ -11,7 +11,7 @@
     affinity          client . pool number                  -> member  written by the rules
     source-ranges     address . protocol . port . client    (ranges)   who may use a load balancer's address
     cluster-ips       address                                          addresses of our own, whatever the port
-    service-cidrs     address . protocol                    (ranges)   where such addresses come from
+    service-cidrs     address                               (ranges)   where such addresses come from
     hairpins          address . address                                endpoints here, to see one reach itself
     node-port-ips     address                                          where node ports are, if restricted
 
@@ -20,24 +20,14 @@ are host-endian, the rest network-endian. Addresses and endpoints are kept as th
 hundred thousand of them are compared and sent, a few are ever printed.
 """
 
-import re
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    collapse_addresses,
-    ip_address,
-    ip_network,
-)
-from socket import AF_INET, AF_INET6, inet_pton
+from ipaddress import ip_address
 
 import msgspec
 
+from kubeproxy.rules.addresses import Address, Network, PackedAddress
 from kubeproxy.rules.pool_value import WITHOUT_KIND
-from nodeplane.datapath.nft.expr import Family
 
 TABLE = "nodeplane-kubeproxy"
 
@@ -57,10 +47,6 @@ STATE_MAPS = (
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-PackedAddress = bytes
 PackedEndpoint = bytes
 """An address and a port as `slots` has them: `decode_endpoint` reads it."""
 
@@ -86,47 +72,6 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return _with_port(self.address, self.port)
-
-
-def family_of(address: Address) -> Family:
-    """Return the table family that an address belongs to."""
-    return "ip" if address.version == 4 else "ip6"
-
-
-def pack_address(text: str) -> PackedAddress:
-    """Encode an address of either family.
-
-    Raises:
-        OSError: it is none.
-    """
-    if ":" in text:
-        return inet_pton(AF_INET6, text)
-    try:
-        return inet_pton(AF_INET, text)
-    except OSError:
-        return inet_pton(AF_INET, _without_leading_zeros(text))
-
-
-def parse_network(text: str) -> Network:
-    """Parse a network of either family, spaces around it and host bits in it allowed.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return ip_network(_without_leading_zeros(text.strip()), strict=False)
-
-
-def _without_leading_zeros(text: str) -> str:
-    """Return an IPv4 address or network as it is written today.
-
-    API servers once took 010.0.0.1 for 10.0.0.1, and what they have stored so stays valid (KEP-4858).
-    """
-    return text if ":" in text else re.sub(r"(^|\.)0+(?=[0-9])", r"\1", text)
-
-
-def collapse(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """Return the same addresses without overlaps, which the kernel refuses; all are of one family."""
-    return tuple(collapse_addresses(networks))  # type: ignore[type-var]  # one family, which types don't say
 
 
 def encode_frontend(address: PackedAddress, protocol: str, port: int) -> bytes:
@@ -188,15 +133,13 @@ def encode_source_range(frontend: bytes, network: Network) -> bytes:
 
 
 def encode_service_cidr(network: Network) -> bytes:
-    """Encode an element of `service-cidrs`: all protocols at the addresses of one network."""
-    return network[0].packed + bytes(4) + network[-1].packed + b"\xff\0\0\0"
+    """Encode an element of `service-cidrs`."""
+    return network[0].packed + network[-1].packed
 
 
 def decode_ranges(key: bytes, address_bytes: int) -> tuple[Address, Address]:
-    """Decode the addresses of a key of `source-ranges` (its last field) or of `service-cidrs` (its first)."""
+    """Decode the addresses of a key of `source-ranges` (its last field) or of `service-cidrs`."""
     first, last = key[: len(key) // 2], key[len(key) // 2 :]
-    if len(first) == address_bytes + 4:
-        return ip_address(first[:address_bytes]), ip_address(last[:address_bytes])
     return ip_address(first[-address_bytes:]), ip_address(last[-address_bytes:])
 
 

@@ -1,15 +1,16 @@
 """What the constant rules depend on: settings of the node's, fixed while the program runs."""
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
 import msgspec
+
+from kubeproxy.rules.addresses import Network
 
 
 class SourceNetwork(msgspec.Struct, frozen=True):
     """Pods of this node are recognized by their addresses (detectLocalMode ClusterCIDR, NodeCIDR)."""
 
-    network: IPv4Network | IPv6Network
+    network: Network
 
 
 class SourceInterface(msgspec.Struct, frozen=True):

@@ -67,10 +67,7 @@ def build_service_chains(family: Family, options: RuleOptions) -> Iterator[Chain
             "a cluster IP, and no port of it",
         ),
         (
-            expr.load_address(family, "daddr", 0)
-            + expr.load_meta("l4proto", words)
-            + expr.in_set(SERVICE_CIDRS, 0)
-            + expr.verdict("drop"),
+            expr.load_address(family, "daddr", 0) + expr.in_set(SERVICE_CIDRS, 0) + expr.verdict("drop"),
             "an address for services that none has",
         ),
         (

@@ -119,7 +119,7 @@ def _maps(family: Family) -> Iterator[Map]:
     )
     yield Map(at.SOURCE_RANGES, "who may use a load balancer's address", (*frontend, address), ranges=True)
     yield Map(at.CLUSTER_IPS, "addresses of services", (address,))
-    yield Map(at.SERVICE_CIDRS, "addresses for services", (address, "inet_proto"), ranges=True)
+    yield Map(at.SERVICE_CIDRS, "addresses for services", (address,), ranges=True)
     yield Map(at.HAIRPINS, "endpoints on this node", (address, address))
     yield Map(at.NODE_PORT_IPS, "where node ports are served", (address,))
     yield Map(KINDS, "what a frontend does about clients", _VALUE, "verdict")

@@ -5,7 +5,8 @@ from ipaddress import ip_address
 
 import click
 
-from kubeproxy.trace.packet import Address, Packet
+from kubeproxy.rules.addresses import Address
+from kubeproxy.trace.packet import Packet
 from nodeplane.datapath.routing import LOCAL, Routing
 
 

@@ -1,15 +1,20 @@
 """`kubeproxy trace`: read the table of this namespace, and say what it will do with one connection."""
 
+from pathlib import Path
+
 import click
 
-from kubeproxy.rules.layout import TABLE
+from kubeproxy.rules.addresses import Address
+from kubeproxy.rules.layout import TABLE, Frontend
 from kubeproxy.trace.ask import AddressType, DestinationType, build_packet
-from kubeproxy.trace.packet import PROTOCOLS, Address
+from kubeproxy.trace.packet import PROTOCOLS
+from kubeproxy.trace.result import Trace
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.routing import KernelRouting
 from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.cli import output_option
 from nodeplane.runtime.output import print_report
+from nodeplane.runtime.source_options import source_options
 
 
 @click.command("trace")
@@ -26,6 +31,7 @@ from nodeplane.runtime.output import print_report
     help="The interface that the packet comes in by; without it, the one that leads to SRC, or none if SRC "
     "is an address of this node.",
 )
+@source_options
 @output_option
 def trace_command(
     *,
@@ -34,16 +40,22 @@ def trace_command(
     destination: tuple[Address, int],
     source_port: int | None,
     link: str | None,
+    manifests: Path | None,
+    kubeconfig: Path | None,
+    master: str | None,
     output: str,
 ) -> None:
     """Print what the kernel will do with a new connection, rule by rule.
 
-    PROTO is tcp, udp or sctp; an IPv6 DST stands in brackets.
+    PROTO is tcp, udp or sctp; an IPv6 DST stands in brackets. The kernel has no names: with a source of
+    objects those of the service and of the pods are printed beside what the kernel says.
     """
     # Late: the other commands, which start with a node, do without.
+    from kubeproxy.names import name_trace, read_names
     from kubeproxy.trace.report import describe_trace
     from kubeproxy.trace.walk import trace
 
+    names = read_names(manifests, kubeconfig, master)
     with KernelRouting() as routing:
         packet = build_packet(
             source, protocol, destination, source_port=source_port, link=link, routing=routing
@@ -55,4 +67,16 @@ def trace_command(
                 f"there is no table {packet.family} {TABLE} in this network namespace: kubeproxy has not "
                 "written it yet, or it was removed"
             )
-        print_report(describe_trace(trace(listing, packet, routing), output), output)
+        found = trace(listing, packet, routing)
+        report = describe_trace(found, output)
+        print_report(name_trace(report, _frontends(found), names), output)
+
+
+def _frontends(found: Trace) -> list[str]:
+    """Return what the destination may have been: an address and port of a service, or a node port."""
+    packet = found.packet
+    protocol = packet.protocol.upper()
+    frontends = [Frontend(packet.destination, protocol, packet.port)]
+    if any(step.chain == "kinds" for step in found.steps):
+        frontends.append(Frontend(None, protocol, packet.port))
+    return [str(frontend) for frontend in frontends]

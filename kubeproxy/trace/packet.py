@@ -1,13 +1,11 @@
 """The first packet of a connection: as it is asked about, and as it is at one point of its way."""
 
-from ipaddress import IPv4Address, IPv6Address
 from socket import IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 
 import msgspec
 
+from kubeproxy.rules.addresses import Address
 from nodeplane.datapath.nft.expr import Family
-
-Address = IPv4Address | IPv6Address
 
 PROTOCOLS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "sctp": IPPROTO_SCTP}
 PROTOCOL_NAMES = {int(number): name for name, number in PROTOCOLS.items()}

@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from kubeproxy.trace.packet import Address, Packet, with_port
+from kubeproxy.rules.addresses import Address
+from kubeproxy.trace.packet import Packet, with_port
 
 OutcomeKind = Literal["endpoint", "untouched", "unroutable", "reset", "unreachable", "drop", "unclear"]
 

@@ -129,7 +129,7 @@ class RuleReader:
         contents = self._open(lookup.map_name)
         words = run.registers.known_words(lookup.key, contents.listed.key_bytes)
         draws = [(place, word) for place, word in enumerate(words) if isinstance(word, Drawn)]
-        where = f"{lookup.map_name}[{describe_key(contents.listed, words)}]"
+        where = f"{lookup.map_name}[{describe_key(lookup.map_name, contents.listed, words)}]"
         if not draws:
             key = b"".join(word for word in words if isinstance(word, bytes))[: contents.listed.key_bytes]
             data = _find(run.state, contents, lookup.map_name, key)
@@ -170,9 +170,8 @@ class RuleReader:
         contents = self._open(change.map_name)
         listed = contents.listed
         key = run.registers.read(change.key, listed.key_bytes)
-        where = (
-            f"{change.map_name}[{describe_key(listed, [key[at : at + 4] for at in range(0, len(key), 4)])}]"
-        )
+        words = [key[at : at + 4] for at in range(0, len(key), 4)]
+        where = f"{change.map_name}[{describe_key(change.map_name, listed, words)}]"
         known = _find(run.state, contents, change.map_name, key)
         if change.operation == "delete":
             run.then += (f"forget {where}",)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from kubeproxy.rules.layout import AFFINE_POOLS, FRONTENDS, LOCAL_POOLS, NODE_PORTS
+from kubeproxy.rules.layout import AFFINE_POOLS, FRONTENDS, LOCAL_POOLS, NODE_PORTS, SOURCE_RANGES
 from kubeproxy.rules.pool_value import as_classid, describe
 from kubeproxy.trace.contents import Drawn
 from kubeproxy.trace.packet import PROTOCOL_NAMES
@@ -12,15 +12,21 @@ from nodeplane.datapath.nft.decode import decode_verdict
 from nodeplane.datapath.nft.listing import ListedMap
 
 _BYTES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "mark": 4, "classid": 4}
+_OF_CLIENTS = {
+    4 * words: (address, "inet_proto", "inet_service", address)
+    for words, address in ((4, "ipv4_addr"), (10, "ipv6_addr"))
+}
+"""The fields of `source-ranges` by the length of a key, all that the kernel knows of it (see `borders`)."""
 _WITH_POOLS = {FRONTENDS, NODE_PORTS, LOCAL_POOLS, AFFINE_POOLS}
 """Maps whose data says how a pool chooses."""
 
 
-def describe_key(listed: ListedMap, words: Sequence[bytes | Drawn]) -> str:
+def describe_key(map_name: str, listed: ListedMap, words: Sequence[bytes | Drawn]) -> str:
     """Write a key of a map, given as words of which one may be drawn."""
+    kinds = _OF_CLIENTS.get(listed.key_bytes, listed.key) if map_name == SOURCE_RANGES else listed.key
     parts = []
     start = 0
-    for kind in listed.key:
+    for kind in kinds:
         length = _BYTES.get(kind)
         if length is None:
             # Where it ends is not known, so the rest is one number.

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kubeproxy.rules.layout import encode_endpoint, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import encode_endpoint
 from nodeplane.kube.objects import (
     SERVICE_NAME_LABEL,
     Endpoint,

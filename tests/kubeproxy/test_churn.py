@@ -12,7 +12,8 @@ import pytest
 
 from bench import cluster_objects as objects
 from bench.churn import churn_cluster, lateness, strangers
-from kubeproxy.rules.layout import SLOTS, TABLE, PackedEndpoint, encode_endpoint, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import SLOTS, TABLE, PackedEndpoint, encode_endpoint
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from tests.netns_fixture import eventually

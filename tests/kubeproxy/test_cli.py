@@ -156,7 +156,6 @@ def test_wrong_manifest_is_one_line(manifests: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(("once", "--manifests", "x"), "Missing option '--node-name'", id="missing option"),
         pytest.param(("once", "--node-name", "n1"), "expected exactly one of them", id="no source"),
         pytest.param(
             ("run", "--node-name", "n1", "--manifests", "x", "--kubeconfig", "y"),

@@ -19,7 +19,8 @@ from kubeproxy.own_node import TO_BE_DELETED_TAINT
 from kubeproxy.programming_latency import TRIGGER_TIME_ANNOTATION
 from kubeproxy.proxier import FamilyProxier, Proxier
 from kubeproxy.rule_inputs import Options
-from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SLOTS, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SLOTS
 from kubeproxy.rules.rule_options import SourceNetwork
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.local_addresses import FakeAddresses

@@ -16,8 +16,10 @@ from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.nft.transaction import Request, encode_batch
+from nodeplane.kube.objects import Object
 from nodeplane.kube.store import diff_objects
-from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service
+from tests.kubeproxy.matrix.shapes import SERVICE_CIDRS, SHAPES, build_service, build_slices
+from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service, service_cidr
 from tests.netns_fixture import eventually, namespace, run_in
 
 pytestmark = pytest.mark.netns
@@ -64,12 +66,17 @@ def many_sets(number: int) -> str:
 class CountingTable(KernelTable):
     """Counts the messages that it reads."""
 
-    messages = 0
+    def __init__(self, family: Family, name: str) -> None:
+        super().__init__(family, name)
+        self.messages = 0
+        inside = self._socket._socket
+        self._receive_uncounted = inside._receive
+        inside._receive = self._receive  # type: ignore[method-assign]
 
-    def _replies(self, operation: str) -> Iterator[tuple[int, int, int, memoryview]]:
-        for message in super()._replies(operation):
-            self.messages += 1
-            yield message
+    def _receive(self, operation: str) -> bytes:
+        data = self._receive_uncounted(operation)
+        self.messages += sum(1 for _ in nl.messages(data))
+        return data
 
 
 @contextmanager
@@ -167,7 +174,7 @@ def test_content_of_a_newer_nft() -> None:
     with namespace() as ns:
         with proxier_in(ns) as (_, edges):
             for family, edge in edges.items():
-                edge._commit("write a foreign table", list(newer_content(family)))
+                edge._socket.commit("write a foreign table", list(newer_content(family)))
                 assert encode_batch(family, [])[1] == 0
         assert messages_of_a_life(ns) == alone
 
@@ -200,6 +207,48 @@ def test_monitor_prints_our_changes(tmp_path: Path) -> None:
     assert member.endswith(": 10.244.0.3 . 8080 }")
 
 
+def test_monitor_survives_every_shape(tmp_path: Path) -> None:
+    """Whatever comes and goes, and whoever writes it, `nft monitor` of nft 1.0.6 prints it and goes on."""
+    log = tmp_path / "log"
+    cidrs = (service_cidr("one", *SERVICE_CIDRS), service_cidr("two", "240.0.0.0/4", "fe00::/7"))
+    steps: list[list[Object]] = [
+        [*cidrs],
+        *([build_service(shape), *build_slices(shape)] for shape in SHAPES.values()),
+    ]
+    with namespace() as ns, proxier_in(ns) as (proxier, _):
+        with log.open("wb") as output:
+            monitor = subprocess.Popen(["nft", "monitor"], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            # It says nothing until something happens.
+            eventually(lambda: touch(ns, log), lambda text: "heard" in text)
+            proxier.sync(full=True)
+            for items in steps:
+                proxier.take(additions(*items))
+                proxier.sync(full=False)
+            for change in ("add element {} {{ 10.98.0.0/24 }}", "delete element {} {{ 10.96.0.0/16 }}"):
+                done = run_in(ns, "nft", change.format(f"ip {TABLE} service-cidrs"))
+                assert (done.returncode, done.stderr) == (0, "")
+            proxier.sync(full=True)
+            for items in steps:
+                proxier.take(diff_objects({item.key: item for item in items}, {}))
+                proxier.sync(full=False)
+            run_in(ns, "nft", "add table ip last")
+            eventually(log.read_text, lambda text: "add table ip last" in text)
+            assert monitor.poll() is None
+        finally:
+            monitor.kill()
+            monitor.wait(timeout=60)
+
+    lines = log.read_text().splitlines()
+    for family in FAMILIES:
+        for name in ("source-ranges", "service-cidrs"):
+            written = [line for line in lines if f" element {family} {TABLE} {name} " in line]
+            assert {line.split()[0] for line in written} >= {"create", "delete"}
+            assert [line for line in written if not RANGE.fullmatch(line)] == []
+
+
+# All that a line has of a range; of sets of several fields nft prints its own memory.
+RANGE = re.compile(r"\w+ element \S+ \S+ \S+ { [0-9a-f.:/]+(-[0-9a-f.:]+)? }")
 # What ends a transaction of ours, one for each family.
 PRINTED = re.compile(f"# new generation [0-9]+ by process {os.getpid()} ")
 WRITTEN = [

@@ -1,8 +1,10 @@
 """The laws of the reconciler, on the fake table and on the kernel."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,14 @@ from hypothesis import strategies as st
 from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.pools import PoolNumbers
 from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
-from kubeproxy.rules.layout import FRONTENDS, STATE_MAPS, TABLE, read_services
+from kubeproxy.rules.layout import FRONTENDS, SOURCE_RANGES, STATE_MAPS, TABLE, read_services
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.nft.kernel import KernelTable, TableEdge
-from nodeplane.datapath.nft.table import ElementChange
-from nodeplane.errors import KernelError
+from nodeplane.datapath.nft.table import ElementChange, Table, TableState
+from nodeplane.errors import KernelError, kernel_error
 from nodeplane.kube.objects import Object
 from nodeplane.kube.store import diff_objects
 from tests.kubeproxy.object_states import State, states
@@ -141,6 +143,65 @@ def test_refused_batch_is_followed_by_a_resync() -> None:
     proxier.sync(full=True)
     assert services_in(edge) == {}
     assert not proxier.is_disturbed()
+
+
+class _Refusing(FakeTable):
+    """A table that takes nothing while `is_broken`."""
+
+    is_broken = False
+
+    def read(self, table: Table) -> TableState | None:
+        if self.is_broken:
+            raise kernel_error("read table", errno.EINTR)
+        return super().read(table)
+
+    def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
+        if self.is_broken:
+            raise kernel_error("change elements", errno.ENOMEM)
+        super().update(table, changes)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("broken", [("ip",), ("ip6",), FAMILIES])
+def test_a_family_does_not_wait_for_the_other(broken: tuple[Family, ...], full: bool) -> None:
+    """What the kernel refuses to one family is reported after the other one was written."""
+    edges = {family: _Refusing() for family in FAMILIES}
+    proxier = proxier_on(edges)
+    web = service("web", "10.96.0.1", "fd00:96::1")
+    proxier.sync(full=True)
+    for family in broken:
+        edges[family].is_broken = True
+    proxier.take(additions(web))
+    with pytest.raises(KernelError):
+        proxier.sync(full=full)
+    for edge in edges.values():
+        edge.is_broken = False
+    written = [family for family in FAMILIES if elements_in({family: edges[family]})[family][FRONTENDS]]
+
+    assert written == [family for family in FAMILIES if family not in broken]
+    proxier.sync(full=True)
+    assert all(content[FRONTENDS] for content in elements_in(edges).values())
+
+
+@pytest.mark.parametrize(
+    ("node_ips", "node_address", "expected"),
+    [
+        pytest.param((), "192.0.2.7", 2, id="the Node's own is in the ranges"),
+        pytest.param((), "198.51.100.7", 1, id="the Node's own is not"),
+        pytest.param(("192.0.2.9",), "198.51.100.7", 2, id="bindAddress is"),
+        pytest.param(("198.51.100.9",), "192.0.2.7", 1, id="bindAddress is not, whatever the Node says"),
+        pytest.param(("2001:db8::9",), "192.0.2.7", 2, id="bindAddress of the other family"),
+    ],
+)
+def test_node_address(node_ips: tuple[str, ...], node_address: str, expected: int) -> None:
+    """A node that ranges let in may come from the load balancer's address too; bindAddress says who it is."""
+    edge = FakeTable()
+    proxier = Proxier("n1", [FamilyProxier("ip", edge)], map(ip_address, node_ips))
+    ranges = service(ingress=("203.0.113.1",), load_balancer_source_ranges=("192.0.2.0/24",))
+    proxier.take(additions(node("n1", node_address), ranges))
+    proxier.sync(full=True)
+
+    assert len(elements_in(ipv4(edge))["ip"][SOURCE_RANGES]) == expected
 
 
 @pytest.mark.parametrize(
@@ -306,7 +367,7 @@ def reset_counter(ns: Path) -> str:
             for name in names
         ),
         pytest.param(
-            f"add element {T} source-ranges {{ 192.0.2.1 . tcp . 80 . 0.0.0.0-9.255.255.255 }}",
+            f"add element {T} service-cidrs {{ 10.98.0.0/24 }}",
             id="range added",
         ),
         pytest.param(f"add element {T} node-port-ips {{ 1.1.1.1 }}", id="address added"),

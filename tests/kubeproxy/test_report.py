@@ -7,7 +7,8 @@ import pytest
 from kubeproxy.proxier import FamilyChange
 from kubeproxy.report import describe_plan, describe_services
 from kubeproxy.rules import layout
-from kubeproxy.rules.layout import Endpoint, Frontend, encode_value, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import Endpoint, Frontend, encode_value
 from kubeproxy.rules.pool_value import DROP, REJECT, Kind, affine_value, plain_value, with_kind
 from nodeplane.datapath.nft.table import ElementChange
 from nodeplane.runtime.output import Row

@@ -16,7 +16,15 @@ from kubeproxy.config.flags import (
     is_turned_off,
     override_from_flags,
 )
-from kubeproxy.config.model import Conntrack, DetectLocal, KubeProxyConfiguration, NFTables
+from kubeproxy.config.model import (
+    IPVS,
+    Conntrack,
+    DetectLocal,
+    IPTables,
+    KubeProxyConfiguration,
+    Logging,
+    NFTables,
+)
 from nodeplane.errors import ConfigError
 
 DEFAULT = complete(KubeProxyConfiguration())
@@ -84,6 +92,21 @@ def test_places() -> None:
             ("--metrics-bind-address", "192.0.2.1"), {"metrics_bind_address": "192.0.2.1"}, id="address"
         ),
         pytest.param(("--oom-score-adj=-998",), {"oom_score_adj": -998}, id="negative"),
+        pytest.param(
+            ("--feature-gates", "AllowServiceExternalIPs=false, X=true,"),
+            {"feature_gates": {"AllowServiceExternalIPs": False, "X": True}},
+            id="feature gates",
+        ),
+        pytest.param(
+            ("--logging-format=json", "--v=4", "--log-flush-frequency=1s"),
+            {"logging": Logging(format="json", verbosity=4, flush_frequency="1s")},
+            id="logging",
+        ),
+        pytest.param(
+            ("--ipvs-strict-arp", "--ipvs-scheduler=rr", "--iptables-localhost-nodeports=false"),
+            {"ipvs": IPVS(strict_arp=True, scheduler="rr"), "iptables": IPTables(localhost_node_ports=False)},
+            id="other modes",
+        ),
     ],
 )
 def test_flags(arguments: tuple[str, ...], changes: dict[str, object]) -> None:
@@ -99,6 +122,7 @@ def test_flags(arguments: tuple[str, ...], changes: dict[str, object]) -> None:
             "--cluster-cidr: expected a CIDR such as 10.0.0.0/8, got '10.0.0.0'",
         ),
         ({"--nftables-masquerade-bit": 32}, "--nftables-masquerade-bit: expected `int` <= 31, got 32"),
+        ({"--feature-gates": "X=yes"}, "--feature-gates: expected NAME=true or NAME=false, got 'X=yes'"),
         ({"--conntrack-min": -1}, "--conntrack-min: expected `int` >= 0, got -1"),
         ({"--sync-period": "1"}, "--sync-period: expected a duration such as 1h15m30s, got '1'"),
         (

@@ -1,14 +1,16 @@
 """Which of file and flags counts."""
 
 import logging
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
-import click
 import msgspec
 import pytest
 
 from kubeproxy.config.model import ClientConnection, KubeProxyConfiguration
 from kubeproxy.config.resolve import resolve, resolve_kubeconfig, resolve_node_name
+from nodeplane.errors import ConfigError
 from nodeplane.runtime.listen import ListenAddress
 from tests.kubeproxy.config.test_file import HEAD
 from tests.kubeproxy.config.test_settings import DEFAULT
@@ -57,11 +59,18 @@ def test_with_file(file: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_node_name() -> None:
-    """The flag's, else the file's, else nobody's."""
+    """The flag's, else the file's, else the host's."""
     config = msgspec.structs.replace(KubeProxyConfiguration(), hostname_override=" N2 ")
 
     assert (resolve_node_name("n1", config), resolve_node_name(None, config)) == ("n1", "n2")
-    with pytest.raises(click.MissingParameter):
+    assert resolve_node_name(None, KubeProxyConfiguration()) == os.uname().nodename.lower()
+
+
+def test_no_node_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose name is no Node's needs the flag."""
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="My_Host"))
+
+    with pytest.raises(ConfigError, match="--node-name: expected, since the host name 'my_host' can't be"):
         resolve_node_name(None, KubeProxyConfiguration())
 
 

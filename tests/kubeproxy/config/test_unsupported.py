@@ -13,7 +13,9 @@ from tests.kubeproxy.config.test_file import HEAD, KUBEADM
     ("text", "fields"),
     [
         pytest.param("configSyncPeriod: 15m\niptables: {syncPeriod: 30000ms}\n", [], id="defaults"),
-        pytest.param("featureGates: {X: true}\n", ["featureGates"], id="gates"),
+        pytest.param(
+            "featureGates: {X: true, AllowServiceExternalIPs: false}\n", ["featureGates.X"], id="gates"
+        ),
         pytest.param("clientConnection: {qps: 50, burst: 10}\n", ["clientConnection.qps"], id="client"),
         pytest.param(
             "logging: {format: json, verbosity: 4, flushFrequency: 1s}\n",

@@ -11,7 +11,8 @@ from kubeproxy.desired.element_store import ElementKey
 from kubeproxy.desired.endpoints import Usable
 from kubeproxy.desired.pools import PoolNumbers
 from kubeproxy.desired.service_port import PortName, Publication, ServicePort
-from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SERVICE_CIDRS, encode_frontend, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SERVICE_CIDRS, encode_frontend
 from kubeproxy.rules.pool_value import Kind
 from nodeplane.datapath.nft.table import ElementChange
 from tests.kubeproxy.objects import at

@@ -9,6 +9,7 @@ from kubeproxy.desired.elements import build_claims, split_ranges
 from kubeproxy.desired.endpoints import Usable
 from kubeproxy.desired.pools import PoolName
 from kubeproxy.desired.service_port import FrontendMap, PortName, Publication, ServicePort
+from kubeproxy.rules.addresses import pack_address
 from kubeproxy.rules.layout import (
     CLUSTER_IPS,
     FRONTENDS,
@@ -21,7 +22,6 @@ from kubeproxy.rules.layout import (
     encode_node_port,
     encode_source_range,
     encode_value,
-    pack_address,
 )
 from kubeproxy.rules.pool_value import DROP, REJECT, Kind, with_kind
 from tests.kubeproxy.objects import at

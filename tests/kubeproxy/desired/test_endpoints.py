@@ -1,5 +1,7 @@
 """Which endpoints are in use, for everybody and for those who must stay on this node."""
 
+from typing import Literal
+
 import msgspec
 import pytest
 
@@ -12,10 +14,13 @@ HERE = Place("n1", "z1")
 HTTP = ("http", "TCP")
 
 
-def usable(cluster: str = "", local: str = "", spare: str = "", idle: str = "") -> Usable:
+def usable(
+    cluster: str = "", local: str = "", spare: str = "", local_spare: str = "", idle: str = ""
+) -> Usable:
     """Build what is expected: one letter for each endpoint."""
     addresses = {"A": A, "B": B, "C": C}
-    return Usable(*(tuple(at(addresses[each]) for each in part) for part in (cluster, local, spare, idle)))
+    parts = (cluster, local, spare, local_spare, idle)
+    return Usable(*(tuple(at(addresses[each]) for each in part) for part in parts))
 
 
 def select_from(*slices: EndpointSlice, place: Place = HERE) -> Usable:
@@ -43,12 +48,12 @@ def hinted(address: str, *zones: str, nodes: tuple[str, ...] = ()) -> Endpoint:
         ),
         pytest.param(
             [endpoint_slice(endpoint(A, DRAINING), endpoint(B))],
-            usable("B", "B", idle="A"),
-            id="draining is left out while one is ready",
+            usable("B", "B", spare="A", local_spare="A"),
+            id="draining keeps what it has while one is ready",
         ),
         pytest.param(
             [endpoint_slice(endpoint(A, DRAINING), endpoint(B, node="n2"))],
-            usable("B", "A"),
+            usable("B", "A", spare="A"),
             id="draining here, ready elsewhere: Local drains",
         ),
         pytest.param(
@@ -173,3 +178,20 @@ def test_several_ports() -> None:
         ("", "TCP"): [at(A, 80)],
         ("dns", "UDP"): [at(A, 53)],
     }
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses", "expected"),
+    [
+        pytest.param("IPv4", ((A,), ()), [at(A)], id="no address"),
+        pytest.param("IPv4", ((A,), ("fd00::1",)), [at(A)], id="IPv6 among IPv4"),
+        pytest.param("IPv6", ((A,), ("fd00::1",)), [at("fd00::1")], id="IPv4 among IPv6"),
+    ],
+)
+def test_wrong_addresses(
+    family: Literal["IPv4", "IPv6"], addresses: tuple[tuple[str, ...], ...], expected: list[bytes]
+) -> None:
+    """An endpoint whose address is none of its slice's family is left out, the others are in use."""
+    piece = endpoint_slice(*(Endpoint(each) for each in addresses), family=family)
+
+    assert [*decode_slice(piece).backends[HTTP]] == expected

@@ -212,9 +212,9 @@ def test_slots(shape: Shape, path: list[set[bytes]]) -> None:
     assert elements == {
         (map_name, key): data for map_name, key, data in fresh.update(tuple(sorted(last))) if data is not None
     }
-    found = {
-        name: {key: data for (each, key), data in elements.items() if each == name} for name, _ in elements
-    }
+    found: dict[str, dict[bytes, bytes]] = {}
+    for (map_name, key), data in elements.items():
+        found.setdefault(map_name, {})[key] = data
     addresses = found.get(MEMBER_ADDRESSES, {})
     if shape.is_affine:
         assert set(addresses.values()) == last

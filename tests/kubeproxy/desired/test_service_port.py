@@ -14,7 +14,8 @@ from kubeproxy.desired.service_port import (
     ServicePort,
     build_service_ports,
 )
-from kubeproxy.rules.layout import decode_frontend, pack_address
+from kubeproxy.rules.addresses import pack_address
+from kubeproxy.rules.layout import decode_frontend, encode_frontend
 from kubeproxy.rules.pool_value import Kind
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube import objects as kube
@@ -134,6 +135,16 @@ def test_publications(item: kube.Service, expected: dict[str, str]) -> None:
     assert published(item) == expected
 
 
+def test_without_external_ips() -> None:
+    """The feature gate AllowServiceExternalIPs, turned off, leaves them out and the rest as it is."""
+    item = service(ingress=(LB,), raw_external_ips=(EXTERNAL_IP,))
+    (with_them,) = build_service_ports(item, (), FamilyView("ip", PLACE))
+    (without,) = build_service_ports(item, (), FamilyView("ip", PLACE, allows_external_ips=False))
+
+    gone = {key[1] for key in with_them.frontends} - {key[1] for key in without.frontends}
+    assert gone == {encode_frontend(pack_address(EXTERNAL_IP), "TCP", 80)}
+
+
 @pytest.mark.parametrize(
     ("ranges", "family", "expected"),
     [
@@ -147,6 +158,9 @@ def test_publications(item: kube.Service, expected: dict[str, str]) -> None:
         pytest.param(("10.0.0.0/8",), "ip6", (), id="other family: nobody"),
         pytest.param(("10.0.0.0/8", "fd00::/8"), "ip6", ("fd00::/8",), id="each family its own"),
         pytest.param(("10.0.0.0/8", "::/0"), "ip6", None, id="anybody of one family"),
+        pytest.param(("10.0.0.0/8", "::/0"), "ip", ("10.0.0.0/8",), id="anybody of the other family alone"),
+        pytest.param(("0.0.0.0/0", "fd00::/8"), "ip6", ("fd00::/8",), id="of the other alone, in IPv6"),
+        pytest.param(("0.0.0.0/0",), "ip6", None, id="anybody, and nothing said of this family"),
         pytest.param(
             ("172.30.0.0/16",),
             "ip",

@@ -1,12 +1,14 @@
 """Stale flows go, all others stay: with a table in memory, and with packets."""
 
+import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Interface, ip_address, ip_network
 
 import pytest
 from msgspec.structs import replace
 
+from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.proxier import FamilyProxier, Proxier
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions, SourceInterface, SourceNetwork
@@ -63,6 +65,10 @@ def at_node(source: str, to: int | None, destination: str = NODE) -> Flow:
     return udp(source, to, destination, 30053)
 
 
+def all_of(table: FakeConntrack, protocol: int) -> list[Flow]:
+    return [flow for part in table.find(FlowFilter("ip", protocol)) for flow in part]
+
+
 class World:
     """A proxier and a cleaner over fakes."""
 
@@ -70,7 +76,7 @@ class World:
         self.table = FakeTable()
         self.conntrack = FakeConntrack()
         self._flows = [self.conntrack.add(flow) for flow in flows]
-        self._options = options
+        self.options = options
         self._terminate = terminate
         self._objects: dict[ObjectKey, Object] = {}
         self.start()
@@ -78,10 +84,10 @@ class World:
     def start(self) -> None:
         """Begin as a new process."""
         self._objects = {}
-        self._family = FamilyProxier("ip", self.table, self._options)
+        self._family = FamilyProxier("ip", self.table, self.options)
         self._proxier = Proxier("n1", [self._family])
         self.cleaner = FlowCleaner(
-            "ip", self.conntrack, ROUTING, self._options, terminate_removed=self._terminate
+            "ip", self.conntrack, ROUTING, self.options, terminate_removed=self._terminate
         )
         state = self.table.read(self._family.skeleton)
         self.cleaner.learn(state.elements if state else {})
@@ -89,16 +95,35 @@ class World:
 
     def show(self, *items: Object) -> int:
         """Let these be all objects; return how many flows went."""
+        self.change(*items)
+        return self.clean()
+
+    @property
+    def desired(self) -> DesiredElements:
+        """What should be in the table."""
+        return self._family.desired
+
+    def clean(self) -> int:
+        """Return how many flows went."""
+        return asyncio.run(self.cleaner.clean(self._family.desired)).deleted
+
+    def change(self, *items: Object) -> None:
+        """Let these be all objects, and write that; the flows are looked at by whoever does."""
         now = {item.key: item for item in items}
         self._proxier.take(diff_objects(self._objects, now))
         self._objects = now
         self._proxier.sync(full=self._is_first)
         self._is_first = False
-        return self.cleaner.clean(self._family.desired).deleted
+
+    def serve_at(self, *addresses: str) -> int:
+        """Let node ports be at these addresses; return how many flows went."""
+        self._proxier.set_node_port_ips(ip_address(address).packed for address in addresses)
+        self._proxier.sync(full=False)
+        return self.clean()
 
     def left(self) -> list[Flow]:
         """Return the flows of the start that are left."""
-        found = {*self.conntrack.find(FlowFilter("ip", UDP)), *self.conntrack.find(FlowFilter("ip", TCP))}
+        found = {*all_of(self.conntrack, UDP), *all_of(self.conntrack, TCP)}
         return [replace(flow, id=0) for flow in self._flows if flow in found]
 
 
@@ -141,8 +166,8 @@ TO_1, TO_2, ODD = udp(POD, 1), udp(OUTSIDE, 2), udp(NODE, None)
                     ),
                 ),
             ],
-            [],
-            id="terminates beside a ready one",
+            [TO_2],
+            id="terminates beside a ready one, and still serves",
         ),
         pytest.param(
             [TO_2],
@@ -216,6 +241,155 @@ def test_pods_by_interface() -> None:
     assert world.left() == [at_node(POD, 2)]
 
 
+BALANCER = "203.0.113.1"
+AT_BALANCER = udp(OUTSIDE, 1, BALANCER), udp("192.0.2.77", 1, BALANCER), udp(POD, 1)
+
+
+def restricted(*ranges: str) -> Service:
+    return service(
+        "dns", "10.96.0.10", ports=(DNS, HTTP), ingress=(BALANCER,), load_balancer_source_ranges=ranges
+    )
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        pytest.param([(), ("192.0.2.0/24",)], AT_BALANCER[1:], id="ranges given"),
+        pytest.param([("0.0.0.0/0",), ("192.0.2.0/24",)], AT_BALANCER[1:], id="no longer all"),
+        pytest.param(
+            [("192.0.2.0/24", "198.51.100.0/24"), ("192.0.2.0/24",)], AT_BALANCER[1:], id="one range less"
+        ),
+        pytest.param([("192.0.2.0/24",), ("2001:db8::/32",)], AT_BALANCER[2:], id="nobody of this family"),
+        pytest.param([("198.51.100.7/32", "192.0.2.0/24"), ()], AT_BALANCER, id="open to all"),
+    ],
+)
+def test_source_ranges(ranges: Sequence[tuple[str, ...]], expected: Sequence[Flow]) -> None:
+    """A client that is not let in any more loses its flow to the load balancer, and no other."""
+    world = World(*AT_BALANCER)
+    for each in ranges:
+        world.show(restricted(*each), pods(1))
+
+    assert world.left() == [*expected]
+
+
+def test_source_ranges_after_a_restart() -> None:
+    """A new process removes the flows of those who were shut out meanwhile."""
+    world = World(*AT_BALANCER)
+    world.show(restricted(), pods(1))
+    world.start()
+    world.show(restricted("192.0.2.0/24"), pods(1))
+
+    assert world.left() == [*AT_BALANCER[1:]]
+
+
+LAN = "192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("flows", "addresses", "expected"),
+    [
+        pytest.param([at_node(OUTSIDE, None)], [(LAN,), (LAN, NODE)], [], id="served here now"),
+        pytest.param([at_node(OUTSIDE, 1)], [(LAN, NODE), (LAN,)], [], id="not served here any more"),
+        pytest.param([at_node(OUTSIDE, 1)], [(NODE,), (LAN, NODE)], [at_node(OUTSIDE, 1)], id="another one"),
+        pytest.param(
+            [at_node(OUTSIDE, 77), TO_1, udp(OUTSIDE, None, port=9)],
+            [(LAN, NODE), (LAN,)],
+            [at_node(OUTSIDE, 77), TO_1, udp(OUTSIDE, None, port=9)],
+            id="what is others'",
+        ),
+    ],
+)
+def test_node_port_addresses(
+    flows: list[Flow], addresses: Sequence[tuple[str, ...]], expected: list[Flow]
+) -> None:
+    """Flows at an address where node ports begin or cease to be served are stale."""
+    world = World(options=RuleOptions(node_port_everywhere=False))
+    world.show(SERVICE, pods(1))
+    world.serve_at(*addresses[0])
+    added = [world.conntrack.add(flow) for flow in flows]
+    world.serve_at(*addresses[1])
+
+    found = all_of(world.conntrack, UDP)
+    assert [replace(flow, id=0) for flow in added if flow in found] == expected
+
+
+def test_node_ports_restricted_by_a_restart() -> None:
+    """Flows at an address of this node that the last process served, and this one does not."""
+    world = World()
+    world.show(SERVICE, pods(1))
+    for flow in (at_node(OUTSIDE, 1), at_node(OUTSIDE, 1, "192.0.2.9")):
+        world.conntrack.add(flow)
+    world.options = RuleOptions(node_port_everywhere=False)
+    world.start()
+    world.show(SERVICE, pods(1))
+
+    left = [replace(flow, id=0) for flow in all_of(world.conntrack, UDP)]
+    assert left == [at_node(OUTSIDE, 1, "192.0.2.9")]
+
+
+class _Busy(FakeConntrack):
+    """A table during whose reading something happens, once."""
+
+    happens: Callable[[], object] | None = None
+
+    def find(self, wanted: FlowFilter) -> Iterator[list[Flow]]:
+        for part in super().find(wanted):
+            happens, self.happens = self.happens, None
+            if happens is not None:
+                happens()
+            yield part
+
+
+@pytest.mark.parametrize(
+    ("then", "deleted", "expected"),
+    [
+        pytest.param((SERVICE, pods(1)), [0, 0], [TO_1], id="back again"),
+        pytest.param((SERVICE, pods(3)), [0, 1], [], id="to a third one"),
+        pytest.param((), [0, 1], [], id="service deleted"),
+        pytest.param((SERVICE, pods(2), service("other", "10.96.0.20")), [1, 0], [], id="of no matter"),
+    ],
+)
+def test_changes_in_between(then: tuple[Object, ...], deleted: list[int], expected: list[Flow]) -> None:
+    """What changes while flows are looked at is judged anew by the next call."""
+    world = World()
+    world.conntrack = table = _Busy()
+    world.start()
+    world.show(SERVICE, pods(1))
+    flow = table.add(TO_1)
+    world.change(SERVICE, pods(2))
+    table.happens = lambda: world.change(*then)
+
+    assert [world.clean(), world.clean()] == deleted
+    assert [replace(each, id=0) for each in all_of(table, UDP) if each == flow] == expected
+
+
+def test_others_run_in_between() -> None:
+    """Looking at many flows, and removing them, leaves the loop to others again and again."""
+
+    async def run() -> tuple[int, int]:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            counting = tasks.create_task(count())
+            report = await world.cleaner.clean(world.desired)
+            counting.cancel()
+        return report.deleted, turns
+
+    flows = [replace(TO_1, source_port=number) for number in range(1000)]
+    world = World(*flows)
+    world.change(SERVICE, pods(2))
+    deleted, turns = asyncio.run(run())
+
+    assert deleted == 1000
+    assert turns >= 1000
+
+
 def test_weight_zero_keeps() -> None:
     """An endpoint that gets no new connections by its weight keeps those that it has."""
     world = World(TO_1)
@@ -236,7 +410,7 @@ def test_restart() -> None:
     world.start()
 
     assert world.show(SERVICE, pods(2)) == 2
-    left = [replace(flow, id=0) for flow in world.conntrack.find(FlowFilter("ip", UDP))]
+    left = [replace(flow, id=0) for flow in all_of(world.conntrack, UDP)]
     assert left == [TO_2, at_node(OUTSIDE, 77, "192.0.2.9")]
 
 
@@ -311,7 +485,7 @@ class _Refusing(FakeConntrack):
 
     is_broken = False
 
-    def find(self, wanted: FlowFilter) -> list[Flow]:
+    def find(self, wanted: FlowFilter) -> Iterator[list[Flow]]:
         if self.is_broken:
             raise kernel_error("find tracked flows", errno.ENOMEM)
         return super().find(wanted)
@@ -349,4 +523,4 @@ def test_failure_after_a_restart_is_made_good() -> None:
     world.cleaner.learn(state.elements)
 
     assert world.show(SERVICE, pods(2)) == 1
-    assert flow not in table.find(FlowFilter("ip", UDP))
+    assert flow not in all_of(table, UDP)

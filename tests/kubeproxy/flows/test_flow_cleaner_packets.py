@@ -1,5 +1,6 @@
 """Stale flows with real packets: a client that keeps its port, a node with our table, pods behind it."""
 
+import asyncio
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ class Net:
         self._objects = now
         self._proxier.sync(full=self._is_first)
         self._is_first = False
-        return self._cleaner.clean(self._family_proxier.desired).deleted
+        return asyncio.run(self._cleaner.clean(self._family_proxier.desired)).deleted
 
     def tracked(self) -> list[str]:
         """Return what `conntrack` says about translated UDP flows, their ids included."""
@@ -253,7 +254,7 @@ def test_endpoint_removed(net: Net) -> None:
 
 
 def test_endpoint_terminates(net: Net) -> None:
-    """The last one serves on while it terminates; beside a ready one it does not."""
+    """It serves the flows that it has while it terminates, also beside a ready one."""
     web = dns(net.family)
     net.show(web, net.pods("pod 1"))
     ask = net.udp_client()
@@ -261,7 +262,9 @@ def test_endpoint_terminates(net: Net) -> None:
 
     assert net.show(web, net.pods("pod 1", draining="pod 1")) == 0
     assert ask() == "pod 1"
-    assert net.show(web, net.pods("pod 1", "pod 2", draining="pod 1")) == 1
+    assert net.show(web, net.pods("pod 1", "pod 2", draining="pod 1")) == 0
+    assert ask() == "pod 1"
+    assert net.show(web, net.pods("pod 2")) == 1
     assert ask() == "pod 2"
 
 
@@ -370,7 +373,7 @@ def test_restart(net: Net) -> None:
         proxier.take(diff_objects({}, {item.key: item for item in (web, net.pods("pod 1"))}))
         proxier.sync(full=True)
 
-        assert cleaner.clean(family_proxier.desired).deleted == first.count("pod 2")
+        assert asyncio.run(cleaner.clean(family_proxier.desired)).deleted == first.count("pod 2")
     assert {ask() for ask in clients} == {"pod 1"}
 
 

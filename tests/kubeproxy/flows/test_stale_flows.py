@@ -69,12 +69,14 @@ def of_port(usable: Usable, kind: Kind, *, is_internal_local: bool = False) -> R
             of_port(Usable((A, B), (A,)), Kind.EXTERNAL_LOCAL), reach(A, B, outside=(A,)), id="policy Local"
         ),
         pytest.param(
-            of_port(Usable((A,), ()), Kind.RESTRICTED_LOCAL), reach(A, outside=()), id="Local, none here"
+            of_port(Usable((A,), ()), Kind.RESTRICTED_LOCAL),
+            replace(reach(A, outside=()), sources=()),
+            id="Local, none here, and nobody let in",
         ),
         pytest.param(
             of_port(Usable((A,), (A,), spare=(B,), idle=(C,)), Kind.EXTERNAL),
             reach(A, B, idle=(C,)),
-            id="hinted elsewhere, and terminating",
+            id="hinted elsewhere, and unready",
         ),
         pytest.param(of_port(Usable((), ()), Kind.CLUSTER_IP), reach(), id="refused"),
     ],
@@ -121,7 +123,7 @@ def test_endpoint_at_the_frontend_itself() -> None:
 @pytest.mark.parametrize(
     ("to", "change", "expected"),
     [
-        pytest.param(A, (reach(A, B), reach(A)), Verdict.KEEP, id="still serves"),
+        pytest.param(A, (reach(A, B), reach(A)), Verdict.STALE_AWAY_FROM_NODE, id="still serves"),
         pytest.param(B, (reach(A, B), reach(A)), Verdict.STALE, id="removed"),
         pytest.param(B, (None, reach(A, idle=(B,))), Verdict.STALE, id="terminates, after a restart"),
         pytest.param(A, (reach(A), reach()), Verdict.STALE, id="scale to zero"),

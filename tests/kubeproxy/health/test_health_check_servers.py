@@ -9,11 +9,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from kubeproxy.config.fields import Address
-from kubeproxy.health.health_check_servers import HealthCheckServers, show_health_check
+from kubeproxy.events import refused_health_check
+from kubeproxy.health.health_check_servers import HealthCheckServers, Refused, show_health_check
 from kubeproxy.health.service_health import CheckKey, HealthCheck
+from kubeproxy.rules.addresses import Address
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
+from nodeplane.kube.event import EventAbout
 from tests.netns_fixture import namespace, run_in
 
 WEB: CheckKey = ("default", "web", "ip")
@@ -43,9 +45,11 @@ async def until(host: str, port: int, expected: str) -> None:
             await asyncio.sleep(0.005)
 
 
-def with_servers(scenario: Callable[[HealthCheckServers], Awaitable[None]], *addresses: str) -> None:
+def with_servers(
+    scenario: Callable[[HealthCheckServers], Awaitable[None]], *addresses: str, refused: Refused | None = None
+) -> None:
     async def main() -> None:
-        servers = HealthCheckServers(lambda: True)
+        servers = HealthCheckServers(lambda: True, refused)
         task = asyncio.create_task(servers.run())
         try:
             await scenario(servers)
@@ -122,8 +126,17 @@ def test_taken_port_is_tried_again(caplog: pytest.LogCaptureFixture, monkeypatch
         taken.close()
         await until("127.0.0.1", 31000, "200 OK")
 
+    told: list[EventAbout] = []
     with caplog.at_level(logging.ERROR):
-        with_servers(scenario)
+        with_servers(
+            scenario,
+            refused=lambda key, port, error: told.append(refused_health_check("n1", key, port, error)),
+        )
+    (event,) = told
+    assert event == EventAbout(
+        "Service", "default", "web", "Warning", "FailedToStartServiceHealthcheck", event.message
+    )
+    assert event.message.startswith('node n1 failed to start healthcheck "default/web" on port 31000: ')
     assert [message.partition(" ")[0] for message in caplog.messages] == ["FailedToStartServiceHealthcheck"]
 
 

@@ -144,6 +144,10 @@ LINES = (
     Line("for-pods", "lb", _EVERY, "drop", "drop", "drop"),
     _all("for-all", "lb", _EVERY, protocols=_TCP),
     _all("for-all-and-more", "lb", _EVERY, protocols=_TCP),
+    # Everybody of one family is everybody, unless the other family has ranges of its own.
+    _all("for-all-v4", "lb", _EVERY, protocols=_TCP),
+    _all("for-all-v4-clients-v6", "lb", _EVERY, versions=(4,), protocols=_TCP),
+    Line("for-all-v4-clients-v6", "lb", "drop", "drop", _EVERY, _EVERY, versions=(6,), protocols=_TCP),
     # A family without ranges is closed if the other has some: here ours is stricter than upstream.
     Line("for-clients-v4", "lb", "drop", "drop", _EVERY, _EVERY, versions=(4,), protocols=_TCP),
     _all("for-clients-v4", "lb", "drop", versions=(6,), protocols=_TCP),

@@ -47,8 +47,7 @@ def test_every_state_has_rows() -> None:
 def test_nft_monitor_goes_on(lab: Lab, tmp_path: Path, state: str) -> None:
     """`nft monitor` beside us prints, in every state, how endpoints change.
 
-    What changes are plain maps. Whoever writes to a set of concatenated ranges as `source-ranges` is, nft
-    itself included, makes the monitor of nft 1.0.6 print its own memory and at times end by a signal.
+    `test_neighbours` has what it makes of all other changes.
     """
     lab.enter(state)
     log = tmp_path / "log"

@@ -84,6 +84,21 @@ def test_table(node: Path) -> None:
 
 
 @pytest.mark.netns
+def test_names(node: Path, tmp_path: Path) -> None:
+    """With a source of objects the service has its name."""
+    (tmp_path / "web.yaml").write_text(
+        "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: default}, spec: {"
+        "clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: http, port: 80, protocol: TCP}]}}"
+    )
+    done = ask(node, "10.1.1.2", "tcp", "10.96.0.1:80", "--manifests", str(tmp_path))
+    rows = run_in(node, *PROGRAM, "show", "--manifests", str(tmp_path), "-o", "json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "service: default/web:http"
+    assert [row["service"] for row in json.loads(rows.stdout)] == ["default/web:http"]
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
