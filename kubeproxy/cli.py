@@ -1,8 +1,11 @@
 """The command line of kubeproxy."""
 
+# First: Ctrl-C may come while the rest is imported.
+import nodeplane.runtime.interrupt  # noqa: F401
+
+# isort: split
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
@@ -25,12 +28,13 @@ from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
 from kubeproxy.kernel_version import SKIP_CHECK, expect_kernel
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, pod_networks
-from kubeproxy.proxier import FAMILIES, WATCHED, FamilyProxier, Proxier, selectors
-from kubeproxy.report import describe_plan, describe_services
+from kubeproxy.proxier import WATCHED, FamilyProxier, Proxier, selectors
+from kubeproxy.report import describe_plan
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
-from kubeproxy.rules.layout import FRONTENDS, NODE_PORTS, TABLE, decode_frontend, read_services
+from kubeproxy.rules.addresses import FAMILIES
+from kubeproxy.rules.layout import TABLE
 from kubeproxy.rules.rule_options import RuleOptions
-from kubeproxy.rules.skeleton import build_skeleton
+from kubeproxy.show import show_command
 from kubeproxy.trace.command import trace_command
 from nodeplane.datapath.conntrack.table import KernelConntrack
 from nodeplane.datapath.nft.expr import Family
@@ -43,10 +47,11 @@ from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
+from nodeplane.runtime.event_loop import run_async
 from nodeplane.runtime.loading import begin_loading
 from nodeplane.runtime.log import setup_logging
-from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
-from nodeplane.runtime.output import Row, print_result
+from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME, Seconds
+from nodeplane.runtime.output import print_result
 from nodeplane.runtime.source_options import source_options
 
 if TYPE_CHECKING:
@@ -71,7 +76,15 @@ class Inputs(msgspec.Struct, frozen=True):
     master: str | None
 
     def open_source(self, *, within_s: float | None = None) -> Source:
-        """Open the source of cluster state."""
+        """Open the source of cluster state.
+
+        Raises:
+            ConfigError: what the user chose is wrong, as far as that shows without asking a server.
+        """
+        if self.kubeconfig is not None and self.manifests is None:
+            from nodeplane.kube.kubeconfig import read_target
+
+            read_target(self.kubeconfig, self.master)
         return open_source(
             self.manifests,
             self.kubeconfig,
@@ -159,7 +172,7 @@ def program() -> None:
     "min_sync_interval",
     expose_value=False,
     callback=keep_given,
-    type=click.FloatRange(min=0),
+    type=Seconds(0),
     help="Seconds between two syncs (0.01); changes in between are written together.",
 )
 @click.option(
@@ -206,15 +219,19 @@ def run_command(
         resolved.watch,
     )
     begin_loading()
-    # Only now: wrong usage changes nothing on the machine.
-    apply_sysctls(KernelSysctls(), settings.conntrack)
     if settings.oom_score_adj is not None:
         apply_oom_score_adj(settings.oom_score_adj)
     with _kernel(inputs, terminate_removed=terminate_removed) as kernel:
+
+        def build_proxier(rules: Options) -> Proxier:
+            # Only now: a wrong source, too, changes nothing on the machine.
+            apply_sysctls(KernelSysctls(), settings.conntrack)
+            return kernel.build_proxier(rules)
+
         run_daemon(
             run_program(
                 setup,
-                kernel.build_proxier,
+                build_proxier,
                 source,
                 KernelAddresses(),
                 kernel.open_watch,
@@ -229,7 +246,7 @@ def once(**options: Any) -> None:
     """Sync once and exit."""
     with _loaded_proxier(options) as proxier:
         proxier.sync(full=True)
-        asyncio.run(proxier.clean_flows())
+        run_async(proxier.clean_flows())
 
 
 @program.command()
@@ -241,57 +258,7 @@ def plan(*, output: str, **options: Any) -> None:
         print_result(describe_plan(proxier.plan()), output)
 
 
-@program.command()
-@click.option("--watch", is_flag=True, help="Print again whenever it has changed, until Ctrl-C.")
-@click.option(
-    "--interval",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(min=0.1),
-    help="With --watch: seconds between two looks.",
-)
-@source_options
-@output_option
-def show(
-    *,
-    watch: bool,
-    interval: float,
-    manifests: Path | None,
-    kubeconfig: Path | None,
-    master: str | None,
-    output: str,
-) -> None:
-    """Print services, their endpoints and how often they were connected to, as the kernel holds them.
-
-    The kernel has no names; with a source of objects, which is read once, those are printed too.
-    """
-    from kubeproxy.names import name_rows, read_names
-
-    names = read_names(manifests, kubeconfig, master)
-    rows = name_rows(_read_rows(), names)
-    print_result(rows, output)
-    while watch:
-        time.sleep(interval)
-        fresh = name_rows(_read_rows(), names)
-        if fresh != rows:
-            rows = fresh
-            if output == "table":
-                click.echo()
-            print_result(rows, output)
-
-
-def _read_rows() -> list[Row]:
-    rows: list[Row] = []
-    for family in FAMILIES:
-        with KernelTable(family, TABLE) as table:
-            state = table.read(build_skeleton(family))
-            if state is not None:
-                uses = (use for name in (FRONTENDS, NODE_PORTS) for use in table.read_uses(name))
-                connections = {decode_frontend(use.key): use.packets for use in uses}
-                rows += describe_services(read_services(state.elements), connections)
-    return rows
-
-
+program.add_command(show_command)
 program.add_command(trace_command)
 
 
@@ -348,7 +315,7 @@ def _loaded_proxier(options: dict[str, Any]) -> Iterator[Proxier]:
     begin_loading()
     source = inputs.open_source(within_s=_SNAPSHOT_WITHIN_S)
     with _kernel(inputs) as kernel:
-        yield asyncio.run(_load(inputs, source, kernel.build_proxier))
+        yield run_async(_load(inputs, source, kernel.build_proxier))
 
 
 async def _load(inputs: Inputs, source: Source, build_proxier: Callable[[Options], Proxier]) -> Proxier:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from kubeproxy.audit_pace import AuditPace
 from kubeproxy.config.settings import Settings
 from kubeproxy.events import Tell, nobody, refused_health_check
 from kubeproxy.health.health_check_servers import HealthCheckServers
@@ -21,12 +22,12 @@ from kubeproxy.metrics import Metrics
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, is_eligible, pod_networks
 from kubeproxy.programming_latency import trigger_times
-from kubeproxy.proxier import WATCHED, Proxier
+from kubeproxy.proxier import WATCHED, Proxier, SyncReport
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
 from kubeproxy.rules.addresses import Address, Network
 from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.expr import Family
-from nodeplane.datapath.nft.monitor import TableWatch
+from nodeplane.datapath.nft.monitor import TableWatch, Writer
 from nodeplane.errors import KernelError
 from nodeplane.kube.objects import Node
 from nodeplane.kube.source import Batch, Source
@@ -34,9 +35,6 @@ from nodeplane.reconcile.runner import Runner
 from nodeplane.runtime.loading import end_loading
 from nodeplane.runtime.sd_notify import notify
 
-# Looking at the whole table costs 0.3 s at 10,000 services: somebody who writes to it all the time is
-# answered once in this time.
-_AUDIT_INTERVAL_S = 1.0
 # Each look for stale flows walks the kernel's whole table of them: 5 ms and more.
 _CLEAN_INTERVAL_S = 0.1
 _RESYNC_INTERVAL_S = 3600.0
@@ -105,6 +103,8 @@ class Daemon:
         self._has_synced = asyncio.Event()
         self._is_dirty = False
         self._is_audit = False
+        self._audits = AuditPace()
+        self._writer: Writer | None = None
 
     async def run(self, source: Source) -> None:
         """Keep the kernel in step with the source for as long as the task lives.
@@ -191,10 +191,8 @@ class Daemon:
         self._health.updated(time.monotonic())
         self._metrics.synced(report, self._trigger_times, time.time(), full=full)
         self._trigger_times.clear()
-        if is_repair and report.transactions:
-            self._metrics.tally.repairs += 1
-            self._metrics.tally.repaired_elements += report.elements
-            log.warning("damage by another program repaired elements=%d", report.elements)
+        if is_repair:
+            self._audited(report)
         self._cleaning.trigger()
         checks = self._proxier.health_checks
         if checks.version != self._checks_version:
@@ -227,18 +225,44 @@ class Daemon:
             try:
                 with self._open_watch() as watch:
                     if self._proxier.is_disturbed():
-                        self._audit("the ruleset changed before it was watched")
-                    async for reason in watch.disturbances():
-                        self._audit(reason)
-                        await asyncio.sleep(_AUDIT_INTERVAL_S)
+                        self._audit("the ruleset changed before it was watched", None)
+                    async for disturbance in watch.disturbances():
+                        if not disturbance.is_lost:
+                            self._audit("another program wrote to our table", disturbance.writer)
+                        elif self._proxier.is_disturbed():
+                            self._audit("notifications were lost, and another program wrote", None)
+                        else:
+                            # A large write of our own alone is more than the kernel keeps for us.
+                            continue
+                        await asyncio.sleep(self._audits.pause_s)
             except KernelError as exc:
                 log.warning("ruleset not watched, trying again error=%r", str(exc))
-                await asyncio.sleep(_AUDIT_INTERVAL_S)
+                await asyncio.sleep(self._audits.pause_s)
 
-    def _audit(self, reason: str) -> None:
-        log.info("comparing our tables with the kernel's reason=%r", reason)
+    def _audit(self, reason: str, writer: Writer | None) -> None:
+        log.info("comparing our tables with the kernel's reason=%r %s", reason, writer or "process=unknown")
+        self._writer = writer
         self._is_audit = True
         self._runner.trigger(full=True)
+
+    def _audited(self, report: SyncReport) -> None:
+        """Tell what an audit has found that nobody but others can have done."""
+        found = bool(report.transactions)
+        self._audits.audited(time.monotonic(), found=found)
+        if not found:
+            return
+        self._metrics.tally.repairs += 1
+        self._metrics.tally.repaired_elements += report.elements
+        log.warning(
+            "damage by another program repaired elements=%d %s next_look_s=%.0f",
+            report.elements,
+            self._writer or "process=unknown",
+            self._audits.pause_s,
+        )
+        if self._audits.is_rival(self._writer):
+            log.error(
+                "another kubeproxy seems to run in this network namespace, end one of them %s", self._writer
+            )
 
     async def _watch_addresses(self) -> None:
         """Follow the addresses of this node's interfaces, which nodePortAddresses chooses from."""

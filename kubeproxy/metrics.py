@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kubeproxy.desired.service_port import LOCAL_KINDS, ServicePort
+from kubeproxy.desired.service_port import ServicePort
 from kubeproxy.health.proxy_health import FAMILY_NAMES
-from kubeproxy.proxier import FAMILIES, FamilyProxier, SyncReport
+from kubeproxy.proxier import FamilyProxier, SyncReport
+from kubeproxy.rules.addresses import FAMILIES
+from kubeproxy.rules.pool_value import LOCAL_KINDS
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import EndpointSlice, Service
 from nodeplane.kube.source import Batch

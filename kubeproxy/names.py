@@ -4,69 +4,117 @@ The kernel has no names. They are the source's of this moment, and put beside wh
 are of another time than its elements, an address has none, or that of its latest owner.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from kubeproxy.desired.endpoints import DecodedSlice, Place, decode_slice
-from kubeproxy.desired.service_port import HEADLESS_LABEL, FamilyView, build_service_ports
+from kubeproxy.desired.desired_elements import ServiceName
+from kubeproxy.desired.endpoints import DecodedSlice, Place, decode_slice, merge_port
+from kubeproxy.desired.service_port import (
+    HEADLESS_LABEL,
+    FamilyView,
+    PortName,
+    ServicePort,
+    build_service_ports,
+)
+from kubeproxy.health.proxy_health import FAMILY_NAMES
+from kubeproxy.left_out import explain_left_out
+from kubeproxy.own_node import find_node, read_node
 from kubeproxy.rules.layout import decode_endpoint, decode_frontend
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.errors import ApiError
-from nodeplane.kube.objects import EndpointSlice, Service
+from nodeplane.kube.objects import EndpointSlice, Node, Service
 from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Batch
+from nodeplane.runtime.event_loop import run_async
 from nodeplane.runtime.output import Row
 
 _FAMILIES: tuple[Family, ...] = ("ip", "ip6")
-_NOWHERE = Place("", "")
+_NOWHERE = Place("")
 # As `once` and `plan`: somebody waits for the answer.
 _WITHIN_S = 60.0
 
 
 class Names(msgspec.Struct, frozen=True):
-    """Service ports by frontend, and pods by endpoint, both as text."""
+    """Service ports by frontend, and pods by endpoint, both as text.
+
+    Attributes:
+        left_out: By frontend, why endpoints of its service port get no new connections at a place.
+    """
 
     ports: Mapping[str, str] = {}
     pods: Mapping[str, str] = {}
+    left_out: Mapping[str, Mapping[str, str]] = {}
 
 
-def build_names(snapshot: Batch) -> Names:
-    """Name what the Services and slices of a snapshot have; of those with wrong addresses, nothing."""
-    slices: defaultdict[tuple[str, str], list[DecodedSlice]] = defaultdict(list)
-    pods: dict[str, str] = {}
+def build_names(snapshot: Batch, node_name: str | None = None) -> Names:
+    """Name what the Services and slices of a snapshot have; of those with wrong addresses, nothing.
+
+    Which endpoints are left out is a question of the node; without its name it is not answered.
+    """
+    slices = _decode_slices(snapshot)
+    place = None
+    if node_name is not None:
+        place = Place(node_name, read_node(find_node([snapshot], node_name)).zone)
+    ports: dict[str, str] = {}
+    left_out: dict[str, Mapping[str, str]] = {}
+    for service in sorted((each.new for each in snapshot if isinstance(each.new, Service)), key=_name):
+        backing = slices[_name(service)]
+        for port, family in _build_ports(service, backing):
+            reasons = _explain(port.name, backing, family, place)
+            for publication in port.publications:
+                frontend = str(decode_frontend(publication.key))
+                # Of several that want one address and port the first by name has it.
+                if ports.setdefault(frontend, str(port.name)) == str(port.name) and reasons:
+                    left_out[frontend] = {**left_out.get(frontend, {}), **reasons}
+    return Names(ports, _name_pods(slices), left_out)
+
+
+def _decode_slices(snapshot: Batch) -> defaultdict[ServiceName, list[DecodedSlice]]:
+    slices: defaultdict[ServiceName, list[DecodedSlice]] = defaultdict(list)
     for change in snapshot:
         piece = change.new
         if isinstance(piece, EndpointSlice) and HEADLESS_LABEL not in piece.labels:
-            try:
-                decoded = decode_slice(piece)
-            except (OSError, ValueError):
-                continue
-            slices[piece.metadata.namespace, piece.service_name].append(decoded)
-            for backends in decoded.backends.values():
-                for endpoint, backend in backends.items():
-                    if backend.pod:
-                        pods[str(decode_endpoint(endpoint))] = f"{piece.metadata.namespace}/{backend.pod}"
-    ports: dict[str, str] = {}
-    for service in sorted((each.new for each in snapshot if isinstance(each.new, Service)), key=_name):
-        for family in _FAMILIES:
-            try:
-                built = build_service_ports(service, slices[_name(service)], FamilyView(family, _NOWHERE))
-            except (OSError, ValueError):
-                continue
-            for port in built:
-                for publication in port.publications:
-                    # Of several that want one address and port the first by name has it.
-                    ports.setdefault(str(decode_frontend(publication.key)), str(port.name))
-    return Names(ports, pods)
+            with suppress(OSError, ValueError):
+                slices[piece.metadata.namespace, piece.service_name].append(decode_slice(piece))
+    return slices
 
 
-def read_names(manifests: Path | None, kubeconfig: Path | None, master: str | None) -> Names | None:
+def _name_pods(slices: Mapping[ServiceName, Iterable[DecodedSlice]]) -> dict[str, str]:
+    return {
+        str(decode_endpoint(endpoint)): f"{namespace}/{backend.pod}"
+        for (namespace, _), pieces in slices.items()
+        for piece in pieces
+        for backends in piece.backends.values()
+        for endpoint, backend in backends.items()
+        if backend.pod
+    }
+
+
+def _build_ports(service: Service, slices: Sequence[DecodedSlice]) -> Iterator[tuple[ServicePort, Family]]:
+    for family in _FAMILIES:
+        with suppress(OSError, ValueError):
+            for port in build_service_ports(service, slices, FamilyView(family, _NOWHERE)):
+                yield port, family
+
+
+def _explain(
+    port: PortName, slices: Sequence[DecodedSlice], family: Family, place: Place | None
+) -> dict[str, str]:
+    if place is None:
+        return {}
+    backing = [piece for piece in slices if piece.address_type == FAMILY_NAMES[family]]
+    reasons = explain_left_out(merge_port(backing, port.port, port.protocol), place)
+    return {str(decode_endpoint(endpoint)): reason for endpoint, reason in reasons.items()}
+
+
+def read_names(
+    manifests: Path | None, kubeconfig: Path | None, master: str | None, node_name: str | None = None
+) -> Names | None:
     """Return the names of the source that the options choose; None if they choose none.
 
     Raises:
@@ -78,12 +126,12 @@ def read_names(manifests: Path | None, kubeconfig: Path | None, master: str | No
     source = open_source(manifests, kubeconfig, master, snapshot_within_s=_WITHIN_S)
 
     async def read() -> Names:
-        async with aclosing(source.batches((Service, EndpointSlice))) as batches:
+        async with aclosing(source.batches((Service, EndpointSlice, Node))) as batches:
             async for batch in batches:
-                return build_names(batch)
+                return build_names(batch, node_name)
         raise ApiError("the source has no snapshot")
 
-    return asyncio.run(read())
+    return run_async(read())
 
 
 def name_rows(rows: Sequence[Row], names: Names | None) -> list[Row]:
@@ -113,4 +161,9 @@ def name_trace(report: Mapping[str, Any], frontends: Sequence[str], names: Names
         {**row, "pod": names.pods.get(row.get("endpoint") or row.get("outcome") or "", "")}
         for row in report["outcomes"]
     ]
-    return {"service": service, **report, "outcomes": outcomes}
+    left_out = [
+        {"endpoint": endpoint, "pod": names.pods.get(endpoint, ""), "reason": reason}
+        for frontend in frontends[:1]
+        for endpoint, reason in names.left_out.get(frontend, {}).items()
+    ]
+    return {"service": service, **report, "outcomes": outcomes} | ({"left_out": left_out} if left_out else {})

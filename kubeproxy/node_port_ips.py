@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from kubeproxy.config.settings import NodePortAddresses, Settings
 from kubeproxy.own_node import primary_ips
-from kubeproxy.rules.addresses import Address, Network, PackedAddress, family_of
-from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
+from kubeproxy.rules.addresses import FAMILIES, Address, Network, PackedAddress, family_of
+from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import Node
 
 
@@ -42,7 +42,7 @@ def place_node_ports(
     interface_ips = frozenset(interface_ips)
     return {
         family: select_node_port_ips(settings.node_port_addresses, family, interface_ips, primary)
-        for family in ADDRESS_BYTES
+        for family in FAMILIES
     }
 
 

@@ -15,7 +15,7 @@ from kubeproxy.events import nobody, starting
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.pages import build_health_pages, build_metrics_pages
-from kubeproxy.proxier import FAMILIES
+from kubeproxy.rules.addresses import FAMILIES
 from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.monitor import TableWatch
 from nodeplane.kube.source import Source

@@ -6,14 +6,13 @@ knows when a sync has to read the kernel first, and notices when somebody else w
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_network
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from kubeproxy.desired.annotations import read_balancing
 from kubeproxy.desired.desired_elements import DesiredElements, ServiceName
-from kubeproxy.desired.endpoints import ZONE_LABEL, DecodedSlice, Place, decode_slice
+from kubeproxy.desired.endpoints import DecodedSlice, Place, decode_slice
 from kubeproxy.desired.service_port import (
     HEADLESS_LABEL,
     PROXY_NAME_LABEL,
@@ -23,13 +22,22 @@ from kubeproxy.desired.service_port import (
 )
 from kubeproxy.flows.flow_cleaner import CleanReport, FlowCleaner
 from kubeproxy.health.service_health import HealthChecks
-from kubeproxy.rules.addresses import Address, PackedAddress, collapse, pack_address
+from kubeproxy.own_node import read_node
+from kubeproxy.rules.addresses import Address, Network, PackedAddress, collapse, family_of, parse_network
+from kubeproxy.rules.change_order import order_changes
 from kubeproxy.rules.layout import TABLE
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.nft.expr import ADDRESS_BYTES, Family
+from nodeplane.datapath.nft.in_parts import (
+    is_too_large,
+    repair,
+    repair_in_parts,
+    replace_in_parts,
+    update_in_parts,
+)
 from nodeplane.datapath.nft.kernel import TableEdge
-from nodeplane.datapath.nft.table import ElementChange, Table
+from nodeplane.datapath.nft.table import ElementChange, Table, TableState
 from nodeplane.errors import KernelError
 from nodeplane.kube.api_request import Selector
 from nodeplane.kube.objects import EndpointSlice, Node, Object, ObjectKey, Service, ServiceCIDR
@@ -38,8 +46,6 @@ from nodeplane.kube.store import Store
 
 log = logging.getLogger(__name__)
 
-FAMILIES: tuple[Family, ...] = ("ip", "ip6")
-_FAMILY_OF_VERSION: dict[int, Family] = {4: "ip", 6: "ip6"}
 WATCHED: tuple[type[Object], ...] = (Service, EndpointSlice, Node, ServiceCIDR)
 
 
@@ -49,15 +55,24 @@ def selectors(node_name: str) -> dict[type[Object], Selector]:
         Service: Selector(label=f"!{PROXY_NAME_LABEL}", field="spec.clusterIP!=None"),
         EndpointSlice: Selector(label=f"!{HEADLESS_LABEL}"),
         Node: Selector(field=f"metadata.name={node_name}"),
+        # Roles of before 1.33 don't know it; without it, packets to addresses that no Service has go on.
+        ServiceCIDR: Selector(is_optional=True),
     }
 
 
 class FamilyChange(msgspec.Struct, frozen=True):
-    """What one sync has to write to one table; `replace` means the whole table."""
+    """What one sync has to write to one table.
+
+    Attributes:
+        replace: The whole table, which is not there or has other maps.
+        changes: Elements that go and come.
+        damaged: The table whose constant part is to be put right, its other elements to be kept.
+    """
 
     family: Family
     replace: bool
     changes: Mapping[str, ElementChange]
+    damaged: TableState | None = None
 
     @property
     def elements(self) -> int:
@@ -65,7 +80,7 @@ class FamilyChange(msgspec.Struct, frozen=True):
         return sum(len(change.remove) + len(change.add) for change in self.changes.values())
 
     def __bool__(self) -> bool:
-        return self.replace or bool(self.elements)
+        return self.replace or self.damaged is not None or bool(self.elements)
 
 
 class SyncReport(msgspec.Struct, frozen=True):
@@ -97,19 +112,57 @@ class FamilyProxier:
         if not full:
             return FamilyChange(self.family, replace=False, changes=self.desired.take_changes())
         state = self.edge.read(self.skeleton)
-        if state is None or not state.holds(self.skeleton):
+        if state is None or not state.can_be_repaired(self.skeleton):
             return FamilyChange(self.family, replace=True, changes=self.desired.changes_from({}))
         if self.cleaner is not None:
             # What led where before this process: after a restart, flows may be of that time.
             self.cleaner.learn(state.elements)
-        return FamilyChange(self.family, replace=False, changes=self.desired.changes_from(state.elements))
+        damaged = None if state.holds(self.skeleton) else state
+        changes = self.desired.changes_from(state.elements_to_keep)
+        return FamilyChange(self.family, replace=False, changes=changes, damaged=damaged)
 
-    def apply(self, change: FamilyChange) -> None:
-        """Write a change in one transaction."""
-        if change.replace:
+    def apply(self, change: FamilyChange) -> int:
+        """Write a change in one transaction, or in several if it is too large; return how many they were."""
+        if not change:
+            return 0
+        try:
+            return self._write(change)
+        except KernelError as exc:
+            if not is_too_large(exc):
+                raise
+            return self._write_in_parts(change, exc)
+
+    def _write(self, change: FamilyChange) -> int:
+        if change.damaged is not None:
+            try:
+                return repair(self.edge, self.skeleton, change.damaged, change.changes)
+            except KernelError as exc:
+                if is_too_large(exc):
+                    raise
+                # What somebody has put there can't be taken away piece by piece.
+                log.warning("table not repaired, written anew family=%s error=%r", self.family, str(exc))
+                self.edge.replace(self.skeleton, self.desired.elements)
+        elif change.replace:
             self.edge.replace(self.skeleton, self.desired.elements)
-        elif change:
+        else:
             self.edge.update(self.skeleton, change.changes)
+        return 1
+
+    def _write_in_parts(self, change: FamilyChange, refusal: KernelError) -> int:
+        log.warning(
+            "too large for one transaction, written in several family=%s elements=%d is_served_meanwhile=%s "
+            "error=%r advice='give CAP_NET_ADMIN in the first user namespace or raise net.core.wmem_max'",
+            self.family,
+            change.elements,
+            not (change.replace or (change.damaged is not None and change.damaged.is_asleep)),
+            str(refusal),
+        )
+        steps = order_changes(change.changes)
+        if change.damaged is not None:
+            return repair_in_parts(self.edge, self.skeleton, change.damaged, steps)
+        if change.replace:
+            return replace_in_parts(self.edge, self.skeleton, steps)
+        return update_in_parts(self.edge, self.skeleton, steps)
 
 
 class Proxier:
@@ -126,10 +179,12 @@ class Proxier:
         self._node_name = node_name
         self._allows_external_ips = allows_external_ips
         # In place of the Node's own addresses of their family (bindAddress).
-        self._node_ips = tuple(address.packed for address in node_ips)
+        self._node_ips = tuple(node_ips)
+        self._node_problems: tuple[str, ...] = ()
         self._families = tuple(families)
         self._store = Store()
         self._decoded: dict[ObjectKey, DecodedSlice] = {}
+        self._service_cidrs: dict[ObjectKey, tuple[Network, ...]] = {}
         self._views = self._build_views()
         self._generation = 0
         self.health_checks = HealthChecks()
@@ -147,6 +202,8 @@ class Proxier:
             kinds.add(change.key.kind)
             if change.key.kind is EndpointSlice:
                 self._take_slice(change.key, change.new)
+            elif change.key.kind is ServiceCIDR:
+                self._take_service_cidr(change.key, change.new)
             elif isinstance(change.new, Service):
                 for problem in read_balancing(change.new.metadata.annotations).problems:
                     log.warning("annotation ignored service=%s error=%r", change.key, problem)
@@ -156,11 +213,9 @@ class Proxier:
                 touched |= self._store.services()
         self._build_services(touched)
         if ServiceCIDR in kinds:
-            networks = [ip_network(text) for item in self._service_cidrs() for text in item.spec.cidrs or ()]
+            networks = [network for found in self._service_cidrs.values() for network in found]
             for proxier in self._families:
-                mine = [
-                    network for network in networks if _FAMILY_OF_VERSION[network.version] == proxier.family
-                ]
+                mine = [network for network in networks if family_of(network) == proxier.family]
                 proxier.desired.set_service_cidrs(collapse(mine))
 
     def _take_slice(self, key: ObjectKey, piece: Object | None) -> None:
@@ -170,6 +225,15 @@ class Proxier:
         try:
             self._decoded[key] = decode_slice(piece)
         except (OSError, ValueError) as exc:
+            _log_skipped(key, exc)
+
+    def _take_service_cidr(self, key: ObjectKey, item: Object | None) -> None:
+        if not isinstance(item, ServiceCIDR):
+            self._service_cidrs.pop(key, None)
+            return
+        try:
+            self._service_cidrs[key] = tuple(map(parse_network, item.spec.cidrs or ()))
+        except ValueError as exc:
             _log_skipped(key, exc)
 
     def _build_services(self, names: Iterable[ServiceName]) -> None:
@@ -200,24 +264,26 @@ class Proxier:
 
     def _build_views(self) -> tuple[FamilyView, ...]:
         """Say where this proxy is; without a Node object it is a node of that name and nothing more."""
-        node = self._store.get(Node, "", self._node_name)
-        zone = node.labels.get(ZONE_LABEL, "") if node else ""
-        known = [pack_address(text) for text in node.internal_ips] if node else []
-        overridden = {len(address) for address in self._node_ips}
-        addresses = [*self._node_ips, *(address for address in known if len(address) not in overridden)]
-        place = Place(self._node_name, zone)
+        node = read_node(self._store.get(Node, "", self._node_name))
+        for problem in node.problems:
+            if problem not in self._node_problems:
+                log.error("left out of our own Node node=%s error=%r", self._node_name, problem)
+        self._node_problems = node.problems
+        overridden = {family_of(address) for address in self._node_ips}
+        addresses = [
+            *self._node_ips,
+            *(address for address in node.internal_ips if family_of(address) not in overridden),
+        ]
+        place = Place(self._node_name, node.zone)
         return tuple(
             FamilyView(
                 proxier.family,
                 place,
-                tuple(address for address in addresses if len(address) == ADDRESS_BYTES[proxier.family]),
+                tuple(address.packed for address in addresses if family_of(address) == proxier.family),
                 self._allows_external_ips,
             )
             for proxier in self._families
         )
-
-    def _service_cidrs(self) -> Iterator[ServiceCIDR]:
-        return (item for item in self._store.of_kind(ServiceCIDR) if isinstance(item, ServiceCIDR))
 
     def plan(self) -> list[FamilyChange]:
         """Say what a full sync would write; writes nothing."""
@@ -241,16 +307,16 @@ class Proxier:
             family_started = time.monotonic()
             try:
                 change = proxier.plan(full=full)
-                proxier.apply(change)
+                commits += proxier.apply(change)
             except KernelError as exc:
                 # The other family is not to wait for this one.
                 errors.append(exc)
                 continue
             seconds[proxier.family] = time.monotonic() - family_started
             written += change.elements
-            commits += bool(change)
-            if change.replace:
-                log.info("table written family=%s table=%s", proxier.family, TABLE)
+            if change.replace or change.damaged is not None:
+                done = "written" if change.replace else "repaired"
+                log.info("table %s family=%s table=%s", done, proxier.family, TABLE)
         # Each commit is one generation. Had another write come between, the sum is not what the kernel says.
         self._generation += commits
         log.log(

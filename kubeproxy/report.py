@@ -1,12 +1,13 @@
 """What `show` and `plan` print, as plain rows."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from kubeproxy.proxier import FamilyChange
+from kubeproxy.published import Published, Remembered, pool_number
 from kubeproxy.rules import layout as at
 from kubeproxy.rules.layout import (
-    Endpoint,
     Frontend,
     decode_endpoint,
     decode_frontend,
@@ -16,27 +17,63 @@ from kubeproxy.rules.layout import (
 from kubeproxy.rules.pool_value import DROP, KIND_MASK, REJECT, WITHOUT_KIND, as_classid, describe, kind_of
 from nodeplane.runtime.output import Row
 
+_NONE: Mapping[int, int] = {}
 _NOBODY = {REJECT: "rejected: no endpoint", DROP: "dropped: no endpoint on this node"}
 
 
 def describe_services(
-    services: Mapping[Frontend, tuple[int, list[Endpoint]]], connections: Mapping[Frontend, int]
+    published: Collection[Published],
+    connections: Mapping[Frontend, int],
+    remembered: Mapping[int, int] = _NONE,
 ) -> list[Row]:
-    """Return a row for each frontend in the kernel; `connections` says how many new ones have come to it."""
+    """Return a row for each frontend in the kernel, two for policy Local: for this node, and for others.
+
+    Args:
+        published: The frontends.
+        connections: How many new connections have come to each, from anywhere.
+        remembered: How many clients session affinity remembers, by number of pool.
+    """
     rows: list[Row] = []
-    for frontend, (value, endpoints) in services.items():
-        nobody = _NOBODY.get(value & WITHOUT_KIND)
+    local = {each.frontend for each in published if each.is_outside}
+    for each in published:
+        value = each.value & WITHOUT_KIND
+        nobody = _NOBODY.get(value)
+        number = pool_number(value)
+        inside = "this node" if each.frontend in local else "anywhere"
         rows.append(
             {
-                "frontend": str(frontend),
-                "kind": _describe_kind(value),
-                "pool": "" if nobody else as_classid(value & WITHOUT_KIND),
+                "frontend": str(each.frontend),
+                "kind": _describe_kind(each.value),
+                "client": "elsewhere" if each.is_outside else inside,
+                "pool": "" if nobody else as_classid(value),
                 "choice": "" if nobody else describe(value),
-                "connections": connections.get(frontend, 0),
-                "endpoints": [nobody] if nobody else [str(endpoint) for endpoint in endpoints],
+                "connections": connections.get(each.frontend, 0),
+                "remembered": 0 if number is None else remembered.get(number, 0),
+                "endpoints": [nobody] if nobody else [str(endpoint) for endpoint in each.endpoints],
             }
         )
     return rows
+
+
+def describe_clients(
+    published: Iterable[Published], remembered: Mapping[int, Sequence[Remembered]]
+) -> list[Row]:
+    """Return a row for each client that session affinity remembers, with the frontends that it counts for."""
+    frontends: defaultdict[int, list[str]] = defaultdict(list)
+    for each in published:
+        number = pool_number(each.value)
+        if number is not None:
+            frontends[number].append(str(each.frontend))
+    return [
+        {
+            "client": str(client.client),
+            "endpoint": str(client.endpoint),
+            "seconds": round(client.seconds),
+            "frontends": frontends.get(number, []),
+        }
+        for number, clients in sorted(remembered.items())
+        for client in clients
+    ]
 
 
 def _describe_kind(value: int) -> str:
@@ -53,6 +90,8 @@ def describe_plan(plan: Iterable[FamilyChange]) -> list[Row]:
     for change in plan:
         if change.replace:
             rows.append(_row(change.family, "write", "table", "the whole table"))
+        elif change.damaged is not None:
+            rows.append(_row(change.family, "write", "table", "its chains and rules"))
         for map_name, part in change.changes.items():
             rows += [
                 _row(change.family, "remove", map_name, _describe_key(map_name, key)) for key in part.remove

@@ -5,9 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TypeAlias
 
 from kubeproxy.config.settings import Settings, build_rule_options
-from kubeproxy.own_node import find_node, pod_networks
-from kubeproxy.proxier import FAMILIES
-from kubeproxy.rules.addresses import Network
+from kubeproxy.own_node import find_node, read_node
+from kubeproxy.rules.addresses import FAMILIES, Network
 from kubeproxy.rules.rule_options import RuleOptions
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.source import Batch
@@ -33,8 +32,13 @@ async def read_until_known(
     is_told = False
     async for batch in batches:
         held.append(batch)
-        if settings.local_traffic.mode != "NodeCIDR" or pod_networks(find_node([batch], node_name)):
+        if settings.local_traffic.mode != "NodeCIDR":
             break
+        node = read_node(find_node([batch], node_name))
+        if node.pod_networks:
+            break
+        for problem in node.problems:
+            log.error("left out of our own Node node=%s error=%r", node_name, problem)
         if not is_told:
             is_told = True
             log.info("waiting for podCIDRs of this node, nothing is written before node=%s", node_name)

@@ -3,6 +3,8 @@
 import errno as errno_names
 import os
 
+_CAP_NET_ADMIN = 12  # linux/capability.h
+
 
 class NodeplaneError(Exception):
     """The base of everything that `main` turns into one line and an exit code."""
@@ -55,12 +57,30 @@ class KernelExistsError(KernelError):
 
 
 class KernelPermissionError(KernelError):
-    """The operation needs root in this namespace (EPERM, EACCES)."""
+    """The operation needs a right in this namespace (EPERM, EACCES); says which one is missing, if one is."""
 
     exit_code = 2
 
     def __str__(self) -> str:
-        return f"{super().__str__()}: must run as root"
+        missing = missing_right(*own_rights())
+        return super().__str__() + (f": {missing}" if missing else "")
+
+
+def missing_right(uid: int, capabilities: int) -> str:
+    """Say what a user with some capabilities lacks for what our programs do; empty if nothing.
+
+    Being root is not enough: containers have a root without CAP_NET_ADMIN (capabilities(7)).
+    """
+    if capabilities >> _CAP_NET_ADMIN & 1:
+        return "" if uid == 0 else "must run as root"
+    return "must have the capability CAP_NET_ADMIN" if uid == 0 else "must run as root, or with CAP_NET_ADMIN"
+
+
+def own_rights() -> tuple[int, int]:
+    """Return this process's effective user and its effective capabilities, as a set of bits."""
+    with open("/proc/self/status", "rb") as status:
+        words = next(line.split() for line in status if line.startswith(b"CapEff:"))
+    return os.geteuid(), int(words[1], 16)
 
 
 _BY_ERRNO: dict[int, type[KernelError]] = {

@@ -1,6 +1,7 @@
 """Who has to act is the class; what happened is one line."""
 
 import errno
+import os
 
 import pytest
 
@@ -15,6 +16,8 @@ from nodeplane.errors import (
     ProtocolError,
     SetupError,
     kernel_error,
+    missing_right,
+    own_rights,
 )
 
 
@@ -30,24 +33,50 @@ from nodeplane.errors import (
         pytest.param(
             errno.EPERM,
             KernelPermissionError,
-            "add route: Operation not permitted (EPERM): must run as root",
+            "add route: Operation not permitted (EPERM): must run as root, or with CAP_NET_ADMIN",
             id="EPERM",
         ),
         pytest.param(
             errno.EACCES,
             KernelPermissionError,
-            "add route: Permission denied (EACCES): must run as root",
+            "add route: Permission denied (EACCES): must run as root, or with CAP_NET_ADMIN",
             id="EACCES",
         ),
         pytest.param(errno.EBUSY, KernelError, "add route: Device or resource busy (EBUSY)", id="another"),
         pytest.param(4095, KernelError, "add route: Unknown error 4095 (4095)", id="no errno of this kernel"),
     ],
 )
-def test_kernel_error(number: int, kind: type[KernelError], text: str) -> None:
+def test_kernel_error(
+    number: int, kind: type[KernelError], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The class follows the errno, so that callers catch what they can act on."""
+    monkeypatch.setattr("nodeplane.errors.own_rights", lambda: (1000, 0))
     error = kernel_error("add route", number)
 
     assert (type(error), str(error), error.operation, error.errno) == (kind, text, "add route", number)
+
+
+@pytest.mark.parametrize(
+    ("uid", "capabilities", "expected"),
+    [
+        pytest.param(1000, 0, "must run as root, or with CAP_NET_ADMIN", id="a user"),
+        pytest.param(1000, 1 << 12, "must run as root", id="a user with it"),
+        pytest.param(0, 0, "must have the capability CAP_NET_ADMIN", id="root without any"),
+        pytest.param(0, 0xA80425FB, "must have the capability CAP_NET_ADMIN", id="root of a container"),
+        pytest.param(0, 0x1FFFFFFFFFF, "", id="root"),
+    ],
+)
+def test_missing_right(uid: int, capabilities: int, expected: str) -> None:
+    """Root of a container has few rights: it is told which one, not to be root."""
+    assert missing_right(uid, capabilities) == expected
+
+
+def test_own_rights() -> None:
+    """They are this process's."""
+    uid, capabilities = own_rights()
+
+    assert uid == os.geteuid()
+    assert uid != 0 or capabilities
 
 
 @pytest.mark.parametrize(

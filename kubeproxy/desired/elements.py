@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kubeproxy.desired.element_store import ElementKey
 from kubeproxy.desired.pools import PoolName
-from kubeproxy.desired.service_port import LOCAL_KINDS, RESTRICTED_KINDS, ServicePort
+from kubeproxy.desired.service_port import ServicePort
 from kubeproxy.rules.layout import (
     CLUSTER_IPS,
     HAIRPINS,
@@ -14,7 +14,7 @@ from kubeproxy.rules.layout import (
     encode_source_range,
     encode_value,
 )
-from kubeproxy.rules.pool_value import DROP, REJECT, Kind, with_kind
+from kubeproxy.rules.pool_value import DROP, LOCAL_KINDS, REJECT, RESTRICTED_KINDS, Kind, with_kind
 
 _WITHOUT_LOCAL = {Kind.EXTERNAL_LOCAL: Kind.EXTERNAL, Kind.RESTRICTED_LOCAL: Kind.RESTRICTED}
 

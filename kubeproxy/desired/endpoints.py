@@ -106,6 +106,12 @@ def merge(slices: Iterable[Backends]) -> Backends:
     return merged
 
 
+def merge_port(slices: Iterable[DecodedSlice], name: str, protocol: str) -> Backends:
+    """Put together what slices say of one port."""
+    key = (name, protocol)
+    return merge(piece.backends[key] for piece in slices if key in piece.backends)
+
+
 def select(backends: Backends, place: Place) -> Usable:
     """Say which endpoints are in use at a place.
 

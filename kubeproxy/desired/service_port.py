@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from kubeproxy.desired.annotations import Balancing, read_balancing
-from kubeproxy.desired.endpoints import DecodedSlice, Place, Usable, merge, select
+from kubeproxy.desired.endpoints import DecodedSlice, Place, Usable, merge_port, select
 from kubeproxy.rules.addresses import Network, PackedAddress, collapse, pack_address, parse_network
 from kubeproxy.rules.layout import PackedEndpoint, encode_frontend, encode_node_port
-from kubeproxy.rules.pool_value import Kind
+from kubeproxy.rules.pool_value import LOCAL_KINDS, Kind
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import Service
 from nodeplane.kube.objects import ServicePort as ApiPort
@@ -25,9 +25,6 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 
 _ADDRESS_TYPE: dict[Family, str] = {"ip": "IPv4", "ip6": "IPv6"}
 _ADDRESS_BYTES: dict[Family, int] = {"ip": 4, "ip6": 16}
-
-LOCAL_KINDS = frozenset({Kind.EXTERNAL_LOCAL, Kind.RESTRICTED_LOCAL})
-RESTRICTED_KINDS = frozenset({Kind.RESTRICTED, Kind.RESTRICTED_LOCAL})
 
 FrontendMap: TypeAlias = Literal["frontends", "node-ports"]
 
@@ -127,11 +124,7 @@ def build_service_ports(
     ports = []
     for port in spec.ports:
         name = PortName(service.metadata.namespace, service.metadata.name, port.name, port.protocol)
-        backends = merge(
-            piece.backends[port.name, port.protocol]
-            for piece in backing
-            if (port.name, port.protocol) in piece.backends
-        )
+        backends = merge_port(backing, port.name, port.protocol)
         usable = select(backends, view.place)
         # An endpoint without a node may be on this one.
         nowhere = [endpoint for endpoint, backend in backends.items() if backend.node is None]

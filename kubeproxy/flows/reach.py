@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import msgspec
 
 from kubeproxy.desired.element_store import ElementKey
-from kubeproxy.desired.service_port import LOCAL_KINDS, RESTRICTED_KINDS, ServicePort
+from kubeproxy.desired.service_port import ServicePort
 from kubeproxy.rules.addresses import Network, PackedAddress
 from kubeproxy.rules.layout import (
     FRONTENDS,
@@ -20,7 +20,7 @@ from kubeproxy.rules.layout import (
     decode_value,
     encode_value,
 )
-from kubeproxy.rules.pool_value import WITHOUT_KIND, Kind
+from kubeproxy.rules.pool_value import LOCAL_KINDS, RESTRICTED_KINDS, WITHOUT_KIND, Kind
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
 

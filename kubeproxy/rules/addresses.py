@@ -8,6 +8,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     collapse_addresses,
+    ip_address,
     ip_network,
 )
 from socket import AF_INET, AF_INET6, inet_pton
@@ -19,12 +20,13 @@ Network = IPv4Network | IPv6Network
 
 PackedAddress = bytes
 
-_FAMILIES: dict[int, Family] = {4: "ip", 6: "ip6"}
+FAMILIES: tuple[Family, ...] = ("ip", "ip6")
+"""Each has a table of its own."""
 
 
 def family_of(item: Address | Network) -> Family:
     """Return the table family that an address or a network belongs to."""
-    return _FAMILIES[item.version]
+    return "ip" if item.version == 4 else "ip6"
 
 
 def pack_address(text: str) -> PackedAddress:
@@ -39,6 +41,18 @@ def pack_address(text: str) -> PackedAddress:
         return inet_pton(AF_INET, text)
     except OSError:
         return inet_pton(AF_INET, _without_leading_zeros(text))
+
+
+def parse_address(text: str) -> Address:
+    """Parse an address of either family.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return ip_address(pack_address(text))
+    except OSError as exc:
+        raise ValueError(f"{text!r} does not appear to be an IP address") from exc
 
 
 def parse_network(text: str) -> Network:

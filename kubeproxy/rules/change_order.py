@@ -1,8 +1,8 @@
 """In which order elements may change one after the other, when they can't all at once.
 
-A new connection looks maps up from `cluster-ips` on inward (see `skeleton`). So that a frontend never leads to
-a pool that is not there yet or any more, what is new is written from the inside outward, and what is gone is
-taken away from the outside inward:
+A new connection looks maps up from `cluster-ips` on inward (see `skeleton`). So that a frontend never leads
+to a pool that is not there yet or any more, what is new is written from the inside outward, and what is gone
+is taken away from the outside inward:
 
     new inner elements ─► changed inner elements ─► frontends ─► gone inner elements
 
@@ -10,7 +10,7 @@ The one danger left is a pool's value that changes hands: whoever had it would b
 endpoints. Then changed frontends drop their clients, who try again, until all is there.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 from kubeproxy.rules import layout as at
 from kubeproxy.rules.layout import decode_slot, decode_value, encode_value
@@ -81,7 +81,7 @@ def _hold(changes: Changes) -> dict[str, ElementChange]:
 
 
 def _added(change: ElementChange) -> ElementChange:
-    known = _keys(change.remove)
+    known = frozenset(change.remove)
     return ElementChange(add={key: data for key, data in change.add.items() if key not in known})
 
 
@@ -100,7 +100,3 @@ def _without_gone(change: ElementChange) -> ElementChange:
 
 def _without_empty(step: Changes) -> Changes:
     return {name: change for name, change in step.items() if change.remove or change.add}
-
-
-def _keys(keys: Iterable[bytes]) -> frozenset[bytes]:
-    return frozenset(keys)

@@ -21,13 +21,11 @@ hundred thousand of them are compared and sent, a few are ever printed.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 import msgspec
 
 from kubeproxy.rules.addresses import Address, Network, PackedAddress
-from kubeproxy.rules.pool_value import WITHOUT_KIND
 
 TABLE = "nodeplane-kubeproxy"
 
@@ -141,32 +139,6 @@ def decode_ranges(key: bytes, address_bytes: int) -> tuple[Address, Address]:
     """Decode the addresses of a key of `source-ranges` (its last field) or of `service-cidrs`."""
     first, last = key[: len(key) // 2], key[len(key) // 2 :]
     return ip_address(first[-address_bytes:]), ip_address(last[-address_bytes:])
-
-
-def read_services(
-    elements: Mapping[str, Mapping[bytes, bytes]],
-) -> dict[Frontend, tuple[int, list[Endpoint]]]:
-    """Decode a table's elements: each frontend with its value and the endpoints that any client may reach."""
-    pools: dict[int, set[bytes]] = {}
-    for key, data in elements.get(SLOTS, {}).items():
-        pools.setdefault(decode_slot(key)[0], set()).add(data)
-    addresses = elements.get(MEMBER_ADDRESSES, {})
-    for key, member in elements.get(MEMBERS, {}).items():
-        if member in addresses:
-            pools.setdefault(decode_slot(key)[0], set()).add(addresses[member])
-    published = {
-        decode_frontend(key): decode_value(data)
-        for name in (FRONTENDS, NODE_PORTS)
-        for key, data in elements.get(name, {}).items()
-    }
-    return {
-        frontend: (value, _decode_all(pools.get(value & WITHOUT_KIND, ())))
-        for frontend, value in sorted(published.items(), key=lambda item: str(item[0]))
-    }
-
-
-def _decode_all(endpoints: Iterable[bytes]) -> list[Endpoint]:
-    return [decode_endpoint(endpoint) for endpoint in sorted(endpoints)]
 
 
 def _with_port(address: Address, port: int) -> str:

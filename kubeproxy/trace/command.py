@@ -13,6 +13,7 @@ from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.routing import KernelRouting
 from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.cli import output_option
+from nodeplane.runtime.option_types import NODE_NAME
 from nodeplane.runtime.output import print_report
 from nodeplane.runtime.source_options import source_options
 
@@ -31,6 +32,9 @@ from nodeplane.runtime.source_options import source_options
     help="The interface that the packet comes in by; without it, the one that leads to SRC, or none if SRC "
     "is an address of this node.",
 )
+@click.option(
+    "--node-name", type=NODE_NAME, help="With a source: say which endpoints this node leaves out, and why."
+)
 @source_options
 @output_option
 def trace_command(
@@ -40,6 +44,7 @@ def trace_command(
     destination: tuple[Address, int],
     source_port: int | None,
     link: str | None,
+    node_name: str | None,
     manifests: Path | None,
     kubeconfig: Path | None,
     master: str | None,
@@ -48,14 +53,15 @@ def trace_command(
     """Print what the kernel will do with a new connection, rule by rule.
 
     PROTO is tcp, udp or sctp; an IPv6 DST stands in brackets. The kernel has no names: with a source of
-    objects those of the service and of the pods are printed beside what the kernel says.
+    objects those of the service and of the pods are printed beside what the kernel says, and with the node's
+    name which endpoints are left out here: not ready, or meant for other zones or nodes.
     """
     # Late: the other commands, which start with a node, do without.
     from kubeproxy.names import name_trace, read_names
     from kubeproxy.trace.report import describe_trace
     from kubeproxy.trace.walk import trace
 
-    names = read_names(manifests, kubeconfig, master)
+    names = read_names(manifests, kubeconfig, master, node_name)
     with KernelRouting() as routing:
         packet = build_packet(
             source, protocol, destination, source_port=source_port, link=link, routing=routing

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from nodeplane.errors import ConfigError
-from nodeplane.runtime.option_types import FILE_PATH
+from nodeplane.runtime.option_types import FILE_PATH, Seconds
 
 
 @click.command("apiserver")
@@ -43,7 +43,7 @@ from nodeplane.runtime.option_types import FILE_PATH
     "--node-grace-s",
     default=40.0,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1),
     help="Seconds without a renewed lease after which a node is not ready.",
 )
 def apiserver(

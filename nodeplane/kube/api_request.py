@@ -17,10 +17,14 @@ PAGE_SIZE = 500
 
 
 class Selector(msgspec.Struct, frozen=True):
-    """Which objects of a kind are wanted: a label and a field selector, as kubectl takes them."""
+    """Which objects of a kind are wanted: a label and a field selector, as kubectl takes them.
+
+    With `is_optional` a program goes on without the kind where it may not read it.
+    """
 
     label: str = ""
     field: str = ""
+    is_optional: bool = False
 
     @property
     def query(self) -> dict[str, str]:
@@ -34,6 +38,13 @@ def collection_path(kind: type[Object]) -> str:
     version = API_VERSIONS[kind]
     prefix = "apis" if "/" in version else "api"
     return f"{prefix}/{version}/{kind.__name__.lower()}s"
+
+
+def required_rule(kind: type[Object]) -> str:
+    """Return what a ClusterRole has to allow for a kind to be followed, as it stands in one."""
+    group, _, _ = API_VERSIONS[kind].rpartition("/")
+    resource = collection_path(kind).rpartition("/")[2]
+    return f'apiGroups: ["{group}"], resources: [{resource}], verbs: [list, watch]'
 
 
 def list_query(selector: Selector, *, limit: int | None, token: str = "") -> Query:

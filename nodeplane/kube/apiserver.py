@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 class ApiServerSource:
     """A `Source` over the server that a connection leads to.
 
-    `selectors` names the objects wanted of a kind; without an entry they are all wanted. A server that can't
-    be reached is waited for without end, which the log says every ten seconds until the first snapshot; with
-    `snapshot_within_s`, for so many seconds until the snapshot.
+    `selectors` names the objects wanted of a kind; without an entry they are all wanted, and needed. A server
+    that can't be reached is waited for without end, which the log says every ten seconds until the first
+    snapshot; with `snapshot_within_s`, for so many seconds until the snapshot.
     """
 
     def __init__(

@@ -6,9 +6,12 @@ client-go counts the same: lists, items in them, watches, and how they ended.
 import logging
 
 from nodeplane.errors import ConfigError, NodeplaneError, ProtocolError
+from nodeplane.kube.api_request import required_rule
 from nodeplane.kube.intake import WatchFailedError
 from nodeplane.kube.objects import Object
 from nodeplane.kube.session import RefusedError, SilenceError
+
+FORBIDDEN = 403
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +21,9 @@ class Journal:
 
     def __init__(self, kind: type[Object]) -> None:
         self._kind = kind.__name__
+        self._rule = required_rule(kind)
         self._has_listed = False
-        self._is_absent = False
+        self._done_without: str | None = None
 
     @property
     def has_listed(self) -> bool:
@@ -43,11 +47,21 @@ class Journal:
         """Tell that a list can't be continued."""
         log.info("list expired, beginning again kind=%s", self._kind)
 
-    def not_served(self, pause_s: float) -> None:
-        """Tell, once, that the server does not know the kind."""
-        level = logging.DEBUG if self._is_absent else logging.INFO
-        self._is_absent = True
-        log.log(level, "not served, taken as none kind=%s looked_for_again_s=%.1f", self._kind, pause_s)
+    def done_without(self, exc: NodeplaneError, pause_s: float) -> None:
+        """Tell, once for each reason, that the server does not know the kind, or does not let us read it."""
+        reason = name_reason(exc)
+        is_told, self._done_without = self._done_without == reason, reason
+        if is_forbidden(exc):
+            log.log(
+                logging.DEBUG if is_told else logging.WARNING,
+                "forbidden, taken as none kind=%s missing_rule=%r error=%r looked_for_again_s=%.1f",
+                self._kind, self._rule, str(exc), pause_s,
+            )  # fmt: skip
+        else:
+            log.log(
+                logging.DEBUG if is_told else logging.INFO,
+                "not served, taken as none kind=%s looked_for_again_s=%.1f", self._kind, pause_s,
+            )  # fmt: skip
 
     def failed(self, exc: NodeplaneError, pause_s: float) -> None:
         """Tell that the kind is not followed now, and tried again after a pause."""
@@ -56,6 +70,13 @@ class Journal:
             "cluster state lost, last state in force" if self._has_listed else "no cluster state yet",
             self._kind, name_reason(exc), str(exc), pause_s,
         )  # fmt: skip
+        if is_forbidden(exc):
+            log.warning("not allowed to read, a ClusterRole must say kind=%s rule=%r", self._kind, self._rule)
+
+
+def is_forbidden(exc: NodeplaneError) -> bool:
+    """Say whether the server knows who asks, and does not let them."""
+    return isinstance(exc, RefusedError) and exc.code == FORBIDDEN
 
 
 def name_reason(exc: NodeplaneError) -> str:

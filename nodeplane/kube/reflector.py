@@ -5,8 +5,9 @@
            └────────────────┴─── failure: pause, longer ────┴───────────┘
 
 A kind that the server does not know (404) is one without objects: it is complete, and looked for again now
-and then. That holds for a kind that was never served, and of a server that has served another: a proxy that
-has lost its server answers 404 to everything, and must not empty a node's tables.
+and then. So is an optional one that we may not read (403). That holds for a kind that was never served, and of
+a server that has served another: a proxy that has lost its server answers 404 to everything, and must not empty
+a node's tables.
 
 Only a watch that ends at the time it was given is continued. After any other end the server may be another
 one, with other data in which our resource version means nothing: the kind is listed again, and what is known
@@ -25,7 +26,7 @@ from nodeplane.kube.api_request import PAGE_SIZE, Selector, streaming_list_query
 from nodeplane.kube.backoff import Backoff
 from nodeplane.kube.connection import READ_TIMEOUT_S, Connection
 from nodeplane.kube.intake import Intake, WatchFailedError
-from nodeplane.kube.journal import Journal
+from nodeplane.kube.journal import FORBIDDEN, Journal
 from nodeplane.kube.known_state import KnownState
 from nodeplane.kube.objects import Object
 from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
@@ -33,7 +34,7 @@ from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
 _NOT_FOUND = 404
 _GONE = 410
 # What says nothing about whether a streaming list is offered: not now, not to us, or not of this kind.
-_SAYS_NOTHING = frozenset({401, _NOT_FOUND, 429, 502, 503, 504})
+_SAYS_NOTHING = frozenset({401, FORBIDDEN, _NOT_FOUND, 429, 502, 503, 504})
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -122,11 +123,9 @@ class Reflector:
             except NodeplaneError as exc:
                 if isinstance(exc, ConfigError) and not self._journal.has_listed:
                     raise
-                is_unknown = (
-                    isinstance(exc, RefusedError) and exc.code == _NOT_FOUND and not self._journal.has_listed
-                )
-                if is_unknown and self._server.has_listed:
-                    await self._do_without()
+                is_dispensable = self._is_dispensable(exc)
+                if is_dispensable and self._server.has_listed:
+                    await self._do_without(exc)
                     continue
                 self.last_error = exc
                 self._state.lose(self._kind)
@@ -135,17 +134,23 @@ class Reflector:
                     self._backoff.reset()
                 pause_s = self._backoff.pause_s(getattr(exc, "retry_after_s", None))
                 self._journal.failed(exc, pause_s)
-                if isinstance(exc, RefusedError) and not is_unknown:
+                if isinstance(exc, RefusedError) and not is_dispensable:
                     # The server is there, and does not want this request now.
                     await asyncio.sleep(pause_s)
                 else:
                     await self._server.pause(pause_s)
 
-    async def _do_without(self) -> None:
+    def _is_dispensable(self, exc: NodeplaneError) -> bool:
+        """Say whether a failure means that there is nothing for us, and never was."""
+        if self._journal.has_listed or not isinstance(exc, RefusedError):
+            return False
+        return exc.code == _NOT_FOUND or (exc.code == FORBIDDEN and self._selector.is_optional)
+
+    async def _do_without(self, exc: NodeplaneError) -> None:
         """Take the kind as one without objects, for a while."""
         self._state.finish(self._kind, self._state.relist(self._kind))
         pause_s = self._absence.pause_s()
-        self._journal.not_served(pause_s)
+        self._journal.done_without(exc, pause_s)
         self._changed()
         await asyncio.sleep(pause_s)
 

@@ -52,9 +52,7 @@ def problems(item: Object) -> Iterator[Problem]:
     elif isinstance(item, ServiceCIDR):
         yield from _service_cidr_problems(item)
     elif isinstance(item, Node):
-        for index, entry in enumerate(item.status.addresses or ()):
-            if entry.type in {"InternalIP", "ExternalIP"} and not _is_address(entry.address):
-                yield ("status", "addresses", index, "address"), "expected an IP address"
+        yield from _node_problems(item)
 
 
 def label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
@@ -87,6 +85,20 @@ def _metadata_problems(item: Object) -> Iterator[Problem]:
         yield ("metadata", "name"), f"expected {words} (lower case, digits, '-')"
     if type(item) not in CLUSTER_SCOPED and not is_label(namespace):
         yield ("metadata", "namespace"), "expected a DNS label (lower case, digits, '-')"
+
+
+def _node_problems(node: Node) -> Iterator[Problem]:
+    versions: set[int] = set()
+    for index, text in enumerate(node.spec.pod_cidrs or ()):
+        network = _parse_network(text)
+        if network is None:
+            yield ("spec", "podCIDRs", index), "expected a network, e.g. 10.244.0.0/24"
+        elif network.version in versions:
+            yield ("spec", "podCIDRs", index), "expected at most one network of each family"
+        versions |= {network.version} if network else set()
+    for index, entry in enumerate(node.status.addresses or ()):
+        if entry.type in {"InternalIP", "ExternalIP"} and not _is_address(entry.address):
+            yield ("status", "addresses", index, "address"), "expected an IP address"
 
 
 def _service_problems(service: Service) -> Iterator[Problem]:
@@ -144,8 +156,6 @@ def _access_problems(service: Service) -> Iterator[Problem]:
             ("spec", "healthCheckNodePort"),
             "expected only with type LoadBalancer and externalTrafficPolicy Local",
         )
-    elif not 0 <= (spec.health_check_node_port or 0) <= 65535:
-        yield ("spec", "healthCheckNodePort"), _PORT
     for name, word in (
         ("internalTrafficPolicy", spec.internal_traffic_policy),
         ("externalTrafficPolicy", spec.external_traffic_policy),
@@ -181,9 +191,7 @@ def _port_problems(ports: Sequence[ServicePort], *, has_node_ports: bool) -> Ite
             yield ("spec", "ports", index, "name"), "expected a DNS label (lower case, digits, '-')"
         if isinstance(port.target_port, int) and not 1 <= port.target_port <= 65535:
             yield ("spec", "ports", index, "targetPort"), _PORT
-        if not 0 <= (port.node_port or 0) <= 65535:
-            yield ("spec", "ports", index, "nodePort"), _PORT
-        elif port.node_port and not has_node_ports:
+        if port.node_port and not has_node_ports:
             yield ("spec", "ports", index, "nodePort"), "expected only with type NodePort or LoadBalancer"
         elif port.node_port and (port.protocol, port.node_port) in node_ports:
             yield ("spec", "ports", index, "nodePort"), "expected each protocol and node port once"

@@ -1,8 +1,10 @@
 """The command line that all programs share: common options, and errors as one line and an exit code."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from errno import errorcode
 from typing import Any, TypeVar
 
 import click
@@ -88,8 +90,26 @@ def run(command: click.Command, name: str) -> None:
         sys.exit(exc.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as exc:
+        if exc.errno is None:
+            # A TimeoutError, whose limit somebody forgot.
+            raise
+        log.debug("failed", exc_info=exc)
+        _give_up_stdout()
+        place = f"{exc.filename}: " if exc.filename is not None else ""
+        print(f"{name}: {place}{os.strerror(exc.errno)} ({errorcode.get(exc.errno)})", file=sys.stderr)
+        sys.exit(1)
     if code:
         sys.exit(code)
+
+
+def _give_up_stdout() -> None:
+    """Drop what stdout does not take: at its end, Python would try again, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _start_logging(context: click.Context) -> None:

@@ -1,11 +1,13 @@
-"""The life of a daemon: one asyncio loop that ends cleanly on SIGTERM and SIGINT."""
+"""The life of a daemon: one asyncio loop that ends cleanly on SIGTERM, SIGINT and SIGHUP."""
 
 import asyncio
 import signal
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 from nodeplane.errors import NodeplaneError
+from nodeplane.runtime.event_loop import run_async
 from nodeplane.runtime.sd_notify import notify
 
 
@@ -16,7 +18,8 @@ def run_daemon(main: Coroutine[Any, Any, None]) -> None:
         NodeplaneError: the first one that ended `main`, out of whatever task group it was in.
     """
     try:
-        asyncio.run(_until_signalled(main))
+        with closing(main):
+            run_async(_until_signalled(main))
     except BaseExceptionGroup as group:
         expected = group.subgroup(NodeplaneError)
         if expected is None or group.split(NodeplaneError)[1] is not None:
@@ -37,8 +40,10 @@ async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
             notify("STOPPING=1")
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Who is started by nohup(1) is to stay when the terminal goes.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:

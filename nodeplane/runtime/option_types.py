@@ -1,8 +1,10 @@
-"""The types of options that must not be empty: an unset variable in a script is no choice.
+"""The types of options that several programs have, which refuse what click would take.
 
-`--manifests "$DIR"` with DIR unset would be the current directory, which has no manifests: an empty cluster.
+An unset variable in a script is no choice: `--manifests "$DIR"` with DIR unset would be the current
+directory, which has no manifests: an empty cluster. And nobody waits for `inf` or `nan` seconds.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import click
 
 from nodeplane.dnsname import is_subdomain
+
+_DAY_S = 86400.0
 
 
 class _FilePath(click.Path):
@@ -46,6 +50,27 @@ class _NodeName(click.types.StringParamType):
             words = "expected a DNS subdomain name (lower case, digits, '-')"
             self.fail(f"{words}, got {value!r}", param, ctx)
         return value
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds of at least `min_s`, and of a day at most."""
+
+    name = "seconds"
+
+    def __init__(self, min_s: float) -> None:
+        super().__init__(min=min_s, max=_DAY_S)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds.
+
+        Raises:
+            click.BadParameter: it is no number, or out of range.
+        """
+        seconds = super().convert(value, param, ctx)
+        # Compared with a limit, it is within it.
+        if math.isnan(seconds):
+            self.fail(f"expected a number of seconds, got {value!r}", param, ctx)
+        return seconds
 
 
 FILE_PATH = _FilePath(path_type=Path)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from kubeproxy.published import read_published
 from kubeproxy.report import describe_services
-from kubeproxy.rules.layout import TABLE, read_services
+from kubeproxy.rules.layout import TABLE
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
@@ -71,7 +72,7 @@ class TableWatcher:
             if table.generation() != before:
                 # Maps are read one after the other, and a sync came in between: that state never was.
                 return
-            rows = describe_services(read_services(state.elements), {}) if state else []
+            rows = describe_services(read_published(state.elements), {}) if state else []
             self.latest = {str(row["frontend"]): frozenset(row["endpoints"]) for row in rows}
             self.reads += 1
             for line in judge(self.latest, self.always, self.allowed):

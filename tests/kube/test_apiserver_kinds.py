@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from nodeplane.kube.api_request import Selector
 from nodeplane.kube.apiserver import ApiServerSource
 from nodeplane.kube.objects import Metadata, Node, Service
 from nodeplane.kube.source import Change
@@ -30,16 +31,28 @@ def without(model: ModelServer, code: int, *kinds: str) -> Handler:
     return handle
 
 
+@pytest.mark.parametrize(
+    ("code", "selector"),
+    [
+        pytest.param(404, Selector(), id="not served"),
+        pytest.param(403, Selector(is_optional=True), id="forbidden, but optional"),
+    ],
+)
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "paged"])
-def test_a_kind_that_is_not_served_is_empty(streaming: bool) -> None:
-    """A server of an earlier version has none of it; after an upgrade there are some."""
+def test_a_kind_that_can_be_done_without_is_empty(streaming: bool, code: int, selector: Selector) -> None:
+    """A server of an earlier version has none of it; after an upgrade there are some. As with a role."""
 
     async def walk() -> tuple[int, bool]:
         model = ModelServer(streaming=streaming)
         await model.put(WEB)
         async with (
-            Peer(without(model, 404, "nodes")) as peer,
-            reading(ApiServerSource(connect(peer.url), timing=QUICK), Node, Service, always=[WEB]) as reader,
+            Peer(without(model, code, "nodes")) as peer,
+            reading(
+                ApiServerSource(connect(peer.url), {Node: selector}, timing=QUICK),
+                Node,
+                Service,
+                always=[WEB],
+            ) as reader,
         ):
             first = reader.state.copy()
             # It is asked for again, and nothing comes of it; meanwhile the rest goes on.
@@ -79,13 +92,19 @@ def test_a_kind_that_is_not_served_is_lost_with_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "refused"),
+    ("code", "refused", "selector"),
     [
-        pytest.param(404, ["nodes", "services"], id="404 of everything: a proxy without its server"),
-        pytest.param(403, ["nodes"], id="403: forbidden"),
+        pytest.param(
+            404, ["nodes", "services"], Selector(), id="404 of everything: a proxy without its server"
+        ),
+        pytest.param(403, ["nodes"], Selector(), id="403: forbidden"),
+        pytest.param(
+            403, ["nodes", "services"], Selector(is_optional=True), id="403 of everything, one is optional"
+        ),
+        pytest.param(500, ["nodes"], Selector(is_optional=True), id="500 of an optional one"),
     ],
 )
-def test_what_may_be_there_is_waited_for(code: int, refused: list[str]) -> None:
+def test_what_may_be_there_is_waited_for(code: int, refused: list[str], selector: Selector) -> None:
     """That nothing is known of a kind does not mean that there is nothing (law 4)."""
 
     async def walk() -> None:
@@ -93,7 +112,8 @@ def test_what_may_be_there_is_waited_for(code: int, refused: list[str]) -> None:
         for item in (WEB, N1):
             await model.put(item)
         async with Peer(without(model, code, *refused)) as peer:
-            batches = ApiServerSource(connect(peer.url), timing=QUICK).batches((Node, Service))
+            source = ApiServerSource(connect(peer.url), {Node: selector}, timing=QUICK)
+            batches = source.batches((Node, Service))
             first = asyncio.ensure_future(anext(batches))
             await peer.asked(lambda request: "nodes" in request.path, 5)
             assert not first.done()

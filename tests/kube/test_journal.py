@@ -27,6 +27,32 @@ def test_reason(error: NodeplaneError, reason: str) -> None:
     assert name_reason(error) == reason
 
 
+RULE = 'apiGroups: [""], resources: [services], verbs: [list, watch]'
+
+
+def test_a_missing_rule(caplog: pytest.LogCaptureFixture) -> None:
+    """Who may not read a kind is told what to write into a ClusterRole; without it once, if it is done without."""
+    caplog.set_level(logging.INFO, "nodeplane")
+    forbidden, unknown = (RefusedError("list Service", code, "no", None) for code in (403, 404))
+    journal = Journal(Service)
+
+    journal.failed(forbidden, 0.5)
+    for error in (forbidden, forbidden, unknown, unknown, forbidden):
+        journal.done_without(error, 0.5)
+
+    without = (
+        "forbidden, taken as none kind=Service "
+        f"missing_rule={RULE!r} error='list Service: 403 no' looked_for_again_s=0.5"
+    )
+    assert caplog.messages == [
+        "no cluster state yet kind=Service reason=status_403 error='list Service: 403 no' retry_s=0.5",
+        f"not allowed to read, a ClusterRole must say kind=Service rule={RULE!r}",
+        without,
+        "not served, taken as none kind=Service looked_for_again_s=0.5",
+        without,
+    ]
+
+
 def test_failures_before_and_after_the_first_list(caplog: pytest.LogCaptureFixture) -> None:
     """There is no last state to be in force before there was one."""
     caplog.set_level(logging.INFO, "nodeplane")

@@ -1,5 +1,6 @@
 """Services as an API server sends them, and Kubernetes' defaults for what it leaves out."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -100,3 +101,19 @@ def test_service_cidr() -> None:
     assert item == ServiceCIDR(Metadata("kubernetes"), ServiceCIDRSpec(("10.96.0.0/16", "fd00:96::/108")))
     assert str(item.key) == "ServiceCIDR/kubernetes"
     assert ServiceCIDR in CLUSTER_SCOPED
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        *(
+            pytest.param({"ports": [{"port": 80, "nodePort": number}]}, "ports[0].nodePort", id=f"{number}")
+            for number in (99999, -1)
+        ),
+        pytest.param({"healthCheckNodePort": 65536}, "healthCheckNodePort", id="health check"),
+    ],
+)
+def test_no_port(spec: dict[str, Any], field: str) -> None:
+    """What is no port is no Service: whoever reads it could do nothing with it."""
+    with pytest.raises(msgspec.ValidationError, match=rf"Expected `int` .* at `\$\.{re.escape(field)}`"):
+        msgspec.convert(spec, ServiceSpec)

@@ -90,6 +90,31 @@ def test_node(kind: str, address: str, expected: list[Problem]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cidrs", "expected"),
+    [
+        pytest.param(None, [], id="none yet"),
+        pytest.param(["10.244.1.0/24", "fd00:10:244:1::/64"], [], id="both families"),
+        *(
+            pytest.param(
+                [text], [(("spec", "podCIDRs", 0), "expected a network, e.g. 10.244.0.0/24")], id=text
+            )
+            for text in ("bad", "10.244.1.0", "10.244.1.0/33")
+        ),
+        pytest.param(
+            ["10.244.1.0/24", "10.244.2.0/24"],
+            [(("spec", "podCIDRs", 1), "expected at most one network of each family")],
+            id="a family twice",
+        ),
+    ],
+)
+def test_pod_networks(cidrs: list[str] | None, expected: list[Problem]) -> None:
+    """The networks of a node's pods must be some (ValidateNode in k/k pkg/apis/core/validation)."""
+    item = msgspec.convert({"metadata": {"name": "n1"}, "spec": {"podCIDRs": cidrs}}, Node)
+
+    assert [*problems(item)] == expected
+
+
+@pytest.mark.parametrize(
     ("key", "text", "wrong"),
     [
         pytest.param("app", "web", "", id="plain"),

@@ -179,6 +179,67 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None
     assert words in done.stderr
 
 
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        pytest.param(("--kubeconfig", "in-cluster"), "KUBERNETES_SERVICE_HOST", id="not in a pod"),
+        pytest.param(("--kubeconfig", "/nonexistent"), "expected a readable file", id="no kubeconfig"),
+        pytest.param(("--manifests", "/nonexistent"), "expected a directory", id="no directory"),
+        pytest.param(
+            ("--manifests", "{folder}"), "spec.podCIDRs[0]: expected a network", id="wrong manifest"
+        ),
+    ],
+)
+def test_a_wrong_source_changes_nothing(source: tuple[str, str], words: str, tmp_path: Path) -> None:
+    """Neither rules nor settings of the machine."""
+    node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [bad]}\n"
+    (tmp_path / "node.yaml").write_text(node)
+    setting = "net.netfilter.nf_conntrack_tcp_timeout_close_wait"
+    with namespace() as ns:
+        before = run_in(ns, "sysctl", "-n", setting).stdout
+        done = run_in(ns, PROGRAM, "run", "--node-name", "n1", source[0], source[1].format(folder=tmp_path))
+        after = run_in(ns, "sysctl", "-n", setting).stdout
+        ruleset = run_in(ns, "nft", "list", "ruleset").stdout
+
+    assert (done.returncode, after, ruleset) == (2, before, "")
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("limit", range(5, 14))
+def test_few_descriptors(limit: int, manifests: Path) -> None:
+    """Whatever there are too few of them for: one line."""
+    limited = f'ulimit -n {limit}; exec "$0" "$@"'
+    with namespace() as ns:
+        done = run_in(ns, "sh", "-c", limited, PROGRAM, "once", *inputs(manifests))
+
+    assert done.returncode != 0
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr
+    assert "Too many open files" in done.stderr or "expected a directory" in done.stderr
+
+
+@pytest.mark.netns
+def test_no_room_for_the_answer(manifests: Path) -> None:
+    """`show > /dev/full` is one line."""
+    with namespace() as ns:
+        run_in(ns, PROGRAM, "once", *inputs(manifests))
+        done = run_in(ns, "sh", "-c", '"$0" show > /dev/full', PROGRAM)
+
+    assert (done.returncode, done.stderr) == (1, "kubeproxy: No space left on device (ENOSPC)\n")
+
+
+@pytest.mark.netns
+def test_without_the_right() -> None:
+    """Root of a container may not have CAP_NET_ADMIN, and is told which right it lacks."""
+    with namespace() as ns:
+        done = run_in(ns, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", PROGRAM, "cleanup")
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.endswith("Operation not permitted (EPERM): must have the capability CAP_NET_ADMIN\n")
+
+
 @contextmanager
 def running(ns: Path, manifests: Path, folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the daemon until READY=1, as a supervisor would; end it with SIGTERM."""

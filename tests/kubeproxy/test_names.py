@@ -4,7 +4,7 @@ import pytest
 
 from kubeproxy.names import Names, build_names, name_rows, name_trace
 from nodeplane.kube.objects import Object, ObjectReference, ServicePort
-from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service
+from tests.kubeproxy.objects import UNREADY, additions, endpoint, endpoint_slice, service
 
 HTTP = ServicePort(port=80, name="http", node_port=30080)
 POD = ObjectReference("Pod", "web-1")
@@ -72,3 +72,18 @@ def test_trace(frontends: list[str], expected: str) -> None:
     assert name_trace(REPORT, frontends, NAMES)["service"] == expected
     assert pods == ["default/web-1", ""]
     assert name_trace(REPORT, frontends, None) == REPORT
+
+
+def test_left_out() -> None:
+    """With a node's name the endpoints that it leaves out are told, for the destination's service alone."""
+    there = endpoint("10.244.0.2", UNREADY, pod="web-2")
+    snapshot = additions(
+        service("web"), endpoint_slice(endpoint("10.244.0.1"), there), service("b", "10.96.0.9")
+    )
+    names = build_names(snapshot, "n1")
+
+    assert name_trace(REPORT, ["TCP 10.96.0.1:80"], names)["left_out"] == [
+        {"endpoint": "10.244.0.2:8080", "pod": "default/web-2", "reason": "not ready"}
+    ]
+    assert "left_out" not in name_trace(REPORT, ["TCP 10.96.0.9:80"], names)
+    assert build_names(snapshot).left_out == {}

@@ -4,7 +4,15 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from kubeproxy.own_node import TO_BE_DELETED_TAINT, find_node, is_eligible, pod_networks, primary_ips
+from kubeproxy.own_node import (
+    TO_BE_DELETED_TAINT,
+    OwnNode,
+    find_node,
+    is_eligible,
+    pod_networks,
+    primary_ips,
+    read_node,
+)
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeSpec, NodeStatus, Taint
 from nodeplane.kube.store import diff_objects
 from tests.kubeproxy.objects import additions, node
@@ -61,6 +69,43 @@ N1 = Node(Metadata("n1"), status=NodeStatus(ADDRESSES))
 def test_primary_ips(found: Node | None, overrides: tuple[str, ...], expected: tuple[str, ...]) -> None:
     """One address for each family."""
     assert primary_ips(found, map(ip_address, overrides)) == tuple(map(ip_address, expected))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(None, OwnNode(), id="no object"),
+        pytest.param(node("n1", zone="a"), OwnNode(zone="a"), id="zone"),
+        pytest.param(
+            node("n1", "010.0.0.1"), OwnNode(internal_ips=(ip_address("10.0.0.1"),)), id="leading zeros"
+        ),
+        *(
+            pytest.param(
+                node("n1", text, "192.0.2.1"),
+                OwnNode(
+                    internal_ips=(ip_address("192.0.2.1"),),
+                    problems=(f"status.addresses[0].address: expected an IP address, got {text!r}",),
+                ),
+                id=text or "empty",
+            )
+            for text in ("host.example", "", "fe80::1%eth0", "10.0.0.256")
+        ),
+        pytest.param(
+            Node(Metadata("n1"), NodeSpec(pod_cidrs=("bad", "10.244.1.7/24", "10.244.1.0"))),
+            OwnNode(
+                pod_networks=(ip_network("10.244.1.0/24"),),
+                problems=tuple(
+                    f"spec.podCIDRs[{index}]: expected a network, e.g. 10.244.0.0/24, got {text!r}"
+                    for index, text in ((0, "bad"), (2, "10.244.1.0"))
+                ),
+            ),
+            id="podCIDRs",
+        ),
+    ],
+)
+def test_what_is_wrong_is_left_out(found: Node | None, expected: OwnNode) -> None:
+    """An API server takes any address of a Node: what is none is named, the others count."""
+    assert read_node(found) == expected
 
 
 def test_find_node() -> None:

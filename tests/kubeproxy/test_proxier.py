@@ -4,7 +4,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.pools import PoolNumbers
-from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
-from kubeproxy.rules.layout import FRONTENDS, SOURCE_RANGES, STATE_MAPS, TABLE, read_services
+from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.published import read_published
+from kubeproxy.rules.addresses import FAMILIES
+from kubeproxy.rules.layout import (
+    FRONTENDS,
+    SERVICE_CIDRS,
+    SOURCE_RANGES,
+    STATE_MAPS,
+    TABLE,
+    encode_service_cidr,
+)
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
@@ -23,6 +32,7 @@ from nodeplane.datapath.nft.kernel import KernelTable, TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table, TableState
 from nodeplane.errors import KernelError, kernel_error
 from nodeplane.kube.objects import Object
+from nodeplane.kube.source import Batch
 from nodeplane.kube.store import diff_objects
 from tests.kubeproxy.object_states import State, states
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, node, service, service_cidr
@@ -50,6 +60,10 @@ def ipv4(edge: TableEdge) -> Edges:
     return {"ip": edge}
 
 
+def changed(old: Object, new: Object) -> Batch:
+    return diff_objects({old.key: old}, {new.key: new})
+
+
 def fakes() -> dict[Family, FakeTable]:
     return {family: FakeTable() for family in FAMILIES}
 
@@ -66,8 +80,9 @@ def elements_in(edges: Edges) -> dict[Family, Content]:
 
 def services_in(edge: TableEdge) -> dict[str, list[str]]:
     return {
-        str(frontend): [str(endpoint) for endpoint in endpoints]
-        for frontend, (_, endpoints) in read_services(elements_in(ipv4(edge))["ip"]).items()
+        str(each.frontend): [str(endpoint) for endpoint in each.endpoints]
+        for each in read_published(elements_in(ipv4(edge))["ip"])
+        if not each.is_outside
     }
 
 
@@ -415,6 +430,53 @@ def test_no_damage(write: Callable[[Path], str]) -> None:
 
 
 @pytest.mark.netns
+def test_a_wrong_address_of_the_node(caplog: pytest.LogCaptureFixture) -> None:
+    """It is named once, however often the Node is written; all else goes on (an API server takes any)."""
+    edge = FakeTable()
+    proxier = proxier_on(ipv4(edge))
+    wrong = node("n1", "host.example", "192.0.2.1")
+    for batch in (additions(WEB, WEB_SLICE, wrong), changed(wrong, node("n1", "host.example"))):
+        proxier.take(batch)
+        proxier.sync(full=True)
+
+    assert len(elements_in(ipv4(edge))["ip"][FRONTENDS]) == 1
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "left out of our own Node node=n1 "
+        "error=\"status.addresses[0].address: expected an IP address, got 'host.example'\""
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected", "errors"),
+    [
+        pytest.param(["10.97.0.0/16"], ["10.97.0.0/16"], 0, id="another"),
+        pytest.param(["10.97.0.1/16"], ["10.97.0.0/16"], 0, id="with host bits"),
+        pytest.param(["010.97.0.0/16"], ["10.97.0.0/16"], 0, id="with leading zeros"),
+        pytest.param(["10.97.0.0/33"], ["10.96.0.0/16"], 1, id="none: the last version stays"),
+        pytest.param(None, [], 0, id="gone"),
+    ],
+)
+def test_service_cidr(
+    texts: list[str] | None, expected: list[str], errors: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no network is logged and skipped."""
+    edge = FakeTable()
+    proxier = proxier_on(ipv4(edge))
+    before = service_cidr("kubernetes", "10.96.0.0/16")
+    proxier.take(additions(WEB, WEB_SLICE, before))
+    proxier.take(
+        diff_objects({before.key: before}, {})
+        if texts is None
+        else changed(before, service_cidr("kubernetes", *texts))
+    )
+    proxier.sync(full=True)
+
+    assert set(elements_in(ipv4(edge))["ip"].get(SERVICE_CIDRS, ())) == {
+        encode_service_cidr(ip_network(text)) for text in expected
+    }
+    assert [record.levelname for record in caplog.records].count("ERROR") == errors
+
+
 def test_every_map_is_in_use() -> None:
     """The state of these tests has elements in all maps but one, and nft prints it."""
     with kernel_tables() as (ns, edges):

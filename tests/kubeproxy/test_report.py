@@ -1,11 +1,12 @@
 """What `show` and `plan` print."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
 from kubeproxy.proxier import FamilyChange
-from kubeproxy.report import describe_plan, describe_services
+from kubeproxy.published import Published, Remembered
+from kubeproxy.report import describe_clients, describe_plan, describe_services
 from kubeproxy.rules import layout
 from kubeproxy.rules.addresses import pack_address
 from kubeproxy.rules.layout import Endpoint, Frontend, encode_value
@@ -35,6 +36,7 @@ POOL = plain_value(2, 7)
                 "kind": "restricted-local",
                 "pool": "8d10:7",
                 "choice": "random of 6, kept 43200 s",
+                "remembered": 5,
                 "endpoints": ["10.244.0.1:8080"],
             },
             id="affinity",
@@ -66,10 +68,35 @@ POOL = plain_value(2, 7)
 )
 def test_services(value: int, endpoints: list[Endpoint], expected: Row) -> None:
     """A row says what a frontend does, in words; whatever the kernel holds is a row."""
-    rows = describe_services({VIP: (value, endpoints)}, {VIP: 7})
+    rows = describe_services([Published(VIP, value, tuple(endpoints))], {VIP: 7}, {7: 5})
 
     assert [{name: row[name] for name in expected} for row in rows] == [expected]
-    assert [row["connections"] for row in rows] == [7]
+    assert [(row["connections"], row["client"]) for row in rows] == [(7, "anywhere")]
+
+
+def test_policy_local() -> None:
+    """A frontend of policy Local has a row for this node, and one for clients from elsewhere."""
+    inside = Published(VIP, with_kind(POOL, Kind.EXTERNAL_LOCAL), (ONE,))
+    outside = Published(VIP, with_kind(DROP, Kind.EXTERNAL_LOCAL), (), is_outside=True)
+
+    assert [(row["client"], row["endpoints"]) for row in describe_services([inside, outside], {})] == [
+        ("this node", ["10.244.0.1:8080"]),
+        ("elsewhere", ["dropped: no endpoint on this node"]),
+    ]
+
+
+def test_clients() -> None:
+    """Who is remembered, where it goes, for how long, and at which frontends."""
+    remembered = {
+        7: [Remembered(IPv4Address("192.0.2.1"), ONE, 9.6)],
+        8: [Remembered(IPv4Address("192.0.2.2"), ONE, 1)],
+    }
+    published = [Published(VIP, with_kind(affine_value(26, 4, 7), Kind.EXTERNAL), (ONE,))]
+
+    assert describe_clients(published, remembered) == [
+        {"client": "192.0.2.1", "endpoint": "10.244.0.1:8080", "seconds": 10, "frontends": [str(VIP)]},
+        {"client": "192.0.2.2", "endpoint": "10.244.0.1:8080", "seconds": 1, "frontends": []},
+    ]
 
 
 FRONTEND = layout.encode_frontend(pack_address("10.96.0.1"), "TCP", 80)

@@ -23,6 +23,9 @@ ERRORS = {
     "abort": click.Abort(),
     "exit-3": click.exceptions.Exit(3),
     "pipe": BrokenPipeError(errno.EPIPE, "Broken pipe"),
+    "full": OSError(errno.ENOSPC, "No space left on device"),
+    "file": OSError(errno.EMFILE, "Too many open files", "a.py"),
+    "late": TimeoutError(),
     "defect": ZeroDivisionError("by zero"),
 }
 
@@ -104,8 +107,8 @@ def end(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
                 2,
                 "",
                 "prog: Missing argument "
-                "'{abort|api|config|defect|exit-3|kernel|not-root|pipe|setup}'. "
-                "Choose from: abort, api, config, defect, exit-3, kernel, not-root, pipe, setup\n",
+                "'{abort|api|config|defect|exit-3|file|full|kernel|late|not-root|pipe|setup}'. Choose from: "
+                "abort, api, config, defect, exit-3, file, full, kernel, late, not-root, pipe, setup\n",
             ),
             id="choices on the same line",
         ),
@@ -122,13 +125,19 @@ def end(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         pytest.param(["fail", "setup"], (2, "", "prog: must run as root\n"), id="machine lacks something"),
         pytest.param(
             ["fail", "not-root"],
-            (2, "", "prog: add route: Operation not permitted (EPERM): must run as root\n"),
+            (
+                2,
+                "",
+                "prog: add route: Operation not permitted (EPERM): must run as root, or with CAP_NET_ADMIN\n",
+            ),
             id="not root",
         ),
         pytest.param(
             ["fail", "kernel"], (1, "", "prog: add route: Device or resource busy (EBUSY)\n"), id="kernel"
         ),
         pytest.param(["fail", "api"], (1, "", "prog: connection refused\n"), id="source"),
+        pytest.param(["fail", "full"], (1, "", "prog: No space left on device (ENOSPC)\n"), id="disk full"),
+        pytest.param(["fail", "file"], (1, "", "prog: a.py: Too many open files (EMFILE)\n"), id="files"),
         pytest.param(["fail", "abort"], (130, "", ""), id="Ctrl-C"),
         pytest.param(["fail", "pipe"], (1, "", ""), id="reader has gone"),
     ],
@@ -140,6 +149,7 @@ def test_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Results go to stdout, an error is one line on stderr, and the exit code says whose turn it is."""
+    monkeypatch.setattr("nodeplane.errors.own_rights", lambda: (1000, 0))
     code = end(*arguments, monkeypatch=monkeypatch)
     out, err = capsys.readouterr()
     # Log lines are another test's.
@@ -172,10 +182,11 @@ def test_no_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert (code, out, err.splitlines()[0]) == (2, "", "Usage: prog [OPTIONS] COMMAND [ARGS]...")
 
 
-def test_a_defect_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("error", "kind"), [("defect", ZeroDivisionError), ("late", TimeoutError)])
+def test_a_defect_rises(error: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody expected shows its traceback."""
-    with pytest.raises(ZeroDivisionError):
-        end("fail", "defect", monkeypatch=monkeypatch)
+    with pytest.raises(kind):
+        end("fail", error, monkeypatch=monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -261,3 +272,19 @@ def test_a_reader_that_has_gone() -> None:
         errors = process.stderr.read()
 
     assert (process.returncode, errors) == (1, "")
+
+
+def test_no_room_for_the_result() -> None:
+    """`program > /dev/full`: one line, in a real process, and nothing of Python's at its end."""
+    script = (
+        "import click; from nodeplane.runtime.cli import run\n"
+        "@click.command()\n"
+        "def program(): click.echo('a line')\n"
+        "run(program, 'prog')"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (1, "prog: No space left on device (ENOSPC)\n")

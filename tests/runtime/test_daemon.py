@@ -94,7 +94,7 @@ def start(main: str, supervisor: socket.socket) -> Iterator["subprocess.Popen[st
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it(number: signal.Signals, supervisor: socket.socket) -> None:
     """Cleanly, with exit code 0, after its tasks have ended; the supervisor is told first."""
     with start(SERVE, supervisor) as process:
@@ -105,6 +105,20 @@ def test_a_signal_ends_it(number: signal.Signals, supervisor: socket.socket) -> 
 
     assert (ready, stopping) == (b"READY=1", b"STOPPING=1")
     assert (process.returncode, out, err) == (0, "cleaned up\n", "")
+
+
+def test_nohup(supervisor: socket.socket) -> None:
+    """Who was started with SIGHUP ignored goes on ignoring it: it stays when the terminal goes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with start(SERVE, supervisor) as process:
+            supervisor.recv(100)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+
+    assert int(ignored, 16) & 1 << signal.SIGHUP - 1
 
 
 @pytest.mark.parametrize(

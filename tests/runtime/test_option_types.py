@@ -1,4 +1,4 @@
-"""Options that must not be empty, in every program that has them."""
+"""Options that must not be empty or endless, in every program that has them."""
 
 import click
 import pytest
@@ -28,10 +28,23 @@ NAME = "expected a DNS subdomain name (lower case, digits, '-'), got "
         pytest.param(ipam.cli.program, ["gc", "--node-name", ""], NAME + "''", id="ipamctl"),
         pytest.param(netns_lab.cli.program, ["up", ""], PATH, id="netns-lab"),
         pytest.param(netns_lab.cli.program, ["apiserver", "--data-dir", ""], PATH, id="netns-lab apiserver"),
+        *(
+            pytest.param(program, [*arguments, text], words, id=f"{arguments[-1]} {text}")
+            for program, arguments, least in (
+                (kubeproxy.cli.program, ["run", "--min-sync-interval"], "0"),
+                (kubeproxy.cli.program, ["show", "--interval"], "0.1"),
+                (netns_lab.cli.program, ["apiserver", "--node-grace-s"], "0.1"),
+            )
+            for text, words in (
+                ("nan", "expected a number of seconds, got 'nan'"),
+                ("inf", f"inf is not in the range {least}<=x<=86400.0."),
+                ("-1", f"-1.0 is not in the range {least}<=x<=86400.0."),
+            )
+        ),
     ],
 )
 def test_refused(program: click.Group, arguments: list[str], error: str) -> None:
-    """An empty text, as from an unset variable, is wrong usage."""
+    """An empty text, as from an unset variable, is wrong usage, and so is a time that never comes."""
     result = CliRunner().invoke(program, arguments, standalone_mode=False)
 
     assert isinstance(result.exception, click.BadParameter)

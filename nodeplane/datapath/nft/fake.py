@@ -78,7 +78,16 @@ class FakeTable:
         }
         fresh = build_state(table, kept)
         elements = _change(table, fresh.elements, changes)
-        self._state = replace(fresh, signature=self._state.signature, elements=elements)
+        self._state = replace(
+            fresh, signature=self._state.signature, flags=self._state.flags, elements=elements
+        )
+        self._commit()
+
+    def wake(self) -> None:
+        """See `TableEdge`."""
+        if self._state is None:
+            raise kernel_error("wake table", errno.ENOENT)
+        self._state = replace(self._state, flags=0)
         self._commit()
 
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:

@@ -1,24 +1,24 @@
 """What is too large for one transaction, in several.
 
-The kernel takes a transaction in one piece, no larger than the socket's send buffer, which only CAP_NET_ADMIN of
-the first user namespace raises beyond net.core.wmem_max. Elements are divided until it takes them; the
+The kernel takes a transaction in one piece, no larger than the socket's send buffer, which only CAP_NET_ADMIN
+of the first user namespace raises beyond net.core.wmem_max. Elements are divided until it takes them; the
 constant part (150 KB for kubeproxy) always goes as a whole. In which order elements may become visible is the
-caller's to say: it gives steps. A table that is written anew becomes visible at the end: until then it
-is asleep (`Table.asleep`).
+caller's to say: it gives steps. A table that is written anew becomes visible at the end: until then it is
+asleep (`Table.asleep`).
 """
 
 import errno
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from nodeplane.datapath.nft.kernel import TableEdge
-from nodeplane.datapath.nft.table import ElementChange, Table
+from nodeplane.datapath.nft.table import ElementChange, Table, TableState
 from nodeplane.errors import KernelError
 
 Changes = Mapping[str, ElementChange]
 
-# netlink_sendmsg: longer than the send buffer; no memory for a copy. nfnetlink_rcv_batch: no memory for another.
+# netlink_sendmsg: longer than the send buffer, no memory for a copy; nfnetlink_rcv_batch: none for another.
 _TOO_LARGE = frozenset({errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -77,22 +77,37 @@ def replace_in_parts(edge: TableEdge, table: Table, steps: Iterable[Changes]) ->
     return commits + 2
 
 
-def repair_in_parts(
-    edge: TableEdge, table: Table, steps: Iterable[Changes], emptied: Collection[str], *, is_asleep: bool
-) -> int:
-    """Put all that is constant right, then the elements; return how many transactions that took.
+def repair(edge: TableEdge, table: Table, found: TableState, changes: Changes) -> int:
+    """Put right what was found, in one transaction, or two if it is dormant; return how many they were.
+
+    Raises:
+        KernelError: as `TableEdge.repair`.
+    """
+    edge.repair(table, changes, found.odd_maps)
+    return 1 + _wake(edge, found)
+
+
+def repair_in_parts(edge: TableEdge, table: Table, found: TableState, steps: Iterable[Changes]) -> int:
+    """Put right what was found, the elements last; return how many transactions that took.
 
     A table that is in force stays so, one that is asleep wakes at the end.
 
     Raises:
         KernelError: parts may have been written.
     """
-    edge.repair(table.asleep() if is_asleep else table, {}, emptied)
+    edge.repair(table.asleep() if found.is_asleep else table, {}, found.odd_maps)
     commits = 1 + update_in_parts(edge, table, steps)
-    if is_asleep:
+    if found.is_asleep:
         edge.repair(table, {})
         commits += 1
-    return commits
+    return commits + _wake(edge, found)
+
+
+def _wake(edge: TableEdge, found: TableState) -> int:
+    if not found.flags:
+        return 0
+    edge.wake()
+    return 1
 
 
 def _divide(changes: Changes) -> Iterator[_Piece]:

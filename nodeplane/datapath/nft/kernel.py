@@ -18,6 +18,7 @@ from nodeplane.datapath.nft.table_socket import BUFFER_BYTES, TableSocket
 from nodeplane.datapath.nft.transaction import (
     Request,
     change_elements,
+    clear_flags,
     create_table,
     delete_table,
     repair_table,
@@ -41,10 +42,18 @@ class TableEdge(Protocol):
     def repair(
         self, table: Table, changes: Mapping[str, ElementChange], emptied: Collection[str] = ()
     ) -> None:
-        """Put all that is constant right in one transaction, change elements, and leave the others alone.
+        """Put all that is constant right in one transaction, but for the table's flags, and change elements.
 
-        What is not of `table` goes, what is missing comes, `emptied` maps lose what they have before `changes`
-        are made. Maps that are there must have the right shape (`TableState.can_be_repaired`).
+        What is not of `table` goes, what is missing comes, other elements stay; `emptied` maps lose what they
+        have before `changes` are made. Maps must have the right shape (`TableState.can_be_repaired`).
+
+        Raises:
+            KernelNotFoundError: there is no such table.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Clear the table's flags: one that somebody made dormant is in force again.
 
         Raises:
             KernelNotFoundError: there is no such table.
@@ -128,6 +137,10 @@ class KernelTable:
             *self._change_elements(table, changes),
         ]
         self._socket.commit(f"repair table {self._label}", requests)
+
+    def wake(self) -> None:
+        """See `TableEdge`."""
+        self._socket.commit(f"wake table {self._label}", [clear_flags(self._socket.name)])
 
     def update(self, table: Table, changes: Mapping[str, ElementChange]) -> None:
         """See `TableEdge`."""

@@ -101,9 +101,10 @@ class TableReader:
 
         # The kernel narrows other dumps to one table, that of chains only to a family.
         chains = [each for each in dump(nl.GETCHAIN, b"") if name(each, 1) == self._socket.name]
+        maps = dump(nl.GETSET, self._mine)
         return TableNames(
             chains=tuple(name(each, 3) for each in chains if not is_bound(each, 10, _CHAIN_BINDING)),
-            maps=tuple(name(each) for each in dump(nl.GETSET, self._mine) if not is_bound(each, 3, _ANONYMOUS)),
+            maps=tuple(name(each) for each in maps if not is_bound(each, 3, _ANONYMOUS)),
             objects=tuple((name(each), nl.read_u32(each[3])) for each in dump(nl.GETOBJ, self._mine)),
             flowtables=tuple(name(each) for each in dump(nl.GETFLOWTABLE, self._mine)),
         )

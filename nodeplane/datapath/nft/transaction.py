@@ -54,6 +54,11 @@ def delete_table(name: str) -> Request:
     return nl.DELTABLE, 0, nl.text(1, name)
 
 
+def clear_flags(name: str) -> Request:
+    """Ask for a table to be dormant no more; the kernel takes no other changes of chains beside this one."""
+    return nl.NEWTABLE, 0, nl.text(1, name) + nl.u32(2, 0)
+
+
 def create_table(table: Table, elements: Elements) -> Iterator[Request]:
     """Ask for a whole table: what is constant, then the elements."""
     comment = nl.comment_userdata(0, table.signature)
@@ -63,14 +68,12 @@ def create_table(table: Table, elements: Elements) -> Iterator[Request]:
 
 
 def repair_table(table: Table, found: TableNames, emptied: Collection[str]) -> Iterator[Request]:
-    """Ask for all that is constant to be as in `table`, whatever stands there now; other elements stay.
+    """Ask for all that is constant to be as in `table`, whatever stands there now, but for the table's flags.
 
-    Maps that are there must be of the right shape; those in `emptied` lose all that they have.
+    Other elements stay. Maps that are there must have the right shape; those in `emptied` lose all.
     """
     mine = nl.text(1, table.name)
     wanted = {declared.name for declared in table.maps}
-    # First, so that chains that are taken away are ones that the kernel has hooked.
-    yield nl.NEWTABLE, 0, mine + nl.u32(2, 0)
     yield nl.DELRULE, 0, mine
     # What refers to a chain has to go before it, be it in maps that go themselves.
     for name in found.maps:

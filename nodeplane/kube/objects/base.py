@@ -6,6 +6,8 @@ import msgspec
 from msgspec import Meta
 
 Port: TypeAlias = Annotated[int, Meta(ge=1, le=65535)]
+PortOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
+"""A port that an API server may choose; 0 stands for none yet."""
 Protocol: TypeAlias = Literal["TCP", "UDP", "SCTP"]
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from nodeplane.kube.objects.base import Object, Port, Protocol, Value
+from nodeplane.kube.objects.base import Object, Port, PortOrNone, Protocol, Value
 
 DEFAULT_AFFINITY_TIMEOUT_S = 10800
 """Three hours, what the API server fills in (core/v1 DefaultClientIPServiceAffinitySeconds)."""
@@ -17,7 +17,7 @@ class ServicePort(Value, frozen=True):
     name: str = ""
     protocol: Protocol = "TCP"
     target_port: int | str | None = None
-    node_port: int | None = None
+    node_port: PortOrNone | None = None
 
 
 class ClientIPConfig(Value, frozen=True):
@@ -47,7 +47,7 @@ class ServiceSpec(Value, frozen=True):
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
     load_balancer_source_ranges: tuple[str, ...] | None = None
-    health_check_node_port: int | None = None
+    health_check_node_port: PortOrNone | None = None
 
     @property
     def affinity_timeout_s(self) -> int:

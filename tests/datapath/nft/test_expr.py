@@ -146,7 +146,7 @@ def test_written_is_dumped(family: Family) -> None:
         data = run_in(ns, "nft", "-j", "list", "ruleset")
 
     assert state is not None
-    assert sorted(state.rules) == sorted((rule.chain, rule.expressions) for rule in words.rules)
+    assert sorted(state.rules) == sorted((rule.chain, rule.expressions, rule.comment) for rule in words.rules)
     assert state.holds(words)
     assert (text.returncode, text.stderr, data.returncode) == (0, "", 0)
     assert text.stdout.count('comment "why"') == len(words.rules)

@@ -189,6 +189,31 @@ def test_uses(edge: TableEdge) -> None:
         edge.read_uses("nothing")
 
 
+def test_repair(edge: TableEdge) -> None:
+    """The constant part comes from the table, elements stay, are emptied or change, all at once."""
+    with pytest.raises(KernelNotFoundError):
+        edge.repair(TABLE, {})
+    edge.replace(TABLE.asleep(), CONTENT)
+    asleep = edge.read(TABLE)
+    before = edge.generation()
+    edge.repair(TABLE, {"members": ElementChange(add={A: b""}), "numbers": ElementChange([A])}, ["members"])
+
+    assert asleep is not None
+    assert (asleep.is_asleep, asleep.holds(TABLE), asleep.can_be_repaired(TABLE)) == (True, False, True)
+    assert content(edge) == CONTENT | {"members": {A: b""}, "numbers": {B: C}}
+    assert edge.generation() == before + 1
+
+
+def test_refused_repair_changes_nothing(edge: TableEdge) -> None:
+    """It is applied whole or not at all."""
+    edge.replace(TABLE.asleep(), CONTENT)
+    before = edge.read(TABLE)
+    with pytest.raises(KernelExistsError):
+        edge.repair(TABLE, {"numbers": ElementChange(add={A: C})})
+
+    assert edge.read(TABLE) == before
+
+
 def test_update_without_table(edge: TableEdge) -> None:
     """Elements need a table."""
     with pytest.raises(KernelNotFoundError):

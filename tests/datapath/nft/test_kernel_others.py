@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from nodeplane.datapath import netns
+from nodeplane.datapath.nft.in_parts import repair
 from nodeplane.datapath.nft.kernel import KernelTable, TableEdge
 from nodeplane.datapath.nft.table import (
     ElementChange,
     build_state,
 )
+from nodeplane.errors import KernelNotFoundError
 from tests.datapath.nft.contract_table import CONTENT, EMPTY, LOOPBACK, OTHER, TABLE, A, B, C, content
 from tests.netns_fixture import namespace, run_in
 
@@ -35,6 +37,24 @@ FOREIGN_WRITES = [
     pytest.param("add counter ip contract extra", id="counter added"),
     pytest.param("rename chain ip contract second third", id="chain renamed"),
     pytest.param("add map ip contract extra { type mark : verdict ; }", id="map added"),
+    pytest.param(
+        "add chain ip contract third; add map ip contract extra { type mark : verdict ; "
+        "elements = { 0x1 : jump third, 0x2 : jump second } ; }; add rule ip contract third jump second",
+        id="chains led to",
+    ),
+    pytest.param("add rule ip contract first jump { accept ; }", id="chain of a rule added"),
+    pytest.param("add rule ip contract first meta mark { 1, 2 } accept", id="set of a rule added"),
+    pytest.param(
+        "add counter ip contract extra; add quota ip contract extra2 { over 1 bytes ; }; "
+        "add map ip contract extra3 { type mark : counter ; elements = { 0x1 : extra } ; }; "
+        "add rule ip contract first counter name meta mark map @extra3; "
+        "add rule ip contract first quota name extra2",
+        id="objects in use added",
+    ),
+    pytest.param("delete set ip contract networks", id="set deleted"),
+    pytest.param(
+        "flush chain ip contract counting; delete map ip contract visits", id="rules and map deleted"
+    ),
 ]
 
 
@@ -54,6 +74,63 @@ def test_foreign_write_is_seen(command: str) -> None:
 
         edge.replace(TABLE, CONTENT)
         assert content(edge) == CONTENT
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("command", FOREIGN_WRITES)
+def test_foreign_write_is_repaired(command: str) -> None:
+    """What is not right is put right in one transaction, what is right is not written: it keeps its state."""
+    with namespace() as ns, netns.inside(ns), KernelTable("ip", TABLE.name) as edge:
+        edge.replace(TABLE, CONTENT)
+        send("127.0.0.2", 3)
+        subprocess.run(["nft", command], check=True, capture_output=True)
+        state = edge.read(TABLE)
+        assert state is not None
+        assert state.can_be_repaired(TABLE)
+        visits, generation = packets_of(edge), edge.generation()
+        missing = {
+            name: ElementChange(add=part)
+            for name, part in CONTENT.items()
+            if part and not state.elements_to_keep.get(name)
+        }
+        commits = repair(edge, TABLE, state, missing)
+
+        assert content(edge) == CONTENT
+        assert (commits, edge.generation()) == (2 if "dormant" in command else 1, generation + commits)
+        if visits:
+            assert packets_of(edge) == visits
+        # What a rule remembered, and that nothing else is left.
+        assert OTHER + A in {use.key for use in edge.read_uses("clients")}
+        names = {name for name in ("extra", "third") if name in run_in(ns, "nft", "list", "ruleset").stdout}
+        assert names == set()
+
+
+def packets_of(edge: TableEdge) -> dict[bytes, int]:
+    """Return what the counters have counted; nothing if the map is gone."""
+    try:
+        return {use.key: use.packets for use in edge.read_uses("visits")}
+    except KernelNotFoundError:
+        return {}
+
+
+@pytest.mark.netns
+def test_wrong_shape_is_no_matter_of_repair() -> None:
+    """A map of another shape can only go with the table."""
+    with namespace() as ns, netns.inside(ns), KernelTable("ip", TABLE.name) as edge:
+        edge.replace(TABLE, CONTENT)
+        subprocess.run(
+            [
+                "nft",
+                "delete set ip contract networks; "
+                "add set ip contract networks { type ipv6_addr ; flags interval ; }",
+            ],
+            check=True,
+            capture_output=True,
+        )
+        state = edge.read(TABLE)
+
+    assert state is not None
+    assert not state.can_be_repaired(TABLE)
 
 
 @pytest.mark.netns

@@ -11,8 +11,9 @@ from kubeproxy.config.model import DetectLocal, KubeProxyConfiguration, NFTables
 from kubeproxy.config.settings import build_settings
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import pod_networks
-from kubeproxy.proxier import FAMILIES, FamilyProxier, Proxier
+from kubeproxy.proxier import FamilyProxier, Proxier
 from kubeproxy.rule_inputs import build_options
+from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
 from kubeproxy.trace.packet import Packet
 from kubeproxy.trace.result import Trace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.proxier import FAMILIES
+from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from tests.kubeproxy.matrix.lab import STATES, WITH_LARGE, Lab

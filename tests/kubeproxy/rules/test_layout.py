@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from kubeproxy.rules import layout
 from kubeproxy.rules.addresses import Address, pack_address
 from kubeproxy.rules.layout import PROTOCOLS, Endpoint, Frontend
-from kubeproxy.rules.pool_value import REJECT, Kind, affine_value, member_value, plain_value, with_kind
 from tests.kubeproxy.objects import at
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
@@ -58,37 +57,6 @@ def test_range_round_trip(addresses: tuple[Address, Address], bits: int) -> None
     assert source_range[: len(frontend)] == frontend
     assert layout.decode_ranges(source_range, len(address.packed)) == expected
     assert layout.decode_ranges(layout.encode_service_cidr(network), len(address.packed)) == expected
-
-
-def test_read_services() -> None:
-    """Elements tell the whole story again: pools of both kinds, refused frontends without endpoints."""
-    plain, affine = plain_value(1, 3), affine_value(0, 1, 4)
-    member, gone = layout.encode_value(member_value(9, 4)), layout.encode_value(member_value(8, 4))
-    web = layout.encode_frontend(pack_address("10.96.0.1"), "TCP", 80)
-    empty = layout.encode_frontend(pack_address("fd00::1"), "UDP", 53)
-    node_port = layout.encode_node_port("TCP", 30080)
-    elements = {
-        layout.FRONTENDS: {web: layout.encode_value(plain), empty: layout.encode_value(REJECT)},
-        layout.NODE_PORTS: {node_port: layout.encode_value(with_kind(affine, Kind.EXTERNAL))},
-        layout.SLOTS: {
-            layout.encode_slot(plain, 1): at("10.244.0.2"),
-            layout.encode_slot(plain, 0): at("10.244.0.1"),
-        },
-        layout.MEMBERS: {layout.encode_slot(affine, 0): member, layout.encode_slot(affine, 1): gone},
-        layout.MEMBER_ADDRESSES: {member: at("10.244.0.3")},
-    }
-
-    assert layout.read_services(elements) == {
-        Frontend(None, "TCP", 30080): (
-            with_kind(affine, Kind.EXTERNAL),
-            [Endpoint(IPv4Address("10.244.0.3"), 8080)],
-        ),
-        Frontend(IPv4Address("10.96.0.1"), "TCP", 80): (
-            plain,
-            [Endpoint(IPv4Address(f"10.244.0.{number}"), 8080) for number in (1, 2)],
-        ),
-        Frontend(IPv6Address("fd00::1"), "UDP", 53): (REJECT, []),
-    }
 
 
 @pytest.mark.parametrize(

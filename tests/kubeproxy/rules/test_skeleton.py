@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from kubeproxy.proxier import FAMILIES
+from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.pool_value import AFFINE, CLASS_SHIFT
 from kubeproxy.rules.rule_options import LocalDetector, RuleOptions, SourceInterface, SourceNetwork
 from kubeproxy.rules.sizes import AFFINITY_SIZES, BALANCE_SIZES, FALLBACK, HASH_SIZES, is_dense
@@ -143,8 +143,13 @@ def test_kernel_and_nft_take_it(
     assert sorted(printed) == sorted(rule.chain for rule in skeleton.rules)
 
 
-def test_options_are_part_of_the_signature() -> None:
-    """A table of other options is not taken for ours."""
+def test_options_are_rules() -> None:
+    """A table of other options is not taken for ours; its maps are the same, so that they may be kept."""
     options = [RuleOptions(), RuleOptions(masquerade_bit=1), RuleOptions(masquerade_all=True)]
 
-    assert len({build_skeleton("ip", each).signature for each in options}) == len(options)
+    tables = [build_skeleton("ip", each) for each in options]
+    states = [build_state(table, {}) for table in tables]
+    assert [[state.holds(table) for table in tables] for state in states] == [
+        [left == right for right in range(len(options))] for left in range(len(options))
+    ]
+    assert all(state.can_be_repaired(table) for table in tables for state in states)

@@ -1,0 +1,35 @@
+"""Ctrl-C at the very beginning, and what else nobody caught."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# Ctrl-C comes while this module is imported.
+AT_IMPORT = """\
+import sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+import kubeproxy.cli
+"""
+
+
+def end(script: str) -> tuple[int, list[str]]:
+    """Run a script; return its exit code and the last line that it said."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr.splitlines()[-1:]
+
+
+@pytest.mark.parametrize("module", ["asyncio", "click", "kubeproxy.proxier"])
+def test_interrupted_while_it_is_imported(module: str) -> None:
+    """kubeproxy ends by the signal, which a shell calls 130, and says nothing."""
+    assert end(AT_IMPORT.format(module=module)) == (-signal.SIGINT, [])
+
+
+def test_a_defect_is_shown() -> None:
+    """Everything else has its traceback."""
+    assert end("import nodeplane.runtime.interrupt; 1 / 0") == (1, ["ZeroDivisionError: division by zero"])
