@@ -14,16 +14,24 @@ which reads and then writes, takes over: the first is refused at its next write,
 the same moment the one that writes first stays.
 """
 
-import base64
-import http.client
-import json
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
 
 import msgspec
 
 from netns_lab.apiserver.store import FIRST_REVISION, Record, Snapshot, StoreError, StoreLostError
+from nodeplane.etcd.client import EtcdClient
+from nodeplane.etcd.errors import EtcdError
+from nodeplane.etcd.messages import (
+    Compare,
+    DeleteRange,
+    Operation,
+    Put,
+    Range,
+    Txn,
+    prefix_range_end,
+)
 
 _TIMEOUT_S = 30.0
 _PAGE = 1000
@@ -31,8 +39,6 @@ _REVISION_DIGITS = 20
 _LAYOUT = 2
 # etcd's --max-txn-ops is 128; one is for `reached`.
 _MAX_OPERATIONS = 127
-
-Json = dict[str, Any]
 
 
 class _Reached(msgspec.Struct, frozen=True):
@@ -59,8 +65,8 @@ class EtcdStore:
 
     def __init__(self, addresses: Sequence[str], prefix: str) -> None:
         self._prefix = prefix.rstrip("/")
-        self._addresses = tuple(addresses)
-        self._connection: http.client.HTTPConnection | None = None
+        # It asks once: what the server does about an etcd that is away is the server's matter.
+        self._client = EtcdClient(addresses, patience_s=0.0, timeout_s=_TIMEOUT_S)
         self._reached = _Reached(layout=_LAYOUT)
         # etcd's own revision of `reached` when it was last read or written here; 0 while it is not there.
         self._fence = 0
@@ -86,7 +92,7 @@ class EtcdStore:
         """Write changes in one transaction; see `Store`."""
         if not records:
             return
-        operations: list[Json] = []
+        operations: list[Operation] = []
         # etcd refuses a transaction that writes a key twice: of each key the last value counts.
         for record in {record.key: record for record in records}.values():
             key = f"current/{record.key}"
@@ -119,105 +125,74 @@ class EtcdStore:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._client.close()
 
     def _read_reached(self) -> int:
         """Read how far the store is; return etcd's revision that says so."""
-        answer = self._call("/v3/kv/range", {"key": self._key("reached")})
-        found = (answer.get("kvs") or [{}])[0]
-        self._fence = int(found.get("mod_revision", 0))
-        content = base64.b64decode(found.get("value", ""))
-        self._reached = msgspec.json.decode(content, type=_Reached) if content else _Reached(layout=_LAYOUT)
+        with _errors():
+            answer = self._client.range(Range(self._key("reached")))
+        found = answer.kvs[0] if answer.kvs else None
+        self._fence = 0 if found is None else found.mod_revision
+        self._reached = (
+            _Reached(layout=_LAYOUT) if found is None else msgspec.json.decode(found.value, type=_Reached)
+        )
         if self._reached.layout != _LAYOUT:
             raise StoreError(
                 f"{self._prefix} in etcd is of another version of this server: expected an empty prefix"
             )
-        return int(answer["header"]["revision"])
+        return answer.header.revision
 
-    def _write(self, operations: list[Json], reached: _Reached) -> None:
-        compare = {"key": self._key("reached"), "target": "MOD", "mod_revision": str(self._fence)}
+    def _write(self, operations: list[Operation], reached: _Reached) -> None:
+        compare = Compare(self._key("reached"), mod_revision=self._fence)
         operations = [*operations, self._put("reached", msgspec.json.encode(reached))]
-        answer = self._call("/v3/kv/txn", {"compare": [compare], "success": operations})
-        if not answer.get("succeeded"):
+        # A write that gets no answer is not sent again: it may have been carried out. The next one then finds
+        # `reached` changed, and fails as if by another server.
+        with _errors():
+            answer = self._client.txn(Txn((compare,), tuple(operations)))
+        if not answer.succeeded:
             raise StoreLostError(f"another server has written below {self._prefix} in etcd")
-        self._fence = int(answer["header"]["revision"])
+        self._fence = answer.header.revision
         self._reached = reached
 
     def _scan(self, part: str, moment: int = 0) -> Iterator[tuple[str, bytes]]:
         """Yield the entries below a part of the prefix by key, without it, in pages of one moment."""
         head = f"{self._prefix}/{part}".encode()
-        # The first key that no longer begins with it: '/' is followed by '0'.
-        start, end = head, head[:-1] + b"0"
+        start, end = head, prefix_range_end(head)
         while True:
-            request = {
-                "key": _text(start),
-                "range_end": _text(end),
-                "limit": _PAGE,
-                "revision": str(moment),
-            }
-            answer = self._call("/v3/kv/range", request)
-            entries = answer.get("kvs") or []
-            for entry in entries:
-                key = base64.b64decode(entry["key"])
-                yield key[len(head) :].decode(), base64.b64decode(entry.get("value", ""))
-                start = key + b"\0"
-            if not answer.get("more"):
+            with _errors():
+                answer = self._client.range(Range(start, end, limit=_PAGE, revision=moment))
+            for entry in answer.kvs:
+                yield entry.key[len(head) :].decode(), entry.value
+                start = entry.key + b"\0"
+            if not answer.more:
                 return
-            moment = moment or int(answer["header"]["revision"])
+            moment = moment or answer.header.revision
 
     def _changes(self, moment: int = 0) -> Iterator[tuple[int, _Change]]:
         for number, content in self._scan("log/", moment):
             yield int(number), msgspec.msgpack.decode(content, type=_Change)
 
-    def _key(self, name: str) -> str:
-        return _text(f"{self._prefix}/{name}".encode())
+    def _key(self, name: str) -> bytes:
+        return f"{self._prefix}/{name}".encode()
 
-    def _put(self, name: str, value: bytes) -> Json:
-        return {"request_put": {"key": self._key(name), "value": _text(value)}}
+    def _put(self, name: str, value: bytes) -> Operation:
+        return Operation(request_put=Put(self._key(name), value))
 
-    def _delete(self, name: str) -> Json:
-        return {"request_delete_range": {"key": self._key(name)}}
+    def _delete(self, name: str) -> Operation:
+        return Operation(request_delete_range=DeleteRange(self._key(name)))
 
-    def _delete_range(self, part: str, first: int, last: int) -> Json:
+    def _delete_range(self, part: str, first: int, last: int) -> Operation:
         start, end = (self._key(_numbered(part, number)) for number in (first, last + 1))
-        return {"request_delete_range": {"key": start, "range_end": end}}
+        return Operation(request_delete_range=DeleteRange(start, end))
 
-    def _call(self, path: str, request: Json) -> Json:
-        """Ask etcd, on the open connection or a new one.
 
-        A request that gets no answer is not sent again: it may have been carried out. The next write then
-        finds `reached` changed, and fails as if by another server.
-        """
-        body = json.dumps(request)
-        if self._connection is None:
-            self._connection = self._connect()
-        try:
-            self._connection.request("POST", path, body, {"Content-Type": "application/json"})
-            answer = self._connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as exc:
-            self.close()
-            raise StoreError(f"etcd at {','.join(self._addresses)}: {exc or type(exc).__name__}") from exc
-        if answer.status != http.client.OK:
-            raise StoreError(
-                f"etcd at {','.join(self._addresses)}: {content.decode(errors='replace').strip()}"
-            )
-        found: Json = json.loads(content)
-        return found
-
-    def _connect(self) -> http.client.HTTPConnection:
-        problems = []
-        for address in self._addresses:
-            connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
-            try:
-                connection.connect()
-            except OSError as exc:
-                problems.append(f"{address}: {exc.strerror or exc}")
-            else:
-                return connection
-        raise StoreError(f"no etcd answers: {'; '.join(problems)}")
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Say what etcd's errors are to the server."""
+    try:
+        yield
+    except EtcdError as exc:
+        raise StoreError(str(exc)) from exc
 
 
 def _runs(dead: Iterable[int], kept: Iterable[int]) -> list[tuple[int, int]]:
@@ -234,7 +209,3 @@ def _runs(dead: Iterable[int], kept: Iterable[int]) -> list[tuple[int, int]]:
 
 def _numbered(part: str, revision: int) -> str:
     return f"{part}/{revision:0{_REVISION_DIGITS}}"
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode()

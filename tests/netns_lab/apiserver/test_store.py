@@ -19,6 +19,7 @@ from netns_lab.apiserver.store import (
     StoreError,
     StoreLostError,
 )
+from nodeplane.etcd.messages import Txn
 from tests.netns_lab.apiserver.etcd import etcd
 from tests.netns_lab.apiserver.free_port import free_ports
 
@@ -211,9 +212,7 @@ def killed(*_: object) -> None:
 
 def test_another_versions_etcd_is_left_alone(etcd_address: str, tmp_path: Path) -> None:
     store = EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
-    store._call(
-        "/v3/kv/put", {"key": store._key("reached"), "value": "eyJyZXZpc2lvbiI6N30="}
-    )  # {"revision":7}
+    store._client.txn(Txn(success=(store._put("reached", b'{"revision":7}'),)))
 
     with pytest.raises(StoreError, match="of another version of this server: expected an empty prefix"):
         EtcdStore([etcd_address], f"/nodeplane{tmp_path}")
