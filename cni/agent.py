@@ -1,8 +1,9 @@
-"""`cni-agent run`: this node's routes to the pods of all others.
+"""`cni-agent run`: this node's routes to the pods of all others, and its addresses' upkeep.
 
     Nodes (source) ──────┐
     blocks (datastore) ──┼─► desired routes ─► diff ─► rtnetlink
     kernel's events ─────┘
+    every gcInterval ────► what was left behind ─► freed (`cni.collector`)
 
 The routes outlive the agent: it writes none before it knows all nodes and all blocks, and removes none when
 it stops.
@@ -16,12 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from ipaddress import IPv4Network
 
+from cni.agent_config import AgentConfig
+from cni.collector import Collector, keep_collecting
 from cni.edge import Calls, open_edge
+from cni.ipam_metrics import IpamMetrics
 from cni.route_table import RouteTable, SyncReport
 from cni.routes import build_routes, concerns_agent, find_next_hops
+from cni.stats_listener import listen_for_stats
 from ipam.datastore import open_datastore
 from ipam.errors import DatastoreError
-from ipam.model import Block
+from ipam.model import Block, Pool
 from ipam.watch import changes
 from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
 from nodeplane.datapath.rtnl_monitor import Event, RtnlMonitor
@@ -30,6 +35,9 @@ from nodeplane.kube.objects import Node
 from nodeplane.kube.source import Batch, Source
 from nodeplane.kube.store import Store
 from nodeplane.reconcile.runner import Runner
+from nodeplane.runtime.http import Handler, keep_serving, route
+from nodeplane.runtime.listen import ListenAddress
+from nodeplane.runtime.metrics import create_registry, show_metrics
 from nodeplane.runtime.sd_notify import notify
 
 log = logging.getLogger(__name__)
@@ -40,6 +48,9 @@ _FORWARD = "net.ipv4.ip_forward"
 _MIN_INTERVAL_S = 0.02
 _RESYNC_INTERVAL_S = 600.0
 _REOPEN_S = 1.0
+# Reading all blocks takes at most a tenth of the time, however busy and large the cluster is. A change after
+# a quiet moment waits for nothing here either.
+_REST_SHARE = 9
 
 
 class Agent:
@@ -57,12 +68,19 @@ class Agent:
         self._has_blocks = False
         self._desired: Mapping[IPv4Network, Route] = {}
         self._refused: frozenset[str] = frozenset()
-        self._is_ready = False
+        self.ready = asyncio.Event()
 
     @property
     def has_blocks(self) -> bool:
         """Whether the blocks have been read."""
         return self._has_blocks
+
+    @property
+    def node_names(self) -> frozenset[str] | None:
+        """All nodes by name; None before they are known."""
+        if not self._has_nodes:
+            return None
+        return frozenset(item.metadata.name for item in self._nodes.of_kind(Node))
 
     def take_nodes(self, batch: Batch) -> None:
         """Take the snapshot of all nodes in, then changes."""
@@ -95,8 +113,8 @@ class Agent:
             await self._kernel(lambda _: ensure_forwarding(self._sysctls))
         report = await self._kernel(lambda _: self._table.sync(desired, full=full))
         self._log(report, full=full, duration_ms=(time.perf_counter() - started) * 1000)
-        if not self._is_ready:
-            self._is_ready = True
+        if not self.ready.is_set():
+            self.ready.set()
             notify("READY=1")
 
     def _log(self, report: SyncReport, *, full: bool, duration_ms: float) -> None:
@@ -116,8 +134,10 @@ def ensure_forwarding(sysctls: Sysctls) -> None:
         sysctls.write(_FORWARD, 1)
 
 
-async def run(node_name: str, source: Source | None, datastore_url: str) -> None:
+async def run(node_name: str, source: Source | None, config: AgentConfig) -> None:
     """Keep the node's routes in step for as long as the task lives; without a source there are no peers.
+
+    What was left behind of addresses is freed now and then, and the metrics are shown.
 
     Raises:
         ConfigError: the first snapshot of the nodes can't be had.
@@ -129,11 +149,23 @@ async def run(node_name: str, source: Source | None, datastore_url: str) -> None
         async with open_edge("rtnl", open_rtnl) as kernel:
             table, port = await kernel(lambda rtnl: (RouteTable(rtnl), rtnl.port))
             agent = Agent(node_name, table, kernel, KernelSysctls())
+            registry = create_registry()
+            metrics = IpamMetrics(registry, node_name)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(agent.runner.run())
                 tasks.create_task(_follow_nodes(agent, source))
-                tasks.create_task(_follow_blocks(agent, datastore_url))
+                tasks.create_task(_follow_blocks(agent, config.datastore, metrics))
                 tasks.create_task(_follow_kernel(agent, monitor, port))
+                tasks.create_task(listen_for_stats(metrics))
+                if config.gc_interval_s:
+                    collector = Collector(node_name, config.datastore, config.gc_grace_s)
+                    names = (lambda: None) if source is None else (lambda: agent.node_names)
+                    tasks.create_task(
+                        keep_collecting(collector, names, config.gc_interval_s, metrics.take_round)
+                    )
+                if config.metrics is not None:
+                    pages = {"/metrics": lambda request: show_metrics(registry, request)}
+                    tasks.create_task(_serve_pages(agent, config.metrics, pages))
 
 
 async def _follow_nodes(agent: Agent, source: Source | None) -> None:
@@ -144,14 +176,20 @@ async def _follow_nodes(agent: Agent, source: Source | None) -> None:
         agent.take_nodes(batch)
 
 
-async def _follow_blocks(agent: Agent, datastore_url: str) -> None:
+async def _follow_blocks(agent: Agent, datastore_url: str, metrics: IpamMetrics) -> None:
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "ipam") as executor:
         while True:
             try:
                 async with aclosing(changes(datastore_url)) as hints:
                     async for _ in hints:
-                        agent.take_blocks(await loop.run_in_executor(executor, _read_blocks, datastore_url))
+                        started_s = loop.time()
+                        pools, blocks = await loop.run_in_executor(executor, _read_blocks, datastore_url)
+                        metrics.take_blocks(pools, blocks)
+                        agent.take_blocks(_routed(pools, blocks))
+                        # Each address that comes or goes anywhere changes a block; what happens meanwhile
+                        # comes as one hint.
+                        await asyncio.sleep(_REST_SHARE * (loop.time() - started_s))
             except DatastoreError as exc:
                 if not agent.has_blocks:
                     raise
@@ -165,7 +203,19 @@ async def _follow_kernel(agent: Agent, monitor: RtnlMonitor, own_port: int) -> N
             agent.take_event(event, own_port)
 
 
-def _read_blocks(datastore_url: str) -> list[Block]:
+async def _serve_pages(agent: Agent, address: ListenAddress, pages: Mapping[str, Handler]) -> None:
+    # What is wrong at the start is one line on stderr, and nothing else.
+    await agent.ready.wait()
+    await keep_serving(address, route(pages))
+
+
+def _read_blocks(datastore_url: str) -> tuple[tuple[Pool, ...], list[Block]]:
     # Opened each time: the file may be another one by now (restored from a backup).
     with open_datastore(datastore_url) as datastore:
-        return datastore.blocks()
+        return datastore.read(lambda ledger: (ledger.pools(), ledger.blocks()))
+
+
+def _routed(pools: Iterable[Pool], blocks: Iterable[Block]) -> list[Block]:
+    """Leave out blocks whose pods are on a link: the link's own route leads to them, also on this node."""
+    on_link = {pool.name for pool in pools if pool.on_link}
+    return [block for block in blocks if block.pool not in on_link]

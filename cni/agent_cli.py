@@ -23,7 +23,7 @@ def program() -> None:
     "config_file",
     required=True,
     type=FILE_PATH,
-    help="YAML file with `datastore:`, the URL that nodeplane-cni uses too.",
+    help="YAML file with `datastore:`, the URL that nodeplane-cni uses too; see docs/cni-agent.md.",
 )
 @source_options
 def run_command(
@@ -42,7 +42,7 @@ def run_command(
     config = read_agent_config(config_file)
     is_chosen = any(option is not None for option in (manifests, kubeconfig, master))
     source = open_source(manifests, kubeconfig, master) if is_chosen else None
-    run_daemon(agent.run(node_name, source, config.datastore))
+    run_daemon(agent.run(node_name, source, config))
 
 
 def main() -> None:

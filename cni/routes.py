@@ -1,6 +1,7 @@
 """Which routes a node needs to reach the pods of all others, and when what it has must be looked at again.
 
     block of another node    →  via that node's address
+    address borrowed from a block by another node   →  via the borrower's address: the more specific wins
     block of this node       →  blackhole: an address in it that no pod has must not leave for the default
                                 route, whose next hop would send it straight back
 
@@ -46,6 +47,11 @@ def build_routes(
             routes[network] = Route(network, kind="blackhole")
         elif block.node in next_hops:
             routes[network] = Route(network, gateway=next_hops[block.node])
+        for item in block.lent:
+            # Where the pod is, its wiring has the route.
+            if item.node != node_name and item.node in next_hops:
+                borrowed = IPv4Network(network[item.ordinal])
+                routes[borrowed] = Route(borrowed, gateway=next_hops[item.node])
     return routes
 
 

@@ -1,68 +1,120 @@
-"""Addresses for one node: each request is one transaction of read, pure choice, write.
+"""Addresses for nodes: each request is one transaction of read, pure choice, write.
 
-Decides the order over blocks: the node's own that have an address to give, then a new one. The allocation,
-its handle and the block are written together, so that a caller that died before it got its answer asks again
-and gets the same address.
+All addresses of a request, their handle and the blocks are written together: a pod has all or none, and a
+caller that died before it got its answer asks again and gets the same. Which address it is, is decided in
+`ipam.placement`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
-from ipam.assign import build_assignment, choose_network, is_free, return_address, take_address
+from ipam.assign import build_ip, is_free, return_address
 from ipam.datastore import Datastore
 from ipam.errors import ExhaustedError, InconsistentError
-from ipam.ledger import Ledger, LedgerReader
-from ipam.model import Address, Allocation, Assignment, Block, Handle, PodRef, Pool, Request
+from ipam.exhaustion import explain, explain_none
+from ipam.ledger import Ledger
+from ipam.model import (
+    Address,
+    Allocation,
+    AssignedIp,
+    Assignment,
+    Handle,
+    Labels,
+    PodRef,
+    Policy,
+    Pool,
+    Request,
+    tunnel_handle,
+)
+from ipam.placement import place
+from ipam.pool_choice import Slot, build_slots, usable
 from ipam.pool_record import record_pools
+from ipam.wanted_address import take_wanted
+
+_DEFAULT_POLICY = Policy()
 
 
 class Allocator:
-    """Gives addresses of `pools`, the first that has one, to the pods of `node_name`.
+    """Gives addresses to pods and nodes.
 
     Args:
         datastore: Where all nodes' state is.
-        node_name: The node that claims blocks.
-        pools: In order of preference.
+        pools: As the configuration has them, in order of preference; when it has none, those that were
+            put into the datastore are used, by name.
+        policy: What the operator decided about blocks.
         clock: Unix time in seconds.
     """
 
     def __init__(
         self,
         datastore: Datastore,
-        node_name: str,
         pools: Sequence[Pool],
+        policy: Policy = _DEFAULT_POLICY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._datastore = datastore
-        self._node_name = node_name
         self._pools = tuple(pools)
+        self._policy = policy
         self._clock = clock
 
-    def assign(self, handle: Handle, pod: PodRef, netns: str) -> Assignment:
-        """Give `handle` an address; the one that it has when it has one.
-
-        Args:
-            handle: Who holds the address.
-            pod: For people, and for policy.
-            netns: Path of the pod's network namespace; once it is gone, so is the claim (`ipamctl gc`).
+    def assign(self, request: Request) -> Assignment:
+        """Give a request its addresses; those that its handle has when it has any.
 
         Raises:
             ExhaustedError: no pool has an address left for this node.
+            AddressInUseError: the address that it asks for is somebody else's.
+            AddressRefusedError: the address or pool that it asks for can't be given.
             ConfigError: a pool was changed under its blocks.
             DatastoreError: the datastore can't be used; nothing was written.
             InconsistentError: the datastore contradicts itself; nothing was written.
         """
-        request = Request(handle, pod, self._node_name, netns, int(self._clock()))
-        allocation = self._datastore.transact(lambda ledger: assign(ledger, self._pools, request))
-        if allocation is None:
-            # Counted on its own, so that the writers in line need not wait for it.
-            usages = self._datastore.read(
-                lambda ledger: [_usage(ledger, pool, request.node) for pool in self._pools]
-            )
-            raise ExhaustedError("; ".join(usages))
-        return build_assignment(allocation)
+        ips: tuple[AssignedIp, ...] | None = None
+        with self._explained(request):
+            while ips is None:
+                ips = self._datastore.transact(
+                    lambda ledger: assign(ledger, self._pools, self._policy, request)
+                )
+        return Assignment(ips)
+
+    def probe(self, request: Request) -> None:
+        """Find out whether a request could be served now; nothing is written.
+
+        Raises:
+            The same as `assign`.
+        """
+
+        def step(ledger: Ledger) -> None:
+            if assign(ledger, self._pools, self._policy, request) is None:
+                # As if the pools had been recorded before.
+                assign(ledger, self._pools, self._policy, request)
+            raise _ProbedError
+
+        with self._explained(request), suppress(_ProbedError):
+            self._datastore.transact(step)
+
+    def assign_tunnel(self, node: str, pool: Pool, node_labels: Labels | None = None) -> Assignment:
+        """Give a node its own address in a pool, for its end of the tunnels to the others; always the same.
+
+        Raises:
+            The same as `assign`.
+        """
+        version = pool.network.version
+        request = Request(
+            handle=tunnel_handle(node, pool.name),
+            pod=PodRef(),
+            node=node,
+            netns="",
+            now_s=int(self._clock()),
+            families=(version,),
+            ipv4_pools=(pool.name,) if version == 4 else (),
+            ipv6_pools=(pool.name,) if version == 6 else (),
+            node_labels=node_labels,
+            use="tunnel",
+        )
+        return self.assign(request)
 
     def release(self, handle: Handle) -> bool:
         """Free what `handle` holds; False when it held nothing, which is fine.
@@ -73,24 +125,60 @@ class Allocator:
         now_s = int(self._clock())
         return bool(self._datastore.transact(lambda ledger: release_handle(ledger, handle, now_s)))
 
-    def blocks(self) -> list[Block]:
-        """Return the blocks of this node, by address."""
-        return [block for block in self._datastore.blocks() if block.node == self._node_name]
+    @contextmanager
+    def _explained(self, request: Request) -> Iterator[None]:
+        """Say of what could not be served why, with numbers from the datastore."""
+        try:
+            yield
+        except _NothingLeftError as exc:
+            slot = exc.slot
+        else:
+            return
+        # Counted on its own, so that the writers in line need not wait for it.
+        raise ExhaustedError(
+            self._datastore.read(
+                lambda ledger: (
+                    explain_none(self._pools or ledger.pools(), request)
+                    if slot is None
+                    else explain(ledger, slot, self._policy, request)
+                )
+            )
+        )
 
 
-def assign(ledger: Ledger, pools: Sequence[Pool], request: Request) -> Allocation | None:
-    """Find or make the allocation of a request's handle, within one transaction; None when all is in use."""
+class _NothingLeftError(Exception):
+    """A slot can't be filled, or (None) there is none: ends the transaction, so that nothing is written."""
+
+    def __init__(self, slot: Slot | None) -> None:
+        super().__init__()
+        self.slot = slot
+
+
+class _ProbedError(Exception):
+    """It would have worked: ends the transaction, so that nothing is written."""
+
+
+def assign(
+    ledger: Ledger, pools: Sequence[Pool], policy: Policy, request: Request
+) -> tuple[AssignedIp, ...] | None:
+    """Find or make the allocations of a request's handle, within one transaction.
+
+    None: all that was done is to record the pools, which had changed. To be called again: who borrows looks
+    at what others have to lend, and would not see what this very transaction changes there.
+    """
     held = ledger.addresses(request.handle)
     if held:
-        return _renew(ledger, request, held[0])
-    record_pools(ledger, pools)
-    for pool in pools:
-        allocation = _take_from(ledger, pool, request)
-        if allocation is not None:
-            ledger.put_allocation(allocation)
-            ledger.put_addresses(request.handle, (allocation.address,))
-            return allocation
-    return None
+        allocations = [_renew(ledger, request, address) for address in held]
+    else:
+        if record_pools(ledger, pools):
+            return None
+        slots = build_slots(pools or ledger.pools(), request)
+        if not slots:
+            raise _NothingLeftError(None)
+        allocations = [_fill(ledger, slot, policy, request) for slot in slots]
+        ledger.put_addresses(request.handle, tuple(item.address for item in allocations))
+    known = {pool.name: pool for pool in ledger.pools()}
+    return tuple(build_ip(item, known.get(item.pool)) for item in allocations)
 
 
 def release_handle(ledger: Ledger, handle: Handle, now_s: int) -> list[Allocation]:
@@ -118,6 +206,18 @@ def release_allocation(ledger: Ledger, allocation: Allocation, now_s: int) -> bo
     return True
 
 
+def _fill(ledger: Ledger, slot: Slot, policy: Policy, request: Request) -> Allocation:
+    """Take the address of a slot, and write it down."""
+    if slot.address is not None:
+        allocation: Allocation | None = take_wanted(ledger, slot, slot.address, policy, request)
+    else:
+        allocation = place(ledger, usable(slot, request), policy, request)
+    if allocation is None:
+        raise _NothingLeftError(slot)
+    ledger.put_allocation(allocation)
+    return allocation
+
+
 def _renew(ledger: Ledger, request: Request, address: Address) -> Allocation:
     """Return what the handle has; note where its pod lives now, for that is what `gc` looks at."""
     allocation = ledger.allocation(address)
@@ -125,37 +225,16 @@ def _renew(ledger: Ledger, request: Request, address: Address) -> Allocation:
         raise InconsistentError(
             f"{request.handle} holds {address}, which is not allocated to it: run ipamctl check"
         )
-    renewed = msgspec.structs.replace(allocation, pod=request.pod, netns=request.netns)
+    renewed = msgspec.structs.replace(
+        allocation,
+        pod=request.pod,
+        netns=request.netns,
+        network=request.network,
+        boot_id=request.boot_id,
+    )
     if renewed != allocation:
         ledger.put_allocation(renewed)
     return renewed
-
-
-def _take_from(ledger: Ledger, pool: Pool, request: Request) -> Allocation | None:
-    """Take an address out of the node's blocks of a pool, or out of a new one."""
-    for block in ledger.open_blocks(request.node, pool.name):
-        allocation = _take(ledger, block, block, pool, request)
-        if allocation is not None:
-            return allocation
-    network = choose_network(pool, request.node, lambda network: ledger.block(pool.name, network) is not None)
-    if network is None:
-        return None
-    return _take(ledger, None, Block(network, pool.name, request.node), pool, request)
-
-
-def _take(ledger: Ledger, old: Block | None, block: Block, pool: Pool, request: Request) -> Allocation | None:
-    taken, allocation = take_address(block, request, pool.reserved)
-    if allocation is None:
-        return None
-    # The block says free; a second record must agree before an address goes out.
-    other = ledger.allocation(allocation.address)
-    if other is not None:
-        raise InconsistentError(
-            f"{allocation.address} is free in block {block.network}, yet allocated to "
-            f"{other.handle}: run ipamctl check"
-        )
-    ledger.put_block(old, taken)
-    return allocation
 
 
 def _give_back(ledger: Ledger, allocation: Allocation, now_s: int) -> None:
@@ -163,15 +242,3 @@ def _give_back(ledger: Ledger, allocation: Allocation, now_s: int) -> None:
     block = ledger.block(allocation.pool, allocation.block)
     if block is not None and not is_free(block, allocation.address):
         ledger.put_block(block, return_address(block, allocation.address, now_s))
-
-
-def _usage(ledger: LedgerReader, pool: Pool, node: str) -> str:
-    """Say why a pool has nothing for a node, and what to do."""
-    blocks = ledger.blocks(pool.name)
-    in_use = sum(block.size - block.free for block in blocks)
-    others = sum(block.node != node for block in blocks)
-    return (
-        f"pool {pool.name} is exhausted for node {node}: {in_use} of {pool.network.num_addresses} addresses "
-        f"of {pool.network} in use, {others} of {pool.block_count} blocks (/{pool.block_size}) are other "
-        "nodes'; add a pool, or free the addresses of dead pods with ipamctl gc"
-    )

@@ -1,49 +1,85 @@
 """Which address a request gets: pure functions from (block, request) to (block, result).
 
-Decides the order: within a block, addresses that were never in use, then the one released the longest ago,
-so that whoever still talks to a dead pod's address does not reach a new pod.
+Decides the order within a block: addresses that were never in use, then the one released the longest ago, so
+that whoever still talks to a dead pod's address does not reach a new pod.
 """
 
-import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from ipaddress import ip_interface
 
 import msgspec
 
-from ipam.model import Address, Allocation, Assignment, Block, Network, Pool, Released, Request
+from ipam.model import Address, Allocation, AssignedIp, Block, Lent, Network, Pool, Released, Request
+
+
+def settle(block: Block, excluded: Collection[Network]) -> Block:
+    """Bring a block in line with what is excluded now; the very same block when nothing is to be done.
+
+    Afterwards the next address to give is not an excluded one, and what was withheld but no longer is
+    excluded can be given again.
+    """
+    settled = _settled(block, excluded)
+    return block if settled == block else msgspec.structs.replace(settled, sequence=block.sequence + 1)
 
 
 def take_address(
-    block: Block, request: Request, reserved: Collection[Network] = ()
+    block: Block, request: Request, excluded: Collection[Network] = ()
 ) -> tuple[Block, Allocation | None]:
-    """Give one address of `block` to `request`; None, and the block as it was, when it has none to give."""
-    chosen, rest = _choose_ordinal(block, reserved)
-    if chosen is None:
+    """Give the next address of a block to a request; None when it has none to give."""
+    settled = _settled(block, excluded)
+    if settled.fresh < settled.size:
+        ordinal = settled.fresh
+        left = msgspec.structs.replace(settled, fresh=ordinal + 1)
+    elif settled.released:
+        ordinal = settled.released[0].ordinal
+        left = msgspec.structs.replace(settled, released=settled.released[1:])
+    else:
+        return settle(block, excluded), None
+    return _give(_settled(left, excluded), ordinal, request)
+
+
+def take_this(
+    block: Block, address: Address, request: Request, excluded: Collection[Network] = ()
+) -> tuple[Block, Allocation | None]:
+    """Give this address of a block to a request; None when it is in use or excluded."""
+    ordinal = ordinal_of(block, address)
+    if not is_free(block, address) or any(address in network for network in excluded):
         return block, None
-    taken = msgspec.structs.replace(rest, sequence=block.sequence + 1)
-    return taken, Allocation(
-        address=block.network[chosen],
-        block=block.network,
-        pool=block.pool,
-        node=request.node,
-        handle=request.handle,
-        pod=request.pod,
-        netns=request.netns,
-        assigned_at_s=request.now_s,
-        sequence=taken.sequence,
+    # What is passed over was never in use, so it goes out before all that was.
+    passed = tuple(Released(skipped, 0) for skipped in range(block.fresh, ordinal))
+    left = msgspec.structs.replace(
+        block,
+        fresh=max(block.fresh, ordinal + 1),
+        released=passed + tuple(item for item in block.released if item.ordinal != ordinal),
+        withheld=tuple(item for item in block.withheld if item != ordinal),
     )
+    return _give(_settled(left, excluded), ordinal, request)
 
 
 def return_address(block: Block, address: Address, now_s: int) -> Block:
     """Put an address that was taken from `block` at the end of its queue."""
-    released = Released(ordinal_of(block, address), now_s)
-    return msgspec.structs.replace(block, released=(*block.released, released), sequence=block.sequence + 1)
+    ordinal = ordinal_of(block, address)
+    return msgspec.structs.replace(
+        block,
+        released=(*block.released, Released(ordinal, now_s)),
+        lent=tuple(item for item in block.lent if item.ordinal != ordinal),
+        sequence=block.sequence + 1,
+    )
 
 
 def is_free(block: Block, address: Address) -> bool:
-    """Say whether `block` would give `address` out."""
+    """Say whether nobody has `address`, as far as its block knows."""
     ordinal = ordinal_of(block, address)
-    return ordinal >= block.fresh or any(item.ordinal == ordinal for item in block.released)
+    return (
+        ordinal >= block.fresh
+        or ordinal in block.withheld
+        or any(item.ordinal == ordinal for item in block.released)
+    )
+
+
+def has_rested(idle_since_s: int, now_s: int, rest_s: int) -> bool:
+    """Say whether an address that was in use until `idle_since_s` may go out again (0: it never was)."""
+    return idle_since_s == 0 or now_s - idle_since_s >= rest_s
 
 
 def ordinal_of(block: Block, address: Address) -> int:
@@ -51,54 +87,50 @@ def ordinal_of(block: Block, address: Address) -> int:
     return int(address) - int(block.network.network_address)
 
 
-def choose_network(pool: Pool, node: str, is_claimed: Callable[[Network], bool]) -> Network | None:
-    """Choose the block that `node` claims next; None when no block of the pool is left.
-
-    Each node starts at a place of its own (a hash of its name) and takes the first that is neither claimed
-    nor wholly reserved: nodes that claim at the same moment, as at the start of a cluster, seldom collide,
-    and few blocks have to be looked at while the pool is not nearly full.
-    """
-    count = pool.block_count
-    start = zlib.crc32(node.encode()) % count
-    for network in _networks(pool, start):
-        if not any(_covers(item, network) for item in pool.reserved) and not is_claimed(network):
-            return network
-    return None
-
-
-def build_assignment(allocation: Allocation) -> Assignment:
-    """Build what the pod gets to see of its allocation."""
+def build_ip(allocation: Allocation, pool: Pool | None) -> AssignedIp:
+    """Build what a pod gets to see of its allocation: routed on its own, or on the link of its pool."""
     address = allocation.address
-    return Assignment(ip_interface((address, address.max_prefixlen)), allocation.pool, allocation.block)
+    length = pool.network.prefixlen if pool is not None and pool.on_link else address.max_prefixlen
+    return AssignedIp(ip_interface((address, length)), allocation.pool, allocation.block)
 
 
-def _choose_ordinal(block: Block, reserved: Collection[Network]) -> tuple[int | None, Block]:
-    """Choose an ordinal, and say what is left of the block without it."""
+def _settled(block: Block, excluded: Collection[Network]) -> Block:
+    near = [network for network in excluded if network.overlaps(block.network)]
+    if not near and not block.withheld:
+        return block
 
-    def is_reserved(ordinal: int) -> bool:
-        return any(block.network[ordinal] in network for network in reserved)
+    def is_excluded(ordinal: int) -> bool:
+        return any(block.network[ordinal] in network for network in near)
 
-    for ordinal in range(block.fresh, block.size):
-        if not is_reserved(ordinal):
-            # What was passed over comes back into play should its reservation end.
-            passed = tuple(Released(skipped, 0) for skipped in range(block.fresh, ordinal))
-            return ordinal, msgspec.structs.replace(
-                block, fresh=ordinal + 1, released=passed + block.released
-            )
-    for place, item in enumerate(block.released):
-        if not is_reserved(item.ordinal):
-            left = block.released[:place] + block.released[place + 1 :]
-            return item.ordinal, msgspec.structs.replace(block, released=left)
-    return None, block
-
-
-def _networks(pool: Pool, start: int) -> Iterator[Network]:
-    """Yield the blocks of a pool, in order from number `start`, once around."""
-    first, size = int(pool.network.network_address), 1 << (pool.network.max_prefixlen - pool.block_size)
-    kind = type(pool.network)
-    for number in range(pool.block_count):
-        yield kind((first + (start + number) % pool.block_count * size, pool.block_size))
+    withheld = {ordinal for ordinal in block.withheld if is_excluded(ordinal)}
+    back = tuple(Released(ordinal, 0) for ordinal in block.withheld if ordinal not in withheld)
+    fresh, released = block.fresh, back + block.released
+    while fresh < block.size and is_excluded(fresh):
+        withheld.add(fresh)
+        fresh += 1
+    while fresh == block.size and released and is_excluded(released[0].ordinal):
+        withheld.add(released[0].ordinal)
+        released = released[1:]
+    return msgspec.structs.replace(block, fresh=fresh, released=released, withheld=tuple(sorted(withheld)))
 
 
-def _covers(outer: Network, inner: Network) -> bool:
-    return inner.network_address in outer and inner.broadcast_address in outer
+def _give(left: Block, ordinal: int, request: Request) -> tuple[Block, Allocation]:
+    """Say what becomes of a block that `ordinal` was taken out of, and who has it."""
+    lent = left.lent
+    if request.node != left.node:
+        lent = tuple(sorted((*lent, Lent(ordinal, request.node))))
+    taken = msgspec.structs.replace(left, lent=lent, sequence=left.sequence + 1)
+    return taken, Allocation(
+        address=left.network[ordinal],
+        block=left.network,
+        pool=left.pool,
+        node=request.node,
+        handle=request.handle,
+        pod=request.pod,
+        netns=request.netns,
+        assigned_at_s=request.now_s,
+        sequence=taken.sequence,
+        network=request.network,
+        boot_id=request.boot_id,
+        use=request.use,
+    )

@@ -1,7 +1,8 @@
 """What can be wrong in a datastore: each record is held against the others.
 
-Allocations, handles, blocks and the index of open blocks say the same thing from four sides. As long as they
-agree, no address can go out twice and none is lost.
+Allocations, handles, blocks and the indexes of blocks say the same thing from several sides. As long as they
+agree, no address can go out twice and none is lost. A finding names what would put it right, where anything
+can; doing it is `ipam.repair`'s business.
 """
 
 from collections import Counter, defaultdict
@@ -9,10 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ipam.assign import is_free
+from ipam.assign import is_free, ordinal_of
+from ipam.block_index import build_indexes
 from ipam.ledger import LedgerReader
-from ipam.model import Address, Allocation, Block, Handle, Network, Pool
-from ipam.records import open_key
+from ipam.model import Address, Allocation, Block, Handle, Lent, Network, Pool
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -22,14 +23,56 @@ class Snapshot(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...] = ()
     allocations: tuple[Allocation, ...] = ()
     handles: tuple[tuple[Handle, tuple[Address, ...]], ...] = ()
-    open_keys: tuple[str, ...] = ()
+    index: Mapping[str, bytes] = {}
 
 
-class Finding(msgspec.Struct, frozen=True, order=True):
-    """One contradiction: what it is about, and what is wrong with it."""
+class SettleAddress(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Make a block say of an address what its allocation says, or that it is free when it has none."""
+
+    pool: str
+    block: str
+    address: str
+
+
+class SettleHandle(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Make a handle list, of these and what it lists, the addresses that are allocated to it."""
+
+    handle: Handle
+    addresses: tuple[str, ...]
+
+
+class SettleQueue(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Make a block's free addresses a list in which each is once, and in range."""
+
+    pool: str
+    block: str
+
+
+class RestoreBlock(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Write a block that has allocations and is not there, all in use; what is not so is found next."""
+
+    pool: str
+    block: str
+    node: str
+
+
+class SettleEntry(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Write an index entry as the blocks have it, provided that it still is what was seen."""
+
+    key: str
+    seen: bytes | None
+    expected: bytes | None
+
+
+Fix = SettleAddress | SettleHandle | SettleQueue | RestoreBlock | SettleEntry
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One contradiction: what it is about, what is wrong with it, and what would put it right."""
 
     subject: str
     problem: str
+    fix: Fix | None = None
 
 
 def read_snapshot(ledger: LedgerReader) -> Snapshot:
@@ -39,22 +82,20 @@ def read_snapshot(ledger: LedgerReader) -> Snapshot:
         blocks=tuple(ledger.blocks()),
         allocations=tuple(ledger.allocations()),
         handles=tuple(ledger.handles()),
-        open_keys=tuple(ledger.open_keys()),
+        index=ledger.index(),
     )
 
 
 def find_contradictions(snapshot: Snapshot) -> list[Finding]:
     """Return what is wrong, by subject; nothing for a sound datastore."""
-    allocations = {item.address: item for item in snapshot.allocations}
-    return sorted(
-        {
-            *_pool_findings(snapshot.pools),
-            *_block_findings(snapshot, allocations),
-            *_allocation_findings(snapshot),
-            *_handle_findings(snapshot, allocations),
-            *_index_findings(snapshot),
-        }
-    )
+    found = {
+        *_pool_findings(snapshot.pools),
+        *_block_findings(snapshot),
+        *_allocation_findings(snapshot),
+        *_handle_findings(snapshot),
+        *_index_findings(snapshot),
+    }
+    return sorted(found, key=lambda item: (item.subject, item.problem))
 
 
 def _pool_findings(pools: tuple[Pool, ...]) -> Iterator[Finding]:
@@ -62,14 +103,14 @@ def _pool_findings(pools: tuple[Pool, ...]) -> Iterator[Finding]:
         yield Finding(f"pool {second}", f"overlaps pool {first}")
 
 
-def _block_findings(snapshot: Snapshot, allocations: Mapping[Address, Allocation]) -> Iterator[Finding]:
+def _block_findings(snapshot: Snapshot) -> Iterator[Finding]:
     pools = {pool.name: pool for pool in snapshot.pools}
     networks = {f"{block.network} of pool {block.pool}": block.network for block in snapshot.blocks}
     for first, second in _overlaps(networks):
         yield Finding(f"block {second}", f"overlaps block {first}")
-    used: defaultdict[Network, set[Address]] = defaultdict(set)
+    held: defaultdict[tuple[str, Network], dict[Address, Allocation]] = defaultdict(dict)
     for item in snapshot.allocations:
-        used[item.block].add(item.address)
+        held[item.pool, item.block][item.address] = item
     for block in snapshot.blocks:
         subject = f"block {block.network} of pool {block.pool}"
         pool = pools.get(block.pool)
@@ -77,24 +118,46 @@ def _block_findings(snapshot: Snapshot, allocations: Mapping[Address, Allocation
             yield Finding(subject, "its pool is not known")
         elif not _is_block_of(block.network, pool):
             yield Finding(subject, f"is not a /{pool.block_size} inside {pool.network}")
-        yield from (Finding(subject, problem) for problem in _queue_problems(block))
-        for address in (block.network[ordinal] for ordinal in range(block.size)):
-            if is_free(block, address) and address in used[block.network]:
-                yield Finding(f"address {address}", "is allocated, and free in its block")
-            elif not is_free(block, address) and address not in allocations:
-                yield Finding(f"address {address}", "is lost: neither allocated nor free in its block")
+        tidy = SettleQueue(block.pool, str(block.network))
+        yield from (Finding(subject, problem, tidy) for problem in _queue_problems(block))
+        yield from _address_findings(block, held[block.pool, block.network])
 
 
 def _queue_problems(block: Block) -> Iterator[str]:
-    ordinals = Counter(item.ordinal for item in block.released)
-    if not 0 <= block.fresh <= block.size or any(not 0 <= ordinal < block.fresh for ordinal in ordinals):
+    listed = Counter([item.ordinal for item in block.released] + list(block.withheld))
+    if not 0 <= block.fresh <= block.size or any(not 0 <= ordinal < block.fresh for ordinal in listed):
         yield "its free addresses are out of range"
-    if any(count > 1 for count in ordinals.values()):
+    if any(count > 1 for count in listed.values()):
         yield "lists a free address twice"
+
+
+def _address_findings(block: Block, held: Mapping[Address, Allocation]) -> Iterator[Finding]:
+    """Say what a block and the allocations in it do not agree about."""
+    lent = {item.ordinal: item.node for item in block.lent}
+    touched = {block.network[ordinal] for ordinal in range(min(max(block.fresh, 0), block.size))}
+    touched |= {address for address in held if address in block.network}
+    touched |= {block.network[ordinal] for ordinal in lent if 0 <= ordinal < block.size}
+    for address in touched:
+        fix = SettleAddress(block.pool, str(block.network), str(address))
+        allocation, ordinal = held.get(address), ordinal_of(block, address)
+        subject = f"address {address}"
+        if allocation is None:
+            if not is_free(block, address):
+                yield Finding(subject, "is lost: neither allocated nor free in its block", fix)
+            elif ordinal in lent:
+                yield Finding(subject, f"is free, and lent to {lent[ordinal]} by its block", fix)
+            continue
+        if is_free(block, address):
+            yield Finding(subject, "is allocated, and free in its block", fix)
+        borrower = allocation.node if allocation.node != block.node else None
+        if lent.get(ordinal) != borrower:
+            told = lent.get(ordinal) or f"{block.node or 'no node'}, its own"
+            yield Finding(subject, f"is in use on {allocation.node}; its block has it on {told}", fix)
 
 
 def _allocation_findings(snapshot: Snapshot) -> Iterator[Finding]:
     blocks = {(block.pool, block.network): block for block in snapshot.blocks}
+    pools = {pool.name: pool for pool in snapshot.pools}
     handles = dict(snapshot.handles)
     counts = Counter(item.address for item in snapshot.allocations)
     for item in snapshot.allocations:
@@ -104,25 +167,42 @@ def _allocation_findings(snapshot: Snapshot) -> Iterator[Finding]:
         if item.address not in item.block:
             yield Finding(subject, f"lies outside its block {item.block}")
         if (item.pool, item.block) not in blocks:
-            yield Finding(subject, f"its block {item.block} of pool {item.pool} is not known")
+            pool = pools.get(item.pool)
+            can = pool is not None and _is_block_of(item.block, pool) and item.address in item.block
+            fix = RestoreBlock(item.pool, str(item.block), item.node) if can else None
+            yield Finding(subject, f"its block {item.block} of pool {item.pool} is not known", fix)
         if item.address not in handles.get(item.handle, ()):
-            yield Finding(subject, f"is not listed by its handle {item.handle}")
+            fix_handle = SettleHandle(item.handle, (str(item.address),))
+            yield Finding(subject, f"is not listed by its handle {item.handle}", fix_handle)
 
 
-def _handle_findings(snapshot: Snapshot, allocations: Mapping[Address, Allocation]) -> Iterator[Finding]:
+def _handle_findings(snapshot: Snapshot) -> Iterator[Finding]:
+    allocations = {item.address: item for item in snapshot.allocations}
     for handle, addresses in snapshot.handles:
+        fix = SettleHandle(handle, ())
+        if not addresses:
+            yield Finding(f"handle {handle}", "holds nothing", fix)
         for address in addresses:
             allocation = allocations.get(address)
             if allocation is None:
-                yield Finding(f"handle {handle}", f"lists {address}, which is not allocated")
+                yield Finding(f"handle {handle}", f"lists {address}, which is not allocated", fix)
             elif allocation.handle != handle:
-                yield Finding(f"handle {handle}", f"lists {address}, which {allocation.handle} holds")
+                yield Finding(f"handle {handle}", f"lists {address}, which {allocation.handle} holds", fix)
 
 
 def _index_findings(snapshot: Snapshot) -> Iterator[Finding]:
-    expected = {open_key(block) for block in snapshot.blocks} - {None}
-    for key in expected ^ set(snapshot.open_keys):
-        yield Finding(f"index {key}", "is missing" if key in expected else "names no block in that state")
+    expected, actual = build_indexes(snapshot.pools, snapshot.blocks), snapshot.index
+    for key in sorted(expected.keys() | actual.keys()):
+        if expected.get(key) == actual.get(key):
+            continue
+        fix = SettleEntry(key, actual.get(key), expected.get(key))
+        if key not in actual:
+            problem = "is missing"
+        elif key not in expected:
+            problem = "names no block in that state"
+        else:
+            problem = "is not what the blocks have"
+        yield Finding(f"index {key}", problem, fix)
 
 
 def _overlaps(networks: Mapping[str, Network]) -> Iterator[tuple[str, str]]:
@@ -139,3 +219,12 @@ def _overlaps(networks: Mapping[str, Network]) -> Iterator[tuple[str, str]]:
 
 def _is_block_of(network: Network, pool: Pool) -> bool:
     return network.prefixlen == pool.block_size and network.network_address in pool.network
+
+
+def expected_lent(block: Block, allocation: Allocation) -> tuple[Lent, ...]:
+    """Return what a block has lent once this allocation of it is taken into account."""
+    ordinal = ordinal_of(block, allocation.address)
+    others = [item for item in block.lent if item.ordinal != ordinal]
+    if allocation.node != block.node:
+        others.append(Lent(ordinal, allocation.node))
+    return tuple(sorted(others))

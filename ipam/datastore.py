@@ -4,11 +4,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ipam.config import decode_datastore
+from ipam import transact
+from ipam.datastore_url import EtcdUrl, MemoryUrl, decode_datastore
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import Block
-from ipam.sqlite_store import SqliteStore
-from ipam.store import Store
+from ipam.store import Counters, Store, Watch
+from ipam.stores.sqlite import SqliteStore
 from nodeplane.cnispec import PLACE
 
 T = TypeVar("T")
@@ -28,17 +29,26 @@ class Datastore:
     ) -> None:
         self.close()
 
+    @property
+    def counters(self) -> Counters:
+        """What the store was asked to do so far."""
+        return self._store.counters
+
     def read(self, step: Callable[[LedgerReader], T]) -> T:
-        """Run `step` on one state; see `ipam.store.Store`."""
-        return self._store.read(lambda reader: step(LedgerReader(reader)))
+        """Run `step` on one state; see `ipam.transact.read`."""
+        return transact.read(self._store, lambda reader: step(LedgerReader(reader)))
 
     def transact(self, step: Callable[[Ledger], T]) -> T:
-        """Run `step`, perhaps more than once, and write what it changed; see `ipam.store.Store`."""
-        return self._store.transact(lambda transaction: step(Ledger(transaction)))
+        """Run `step`, perhaps more than once, and write what it changed; see `ipam.transact.transact`."""
+        return transact.transact(self._store, lambda transaction: step(Ledger(transaction)))
 
     def blocks(self) -> list[Block]:
         """Return all blocks, each with the node that owns it, by address."""
         return self.read(LedgerReader.blocks)
+
+    def watch(self) -> Watch:
+        """Begin to watch for changes."""
+        return self._store.watch("")
 
     def verify(self) -> list[str]:
         """Say what is wrong with the store's own structure, a line each."""
@@ -52,7 +62,7 @@ class Datastore:
 def open_datastore(
     url: str, *, create: bool = True, place: str = PLACE, field: str = "ipam.datastore"
 ) -> Datastore:
-    """Open the datastore at `sqlite:///path`.
+    """Open the datastore that a URL names; see `ipam.datastore_url`.
 
     Args:
         url: Which datastore.
@@ -64,4 +74,19 @@ def open_datastore(
         ConfigError: the URL is not one that we know.
         DatastoreError: what is there is damaged or not ours, or nothing is there and `create` is false.
     """
-    return Datastore(SqliteStore(decode_datastore(url, place, field), create=create))
+    return Datastore(open_store(url, create=create, place=place, field=field))
+
+
+def open_store(url: str, *, create: bool = True, place: str = PLACE, field: str = "ipam.datastore") -> Store:
+    """Open the store that a URL names; see `open_datastore`."""
+    where = decode_datastore(url, place, field)
+    # Who keeps addresses in a file does not pay for http and TLS.
+    if isinstance(where, EtcdUrl):
+        from ipam.stores.etcd import open_etcd
+
+        return open_etcd(where, create=create)
+    if isinstance(where, MemoryUrl):
+        from ipam.stores.memory import named
+
+        return named(where.name)
+    return SqliteStore(where.path, create=create)

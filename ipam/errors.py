@@ -12,6 +12,18 @@ class ExhaustedError(IpamError):
     """No pool has an address for this node; says for each pool its size, its use and what to do."""
 
 
+class AddressInUseError(IpamError):
+    """The very address that was asked for is somebody else's."""
+
+
+class AddressRefusedError(IpamError):
+    """The very address or pool that was asked for can't be given; says why."""
+
+
+class PodUnknownError(IpamError):
+    """Kubernetes does not know the pod yet, so that nobody can tell which addresses it may have."""
+
+
 class DatastoreError(IpamError):
     """The datastore can't be read or written, or is not one of ours; says how to restore it."""
 
@@ -25,9 +37,12 @@ class InconsistentError(IpamError):
 
 
 # For `cnispec.run_plugin`. A full pool frees itself as pods end, which is what code 11 tells a runtime:
-# try again later (SPEC section 5); kubelet does.
+# try again later (SPEC section 5); kubelet does. So may the pod that has the address that another wants.
 CNI_CODES: dict[type[NodeplaneError], int] = {
     ExhaustedError: ErrorCode.TRY_AGAIN_LATER,
+    AddressInUseError: ErrorCode.TRY_AGAIN_LATER,
+    AddressRefusedError: ErrorCode.INVALID_CONFIG,
+    PodUnknownError: ErrorCode.TRY_AGAIN_LATER,
     DatastoreBusyError: ErrorCode.TRY_AGAIN_LATER,
     DatastoreError: ErrorCode.IO_FAILURE,
     InconsistentError: ErrorCode.INTERNAL,

@@ -1,12 +1,24 @@
 """Typed reads and writes of one transaction: pools, blocks, allocations and handles, indexes kept right."""
 
-from collections.abc import Iterator
-from ipaddress import ip_network
+from collections.abc import Iterable
+
+import msgspec
 
 from ipam import records
+from ipam.block_index import PoolWords, best_own, count_own, update_index
+from ipam.claim_map import clear_claimed, find_unclaimed, set_claimed
 from ipam.errors import InconsistentError
 from ipam.model import Address, Allocation, Block, Handle, Network, Pool
-from ipam.store import Reader, Transaction
+from ipam.pool_space import block_at, covering, excluded, number_of, start_of
+from ipam.transact import Reader, Transaction
+
+
+class Spare(msgspec.Struct, frozen=True, order=True):
+    """A block that has an address to give: since when that one is idle, and whose it is."""
+
+    idle_since_s: int
+    network: Network
+    node: str
 
 
 class LedgerReader:
@@ -15,14 +27,10 @@ class LedgerReader:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def pool(self, name: str) -> Pool | None:
-        """Return the pool of that name, as recorded."""
-        value = self._reader.get(records.pool_key(name))
-        return None if value is None else records.decode_pool(value)
-
-    def pools(self) -> list[Pool]:
+    def pools(self) -> tuple[Pool, ...]:
         """Return all recorded pools, by name."""
-        return [records.decode_pool(value) for _, value in self._reader.scan(records.POOLS)]
+        value = self._reader.get(records.POOLS)
+        return () if value is None else records.decode_pools(value)
 
     def block(self, pool: str, network: Network) -> Block | None:
         """Return a block."""
@@ -34,6 +42,37 @@ class LedgerReader:
         prefix = records.BLOCKS if pool is None else records.blocks_prefix(pool)
         found = [records.decode_block(value) for _, value in self._reader.scan(prefix)]
         return sorted(found, key=lambda block: (block.network.version, block.network))
+
+    def own_block(self, node: str, pool: str) -> Block | None:
+        """Return the node's block that has the longest idle address; None when none has one to give.
+
+        Raises:
+            InconsistentError: the index names a block that is not there, or not in that state.
+        """
+        network = best_own(self._reader, node, pool)
+        if network is None:
+            return None
+        block = self.block(pool, network)
+        if block is None or block.node != node or block.idle_since_s is None:
+            raise InconsistentError(
+                f"the index of {node or 'no node'}'s blocks of pool {pool} is wrong at {network}: "
+                "run ipamctl check"
+            )
+        return block
+
+    def own_count(self, node: str, pool: str) -> int:
+        """Return how many blocks of a pool a node has."""
+        return count_own(self._reader, node, pool)
+
+    def spare(self, pool: str, limit: int) -> list[Spare]:
+        """Return blocks of a pool that may have an address to give, the longest idle first.
+
+        A look without guarantee: who takes one gets its block, and finds out.
+        """
+        return [
+            Spare(*records.decode_spare_key(key), value.decode())
+            for key, value in self._reader.peek(records.spare_prefix(pool), limit)
+        ]
 
     def allocation(self, address: Address) -> Allocation | None:
         """Return the allocation of an address."""
@@ -54,24 +93,14 @@ class LedgerReader:
         """Return all handles with the addresses that they hold."""
         return [records.decode_handle(value) for _, value in self._reader.scan(records.HANDLES)]
 
-    def open_blocks(self, node: str, pool: str) -> Iterator[Block]:
-        """Yield the blocks of a node that have free addresses, the longest idle address first.
+    def index(self) -> dict[str, bytes]:
+        """Return all entries that follow from the blocks; see `ipam.block_index.build_indexes`."""
+        prefixes = (records.NODES, records.CLAIMS, records.SPARE)
+        return {key: value for prefix in prefixes for key, value in self._reader.scan(prefix)}
 
-        Raises:
-            InconsistentError: the index names a block that is not there.
-        """
-        prefix = records.open_prefix(node, pool)
-        # The first will do, save when all that it has left is reserved: only then are the others read.
-        for limit, start in ((1, 0), (None, 1)):
-            for key, value in self._reader.scan(prefix, limit)[start:]:
-                block = self.block(pool, ip_network(value.decode()))
-                if block is None or records.open_key(block) != key:
-                    raise InconsistentError(f"the index of open blocks is wrong at {key}: run ipamctl check")
-                yield block
-
-    def open_keys(self) -> list[str]:
-        """Return the keys of the index of blocks that have free addresses."""
-        return [key for key, _ in self._reader.scan(records.OPEN)]
+    def entry(self, key: str) -> bytes | None:
+        """Return an entry of the index as it is."""
+        return self._reader.get(key)
 
 
 class Ledger(LedgerReader):
@@ -81,24 +110,53 @@ class Ledger(LedgerReader):
         super().__init__(transaction)
         self._transaction = transaction
 
-    def put_pool(self, pool: Pool) -> None:
-        """Record a pool."""
-        self._transaction.put(records.pool_key(pool.name), records.encode_pool(pool))
+    def put_pools(self, pools: Iterable[Pool]) -> None:
+        """Record these pools, and no others."""
+        ordered = sorted(pools, key=lambda pool: pool.name)
+        self._transaction.put(records.POOLS, records.encode_pools(ordered))
 
-    def delete_pool(self, name: str) -> None:
-        """Forget a pool."""
-        self._transaction.delete(records.pool_key(name))
+    def unclaimed(self, pool: Pool, node: str) -> Network | None:
+        """Choose the block of a pool that a node claims next; None when there is none left.
 
-    def put_block(self, old: Block | None, new: Block) -> None:
-        """Write a block in place of the state that it had (None: it is new)."""
+        Raises:
+            InconsistentError: the map has a block as unclaimed that is there.
+        """
+
+        def past(number: int) -> int:
+            # A block that lies in what is excluded has nothing to give: go on behind that.
+            outer = covering(excluded(pool), block_at(pool, number))
+            return number if outer is None else number_of(pool, outer.broadcast_address) + 1
+
+        words = PoolWords(self._transaction, pool.name)
+        number = find_unclaimed(words, pool.block_count, start_of(pool, node), past)
+        if number is None:
+            return None
+        network = block_at(pool, number)
+        if self.block(pool.name, network) is not None:
+            raise InconsistentError(
+                f"the map of pool {pool.name} has block {network} as unclaimed: run ipamctl check"
+            )
+        return network
+
+    def claim_block(self, pool: Pool, block: Block) -> None:
+        """Write a block that no node had."""
+        self._transaction.put(records.block_key(block.pool, block.network), records.encode_block(block))
+        update_index(self._transaction, None, block)
+        number = number_of(pool, block.network.network_address)
+        set_claimed(PoolWords(self._transaction, pool.name), pool.block_count, number)
+
+    def put_block(self, old: Block, new: Block) -> None:
+        """Write a block in place of the state that it had."""
         self._transaction.put(records.block_key(new.pool, new.network), records.encode_block(new))
-        before, after = old and records.open_key(old), records.open_key(new)
-        if before == after:
-            return
-        if before:
-            self._transaction.delete(before)
-        if after:
-            self._transaction.put(after, str(new.network).encode())
+        update_index(self._transaction, old, new)
+
+    def delete_block(self, pool: Pool | None, block: Block) -> None:
+        """Forget a block, so that any node may claim it; None: its pool is not known any more."""
+        self._transaction.delete(records.block_key(block.pool, block.network))
+        update_index(self._transaction, block, None)
+        if pool is not None:
+            number = number_of(pool, block.network.network_address)
+            clear_claimed(PoolWords(self._transaction, pool.name), pool.block_count, number)
 
     def put_allocation(self, allocation: Allocation) -> None:
         """Write an allocation."""
@@ -116,3 +174,10 @@ class Ledger(LedgerReader):
             self._transaction.put(key, records.encode_handle(handle, addresses))
         else:
             self._transaction.delete(key)
+
+    def put_entry(self, key: str, value: bytes | None) -> None:
+        """Write an entry of an index as it should be (None: it should not be there): for repair."""
+        if value is None:
+            self._transaction.delete(key)
+        else:
+            self._transaction.put(key, value)

@@ -1,40 +1,114 @@
-"""The CNI IPAM plugin `nodeplane-ipam`: ADD, DEL, VERSION as CNI SPEC 1.1.0 section 4 has them.
+"""The CNI IPAM plugin `nodeplane-ipam`: all commands of CNI SPEC 1.1.0 section 4.
 
-Another plugin runs it with its own environment and its whole network configuration, of which `ipam` and
-`nodeName` are ours. On the path of every pod start: imports stay few.
+Another plugin runs it with its own environment and its whole network configuration. On the path of every pod
+start: imports stay few.
 """
 
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
 from ipam.allocator import Allocator
-from ipam.config import NetworkConfig, build_node_name, build_pod, build_pools
-from ipam.datastore import open_datastore
+from ipam.answer import build_answer
+from ipam.config import DEFAULT_DATASTORE, NetworkConfig, build_policy, build_supply
+from ipam.datastore import Datastore, open_datastore
 from ipam.errors import CNI_CODES
 from ipam.model import Handle
-from nodeplane.cniresult import Ip, Result
-from nodeplane.cnispec import Request, decode_config, run_plugin
+from ipam.pod_request import build_request
+from ipam.request_stats import RequestStats, send_stats
+from ipam.store import Counters
+from nodeplane.cniresult import Result
+from nodeplane.cnispec import Command, Request, decode_config, run_plugin
 
 
 def main() -> int:
     """Serve one CNI call; return the exit code."""
-    return run_plugin("nodeplane-ipam: CNI IPAM plugin of nodeplane", {"ADD": add, "DEL": delete}, CNI_CODES)
+    return run_plugin("nodeplane-ipam: CNI IPAM plugin of nodeplane", COMMANDS, CNI_CODES)
+
+
+class _StoreSection(msgspec.Struct, frozen=True):
+    datastore: str = DEFAULT_DATASTORE
+
+
+class _StoreOnly(msgspec.Struct, frozen=True):
+    """What DEL needs, whatever became of the rest of the configuration (SPEC section 2, DEL)."""
+
+    ipam: _StoreSection = _StoreSection()
 
 
 def add(request: Request) -> Result:
-    """Give the attachment an address; a repeated ADD gets the same one."""
+    """Give the attachment its addresses; a repeated ADD gets the same ones.
+
+    Raises:
+        ConfigError: a field of the configuration is wrong.
+        NodeplaneError: no address is to be had; nothing was written.
+    """
     config = decode_config(request.config, NetworkConfig)
-    node_name, pools = build_node_name(config), build_pools(config.ipam)
-    with open_datastore(config.ipam.datastore) as datastore:
-        assignment = Allocator(datastore, node_name, pools).assign(
-            Handle(request.container_id, request.interface), build_pod(request.args), request.netns
-        )
-    return Result(ips=(Ip(assignment.address),))
+    if config.ipam.data_dir:
+        note = f"ipam.dataDir is host-local's and not used: addresses are in {config.ipam.datastore}"
+        print(f"nodeplane-ipam: {note}", file=sys.stderr)
+    supply, policy = build_supply(config), build_policy(config.ipam)
+    # All that can be wrong with the rest comes before an address is taken.
+    answer = build_answer(config, supply)
+    wish = build_request(request, config, supply)
+    with _opened(config.ipam.datastore, "ADD") as datastore:
+        return answer.render(Allocator(datastore, supply.pools, policy).assign(wish))
 
 
 def delete(request: Request) -> None:
     """Free what the attachment holds, however little the configuration has otherwise.
 
-    SPEC section 2, DEL: it succeeds when there is nothing to free, so that pools and names, which ADD needs,
-    must not stand in its way.
+    It succeeds when there is nothing to free, so that pools and names, which ADD needs, must not stand in its
+    way.
     """
-    config = decode_config(request.config, NetworkConfig)
-    with open_datastore(config.ipam.datastore) as datastore:
-        Allocator(datastore, config.node_name, ()).release(Handle(request.container_id, request.interface))
+    with _opened(decode_config(request.config, _StoreOnly).ipam.datastore, "DEL") as datastore:
+        Allocator(datastore, ()).release(Handle(request.container_id, request.interface))
+
+
+def check(request: Request) -> None:
+    """See `ipam.plugin_upkeep`: few calls need it."""
+    from ipam import plugin_upkeep
+
+    plugin_upkeep.check(request)
+
+
+def collect_garbage(request: Request) -> None:
+    """See `ipam.plugin_upkeep`."""
+    from ipam import plugin_upkeep
+
+    plugin_upkeep.collect_garbage(request)
+
+
+def status(request: Request) -> None:
+    """See `ipam.plugin_upkeep`."""
+    from ipam import plugin_upkeep
+
+    plugin_upkeep.status(request)
+
+
+COMMANDS: dict[str, Command] = {
+    "ADD": add,
+    "DEL": delete,
+    "CHECK": check,
+    "GC": collect_garbage,
+    "STATUS": status,
+}
+
+
+@contextmanager
+def _opened(url: str, operation: str) -> Iterator[Datastore]:
+    """Open the datastore; tell the agent afterwards what the request cost."""
+    started_s = time.perf_counter()
+    outcome, counters = "error", Counters()
+    try:
+        with open_datastore(url) as datastore:
+            counters = datastore.counters
+            yield datastore
+        outcome = "ok"
+    finally:
+        seconds = time.perf_counter() - started_s
+        costs = counters.transactions, counters.conflicts, counters.reads
+        send_stats(RequestStats(operation, outcome, seconds, *costs))

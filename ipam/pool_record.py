@@ -1,47 +1,116 @@
-"""What the datastore remembers of pools, and what a configuration may change of them.
+"""What the datastore remembers of pools, and what may be changed of them.
 
 Nodes come with their own copies of the configuration. The record is what they agree on: two that differ
-would cut the same addresses into blocks twice.
+would cut the same addresses into blocks twice. Where configurations have no pools, the record is all there
+is, and `ipamctl pools` changes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ipam.assign import settle
 from ipam.ledger import Ledger
-from ipam.model import Pool
+from ipam.model import Block, Network, Pool
+from ipam.pool_space import block_at, excluded, number_of
 from nodeplane.cnispec import PLACE
 from nodeplane.errors import ConfigError
 
+# Blocks that are brought in line with a pool's reservations at once; a garbage collection gets the others.
+_AT_ONCE = 8
 
-def record_pools(ledger: Ledger, pools: Iterable[Pool]) -> None:
-    """Record the pools of a configuration, within one transaction; nothing is written when they are known.
+
+def record_pools(ledger: Ledger, pools: Sequence[Pool]) -> bool:
+    """Record the pools of a configuration, within one transaction; False, and no write, when they are known.
+
+    Recorded pools that are in the way and have no blocks are forgotten.
 
     Raises:
         ConfigError: a pool that has blocks was moved or cut anew, or overlaps another that has.
     """
-    for pool in pools:
-        recorded = ledger.pool(pool.name)
-        if recorded == pool:
-            continue
-        if recorded is None or _cut(recorded) != _cut(pool):
-            for other in ledger.pools():
-                _make_room(ledger, pool, other)
-        ledger.put_pool(pool)
+    recorded = {pool.name: pool for pool in ledger.pools()}
+    changed = [pool for pool in pools if recorded.get(pool.name) != pool]
+    for pool in changed:
+        old = recorded.get(pool.name)
+        if old is None or _cut(old) != _cut(pool):
+            for other in _in_the_way(pool, recorded.values()):
+                _expect_unused(ledger, other, PLACE, f"ipam.pools.{pool.name}", _expected(pool, other))
+                del recorded[other.name]
+        recorded[pool.name] = pool
+        _follow(ledger, old, pool)
+    if changed:
+        ledger.put_pools(recorded.values())
+    return bool(changed)
 
 
-def _make_room(ledger: Ledger, pool: Pool, other: Pool) -> None:
-    """Forget a recorded pool that is in the way, unless it has blocks."""
-    if other.name != pool.name and not other.network.overlaps(pool.network):
-        return
-    count = len(ledger.blocks(other.name))
+def put_pool(ledger: Ledger, pool: Pool, place: str = "") -> None:
+    """Put a pool into the datastore, or change it, within one transaction.
+
+    Raises:
+        ConfigError: it has blocks and would be moved or cut anew, or it overlaps another.
+    """
+    recorded = {item.name: item for item in ledger.pools()}
+    old = recorded.get(pool.name)
+    for other in _in_the_way(pool, recorded.values()):
+        if other.name != pool.name:
+            raise ConfigError(place, f"{pool.name}.cidr", _expected(pool, other))
+        if _cut(other) != _cut(pool):
+            _expect_unused(ledger, other, place, f"{pool.name}.cidr", _expected(pool, other))
+    if old != pool:
+        _follow(ledger, old, pool)
+        ledger.put_pools([*(item for item in recorded.values() if item.name != pool.name), pool])
+
+
+def delete_pool(ledger: Ledger, name: str, place: str = "") -> None:
+    """Take a pool out of the datastore, within one transaction.
+
+    Raises:
+        ConfigError: there is none of that name, or it has blocks.
+    """
+    pools = ledger.pools()
+    pool = next((item for item in pools if item.name == name), None)
+    if pool is None:
+        known = ", ".join(item.name for item in pools) or "none"
+        raise ConfigError(place, name, f"expected the name of a pool: {known}")
+    expected = "expected a pool without blocks: disable it, and delete it when its pods are gone"
+    _expect_unused(ledger, pool, place, name, expected)
+    ledger.put_pools(item for item in pools if item.name != name)
+
+
+def _in_the_way(pool: Pool, others: Iterable[Pool]) -> list[Pool]:
+    return [other for other in others if other.name == pool.name or other.network.overlaps(pool.network)]
+
+
+def _expected(pool: Pool, other: Pool) -> str:
+    was = f"{other.network} with blockSize {other.block_size}"
+    if other.name == pool.name:
+        return f"expected {was} as the datastore has it"
+    return f"expected a CIDR apart from pool {other.name}, {was}"
+
+
+def _expect_unused(ledger: Ledger, pool: Pool, place: str, field: str, expected: str) -> None:
+    count = len(ledger.blocks(pool.name))
     if count:
-        was = f"{other.network} with blockSize {other.block_size}"
-        expected = (
-            f"expected {was} as the datastore has it"
-            if other.name == pool.name
-            else f"expected a CIDR apart from pool {other.name}, {was}"
-        )
-        raise ConfigError(PLACE, f"ipam.pools.{pool.name}", f"{expected}: it has {count} blocks in use")
-    ledger.delete_pool(other.name)
+        raise ConfigError(place, field, f"{expected}: it has {count} blocks in use")
+
+
+def _follow(ledger: Ledger, old: Pool | None, new: Pool) -> None:
+    """Bring blocks in line with reservations that began or ended."""
+    if old is None or _cut(old) != _cut(new):
+        return
+    changed = set(excluded(old)) ^ set(excluded(new))
+    for block in _blocks_in(ledger, new, changed):
+        settled = settle(block, excluded(new))
+        if settled is not block:
+            ledger.put_block(block, settled)
+
+
+def _blocks_in(ledger: Ledger, pool: Pool, networks: Iterable[Network]) -> list[Block]:
+    """Return the first few blocks that these networks touch."""
+    numbers: set[int] = set()
+    for network in networks:
+        first, last = number_of(pool, network.network_address), number_of(pool, network.broadcast_address)
+        numbers.update(range(first, min(last + 1, first + _AT_ONCE)))
+    found = (ledger.block(pool.name, block_at(pool, number)) for number in sorted(numbers)[:_AT_ONCE])
+    return [block for block in found if block is not None]
 
 
 def _cut(pool: Pool) -> tuple[object, ...]:

@@ -1,29 +1,35 @@
 """How IPAM's values lie in a store: the keys, and JSON that a person can read.
 
-    pools/<pool>                                      Pool
+    pools                                             all pools: few, and read by each request
     blocks/<pool>/<network>                           Block
-    open/<node>/<pool>/<idle since>/<network>         a block of the node that has an address to give
     allocations/<address>                             Allocation
     handles/<container id>/<interface>                the addresses that the handle holds
 
-`open` is an index, so that a request finds its block without reading the full ones: its keys sort by how
-long ago the block's next address was last in use. Cost per request does not grow with what is stored.
+and, made from the blocks, so that a request finds its block by a few keys (`ipam.block_index`):
+
+    nodes/<node>/<pool>                               the segments of the node's blocks
+    nodes/<node>/<pool>/<segment>                     the node's blocks in one segment
+    claims/<pool>/<level>/<word>                      which blocks are claimed (`ipam.claim_map`)
+    spare/<pool>/<idle since>/<network>               a block that has an address to give, and its node
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 import msgspec
 
 from ipam.errors import DatastoreError
-from ipam.model import Address, Allocation, Block, Handle, Network, PodRef, Pool, Released
+from ipam.model import Address, Allocation, Block, Handle, Lent, Network, PodRef, Pool, Released, Use
 
 T = TypeVar("T")
 
-POOLS = "pools/"
+POOLS = "pools"
 BLOCKS = "blocks/"
-OPEN = "open/"
+NODES = "nodes/"
+CLAIMS = "claims/"
+SPARE = "spare/"
 ALLOCATIONS = "allocations/"
 HANDLES = "handles/"
 
@@ -33,6 +39,10 @@ class _PoolRecord(msgspec.Struct, rename="camel"):
     cidr: str
     block_size: int
     reserved: list[str] = []
+    disabled: bool = False
+    node_selector: str = ""
+    namespace_selector: str = ""
+    on_link: bool = False
 
 
 class _BlockRecord(msgspec.Struct, rename="camel"):
@@ -41,7 +51,9 @@ class _BlockRecord(msgspec.Struct, rename="camel"):
     node: str
     fresh: int
     released: tuple[Released, ...]
-    sequence: int
+    withheld: tuple[int, ...] = ()
+    lent: tuple[Lent, ...] = ()
+    sequence: int = 0
 
 
 class _AllocationRecord(msgspec.Struct, rename="camel"):
@@ -54,16 +66,14 @@ class _AllocationRecord(msgspec.Struct, rename="camel"):
     netns: str
     assigned_at_s: int = msgspec.field(name="assignedAt")
     sequence: int = 0
+    network: str = ""
+    boot_id: str = ""
+    use: Use = "pod"
 
 
 class _HandleRecord(msgspec.Struct, rename="camel"):
     handle: Handle
     addresses: list[str]
-
-
-def pool_key(name: str) -> str:
-    """Return the key of a pool."""
-    return f"{POOLS}{name}"
 
 
 def blocks_prefix(pool: str) -> str:
@@ -76,17 +86,37 @@ def block_key(pool: str, network: Network) -> str:
     return f"{BLOCKS}{pool}/{_dashed(network)}"
 
 
-def open_prefix(node: str, pool: str) -> str:
-    """Return what the keys of a node's blocks with free addresses begin with."""
-    return f"{OPEN}{node}/{pool}/"
+def own_key(node: str, pool: str) -> str:
+    """Return the key of the segments of a node's blocks; those of no node have an empty one."""
+    return f"{NODES}{node}/{pool}"
 
 
-def open_key(block: Block) -> str | None:
-    """Return the key under which a block is known to have an address to give; None when it has none."""
+def word_key(pool: str, level: int, index: int) -> str:
+    """Return the key of a word of a pool's claim map."""
+    return f"{CLAIMS}{pool}/{level}/{index:x}"
+
+
+def spare_prefix(pool: str) -> str:
+    """Return what the keys of a pool's blocks with free addresses begin with."""
+    return f"{SPARE}{pool}/"
+
+
+def spare_key(block: Block) -> str | None:
+    """Return the key under which a block is known to have an address to give; None when it has none.
+
+    The keys sort by how long ago that address was last in use.
+    """
     since_s = block.idle_since_s
-    if since_s is None:
-        return None
-    return f"{open_prefix(block.node, block.pool)}{since_s:011d}/{_dashed(block.network)}"
+    return None if since_s is None else f"{spare_prefix(block.pool)}{since_s:011d}/{_dashed(block.network)}"
+
+
+def decode_spare_key(key: str) -> tuple[int, Network]:
+    """Return since when the block that such a key names is idle, and the block."""
+    _, since_s, network = key.rsplit("/", 2)
+    try:
+        return int(since_s), ip_network(network.replace("-", "/"))
+    except ValueError as exc:
+        raise _not_ours(exc) from exc
 
 
 def allocation_key(address: Address) -> str:
@@ -99,24 +129,57 @@ def handle_key(handle: Handle) -> str:
     return f"{HANDLES}{handle.container_id}/{handle.interface}"
 
 
-def encode_pool(pool: Pool) -> bytes:
-    """Encode a pool."""
+def encode_pools(pools: Sequence[Pool]) -> bytes:
+    """Encode all pools."""
     return msgspec.json.encode(
-        _PoolRecord(pool.name, str(pool.network), pool.block_size, [str(item) for item in pool.reserved])
+        [
+            _PoolRecord(
+                name=pool.name,
+                cidr=str(pool.network),
+                block_size=pool.block_size,
+                reserved=[str(item) for item in pool.reserved],
+                disabled=pool.disabled,
+                node_selector=pool.node_selector,
+                namespace_selector=pool.namespace_selector,
+                on_link=pool.on_link,
+            )
+            for pool in pools
+        ]
     )
 
 
-def decode_pool(value: bytes) -> Pool:
-    """Decode a pool."""
-    record = _decode(value, _PoolRecord)
-    reserved = tuple(ip_network(item) for item in record.reserved)
-    return Pool(record.name, ip_network(record.cidr), record.block_size, reserved)
+# A daemon asks at each request; pools seldom change, and parsing networks is the slowest of it.
+@lru_cache(maxsize=4)
+def decode_pools(value: bytes) -> tuple[Pool, ...]:
+    """Decode all pools."""
+    return tuple(
+        Pool(
+            name=record.name,
+            network=_network(record.cidr),
+            block_size=record.block_size,
+            reserved=tuple(_network(item) for item in record.reserved),
+            disabled=record.disabled,
+            node_selector=record.node_selector,
+            namespace_selector=record.namespace_selector,
+            on_link=record.on_link,
+        )
+        for record in _decode(value, list[_PoolRecord])
+    )
 
 
 def encode_block(block: Block) -> bytes:
     """Encode a block."""
     return msgspec.json.encode(
-        _BlockRecord(str(block.network), block.pool, block.node, block.fresh, block.released, block.sequence)
+        _BlockRecord(
+            cidr=str(block.network),
+            pool=block.pool,
+            node=block.node,
+            fresh=block.fresh,
+            released=block.released,
+            withheld=block.withheld,
+            lent=block.lent,
+            sequence=block.sequence,
+        )
     )
 
 
@@ -124,7 +187,14 @@ def decode_block(value: bytes) -> Block:
     """Decode a block."""
     record = _decode(value, _BlockRecord)
     return Block(
-        ip_network(record.cidr), record.pool, record.node, record.fresh, record.released, record.sequence
+        network=_network(record.cidr),
+        pool=record.pool,
+        node=record.node,
+        fresh=record.fresh,
+        released=record.released,
+        withheld=record.withheld,
+        lent=record.lent,
+        sequence=record.sequence,
     )
 
 
@@ -141,6 +211,9 @@ def encode_allocation(allocation: Allocation) -> bytes:
             netns=allocation.netns,
             assigned_at_s=allocation.assigned_at_s,
             sequence=allocation.sequence,
+            network=allocation.network,
+            boot_id=allocation.boot_id,
+            use=allocation.use,
         )
     )
 
@@ -149,8 +222,8 @@ def decode_allocation(value: bytes) -> Allocation:
     """Decode an allocation."""
     record = _decode(value, _AllocationRecord)
     return Allocation(
-        address=ip_address(record.address),
-        block=ip_network(record.block),
+        address=_address(record.address),
+        block=_network(record.block),
         pool=record.pool,
         node=record.node,
         handle=record.handle,
@@ -158,6 +231,9 @@ def decode_allocation(value: bytes) -> Allocation:
         netns=record.netns,
         assigned_at_s=record.assigned_at_s,
         sequence=record.sequence,
+        network=record.network,
+        boot_id=record.boot_id,
+        use=record.use,
     )
 
 
@@ -169,7 +245,30 @@ def encode_handle(handle: Handle, addresses: Sequence[Address]) -> bytes:
 def decode_handle(value: bytes) -> tuple[Handle, tuple[Address, ...]]:
     """Decode a handle and the addresses that it holds."""
     record = _decode(value, _HandleRecord)
-    return record.handle, tuple(ip_address(address) for address in record.addresses)
+    return record.handle, tuple(_address(address) for address in record.addresses)
+
+
+def encode_word(word: int) -> bytes:
+    """Encode a word of a claim map."""
+    return f"{word:016x}".encode()
+
+
+def decode_word(value: bytes) -> int:
+    """Decode a word of a claim map."""
+    try:
+        return int(value, 16)
+    except ValueError as exc:
+        raise _not_ours(exc) from exc
+
+
+def encode_table(table: Mapping[str, T]) -> bytes:
+    """Encode a part of an index."""
+    return msgspec.json.encode(table)
+
+
+def decode_table(value: bytes, kind: type[T]) -> T:
+    """Decode a part of an index."""
+    return _decode(value, kind)
 
 
 def _dashed(network: Network) -> str:
@@ -180,4 +279,22 @@ def _decode(value: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise DatastoreError(f"the datastore holds a value that is not ours: {exc}") from exc
+        raise _not_ours(exc) from exc
+
+
+def _address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError as exc:
+        raise _not_ours(exc) from exc
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as exc:
+        raise _not_ours(exc) from exc
+
+
+def _not_ours(exc: Exception) -> DatastoreError:
+    return DatastoreError(f"the datastore holds a value that is not ours: {exc}")

@@ -1,61 +1,175 @@
-"""The seam below IPAM: an ordered map of keys to values that changes in transactions.
+"""The seam below IPAM: an ordered map of ASCII keys to values, in which each write has a revision.
 
-Every store (SQLite, memory; etcd fits) keeps the same promises, held by one contract test:
+    snapshot   one state of all keys, to look at
+    attempt    what a transaction reads, each thing with its revision; then
+    commit     guards hold?  yes: all writes, durably, as one     no: nothing
 
-- A step sees one state of all keys, plus what it has put and deleted itself.
-- What a step of `transact` put and deleted is written whole and durably before `transact` returns, or not
-  at all: nothing is written when the step raises, or when the process dies.
-- No two transactions interleave: the outcome is that of running them one after the other. A store may
-  get there by locking (SQLite) or by running a step again when what it read has changed (etcd), so a step
-  must have no effect but through its transaction.
+Every store (SQLite, etcd, memory) keeps the same promises, held by one contract test (tests/ipam/stores):
+
+- A revision is the number of the commit that wrote a key; numbers only grow, also where a key was deleted and
+  written again, so that an equal revision means the very same entry.
+- A commit is whole and durable before it returns, or it is not there: also when the process dies in it, and
+  when its answer is lost on the way.
+- Guards are compared and the writes done at one moment, with nobody else's between the two.
+
+`ipam.transact` makes of this what the code above uses: steps that read and write freely.
 """
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-T = TypeVar("T")
+import msgspec
+
+MAX_KEYS = 100
+"""How many keys one transaction may depend on, and how many it may write.
+
+etcd takes 128 operations in one request (--max-txn-ops). It holds over every store, so that what runs on a
+file runs on a cluster.
+"""
+
+Writes = Mapping[str, bytes | None]
+"""What a commit changes: the new value of each key; None deletes, also what is not there."""
 
 
-class Reader(Protocol):
-    """One consistent state of the map."""
+class Entry(msgspec.Struct, frozen=True):
+    """A key, what it has, and the revision of the commit that wrote it."""
 
-    def get(self, key: str) -> bytes | None:
-        """Return the value of a key; None when it is not there."""
+    key: str
+    value: bytes
+    revision: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a scan found, and the revision of the state that it looked at."""
+
+    entries: tuple[Entry, ...]
+    revision: int
+
+
+class KeyGuard(msgspec.Struct, frozen=True):
+    """A key's last write is that of a revision; 0: the key is not there."""
+
+    key: str
+    revision: int
+
+
+class RangeGuard(msgspec.Struct, frozen=True):
+    """No key from `first` up to, not including, `end` was written after a revision.
+
+    A deletion does not show in it: whoever depends on an entry guards its key too.
+    """
+
+    first: str
+    end: str
+    revision: int
+
+
+Guard = KeyGuard | RangeGuard
+
+
+class Counters(msgspec.Struct):
+    """What a store was asked to do since it was opened.
+
+    Attributes:
+        transactions: Commits that were tried, each one exchange with the store.
+        conflicts: Those of them that a guard stopped.
+        reads: Further exchanges, that only read.
+        resolved: Commits whose answer was lost, and whose outcome was read.
+    """
+
+    transactions: int = 0
+    conflicts: int = 0
+    reads: int = 0
+    resolved: int = 0
+
+
+class StaleError(Exception):
+    """What an attempt has been given is no longer so: to be tried again. Never leaves `ipam.transact`."""
+
+
+class View(Protocol):
+    """A state of the map."""
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of a key; None when it is not there."""
         ...
 
-    def scan(self, prefix: str, limit: int | None = None) -> list[tuple[str, bytes]]:
+    def scan(self, prefix: str, limit: int | None = None) -> Found:
         """Return the entries whose keys begin with `prefix`, by key; only the first `limit`."""
         ...
 
 
-class Transaction(Reader, Protocol):
-    """One consistent state of the map, and changes to it."""
+class Attempt(View, Protocol):
+    """What a transaction reads; it may be out of date, which `commit` finds out."""
 
-    def put(self, key: str, value: bytes) -> None:
-        """Write a value, in place of what the key had."""
+    def peek(self, prefix: str, limit: int | None = None) -> Found:
+        """Return entries as `scan` does, for a look that needs no guard."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove a key; a key that is not there is fine."""
+    def commit(self, guards: Sequence[Guard], writes: Writes) -> bool:
+        """Write everything if all that was read is still so; False, and nothing is written, otherwise.
+
+        Args:
+            guards: All that the transaction depends on, as this attempt gave it.
+            writes: What changes; nothing, when it is only to be said whether the guards hold.
+
+        Raises:
+            DatastoreError: the map can't be written; nothing was, unless the error says that it is unknown.
+        """
+        ...
+
+
+class Watch(Protocol):
+    """Tells of changes since it began."""
+
+    def wait(self) -> bool:
+        """Wait until a key may have changed since the last call; False when the watch was closed.
+
+        Several changes may come as one.
+
+        Raises:
+            DatastoreError: the map is gone, or another one has come in its place.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it; for any thread: a wait in another one ends too."""
         ...
 
 
 class Store(Protocol):
-    """An ordered map of ASCII keys to values."""
+    """An ordered map; an object belongs to one thread."""
 
-    def read(self, step: Callable[[Reader], T]) -> T:
-        """Run `step` on one state; it can't write.
+    counters: Counters
+
+    def snapshot(self) -> AbstractContextManager[View]:
+        """Look at one state; what is written meanwhile does not show.
 
         Raises:
             DatastoreError: the map can't be read.
         """
         ...
 
-    def transact(self, step: Callable[[Transaction], T]) -> T:
-        """Run `step` and write what it put and deleted.
+    def attempt(self) -> AbstractContextManager[Attempt]:
+        """Begin a transaction; without a commit nothing is written.
+
+        A store may keep all others out meanwhile (SQLite), or leave it to the guards (etcd).
 
         Raises:
-            DatastoreError: the map can't be read or written; nothing was written.
+            DatastoreError: the map can't be read.
+        """
+        ...
+
+    def commit(self, guards: Sequence[Guard], writes: Writes) -> bool:
+        """Compare and swap: write everything if all guards hold; see `Attempt.commit`."""
+        ...
+
+    def watch(self, prefix: str) -> Watch:
+        """Begin to watch the keys that begin with `prefix`; changes of others may wake it too.
+
+        Raises:
+            DatastoreError: the map can't be watched.
         """
         ...
 
@@ -66,3 +180,18 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of the map."""
         ...
+
+
+def prefix_end(prefix: str) -> str:
+    """Return the first key after all that begin with `prefix`: keys are ASCII, and hold no DEL."""
+    return prefix + "\x7f"
+
+
+def key_after(key: str) -> str:
+    """Return the key that directly follows another one."""
+    return key + "\0"
+
+
+def is_in(key: str, guard: RangeGuard) -> bool:
+    """Say whether a range guard looks at a key."""
+    return guard.first <= key < guard.end

@@ -43,7 +43,8 @@ class Node(NamedTuple):
     ) -> dict[str, str]:
         """Return the variables of a call (SPEC section 2)."""
         return {
-            "PATH": os.environ["PATH"],
+            # The second: so that the tree under test is the one that runs, wherever the program leads.
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_NETNS": str(pod),

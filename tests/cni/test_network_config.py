@@ -9,7 +9,7 @@ import pytest
 import ipam.config
 from cni.network_config import IpamSection, NetworkConfig, decode_ipam_type, decode_network
 from cni.prev_result import PrevIp, PrevResult
-from ipam.config import build_pools
+from ipam.config import build_supply
 from nodeplane.cnispec import CniError, decode_config
 from nodeplane.errors import ConfigError
 
@@ -90,5 +90,5 @@ def test_the_example_is_valid() -> None:
     config = json.dumps({"cniVersion": conflist["cniVersion"], "name": conflist["name"], **entry}).encode()
 
     assert decode_network(config) == NetworkConfig(IpamSection("nodeplane-ipam"))
-    [pool] = build_pools(decode_config(config, ipam.config.NetworkConfig).ipam)
+    [pool] = build_supply(decode_config(config, ipam.config.NetworkConfig)).pools
     assert str(pool.network) == "10.244.0.0/16"

@@ -5,13 +5,14 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 import pytest
 
 from cni.routes import build_routes, concerns_agent, find_next_hops, is_agents
-from ipam.model import Block
+from ipam.model import Block, Lent
 from nodeplane.datapath.rtnl import Route
 from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, LinkEvent, Overrun, RouteEvent
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeStatus
 
 B1, B2, B3 = (IPv4Network(f"10.244.{number}.0/26") for number in (1, 2, 3))
 N2 = IPv4Address("192.0.2.2")
+LENT = IPv4Network("10.244.1.1/32")
 
 
 def node(name: str, *addresses: str, kind: str = "InternalIP") -> Node:
@@ -42,6 +43,19 @@ def test_find_next_hops(nodes: list[Node], expected: dict[str, IPv4Address]) -> 
         pytest.param([Block(B2, "p", "n2")], {B2: Route(B2, gateway=N2)}, id="a peer's"),
         pytest.param([Block(B3, "p", "n3")], {}, id="of a node that is not known"),
         pytest.param([Block(ip_network("2001:db8::/122"), "p", "n1")], {}, id="IPv6"),
+        pytest.param(
+            [Block(B1, "p", "n1", 3, lent=(Lent(1, "n2"), Lent(2, "n9")))],
+            {B1: Route(B1, kind="blackhole"), LENT: Route(LENT, gateway=N2)},
+            id="own, an address lent to a peer, and to a node that is not known",
+        ),
+        pytest.param(
+            [Block(B2, "p", "n2", 2, lent=(Lent(1, "n1"),))],
+            {B2: Route(B2, gateway=N2)},
+            id="a peer's, an address of it borrowed: the pod's own route is there",
+        ),
+        pytest.param(
+            [Block(B1, "p", "", 2, lent=(Lent(1, "n2"),))], {LENT: Route(LENT, gateway=N2)}, id="of no node"
+        ),
         pytest.param(
             [Block(B1, "p", "n1"), Block(B2, "p", "n2"), Block(B3, "q", "n2")],
             {B1: Route(B1, kind="blackhole"), B2: Route(B2, gateway=N2), B3: Route(B3, gateway=N2)},

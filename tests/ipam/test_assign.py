@@ -1,6 +1,6 @@
-"""Which address a request gets, and which block a node claims."""
+"""Which address of a block a request gets."""
 
-from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 import pytest
@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipam.assign import (
-    build_assignment,
-    choose_network,
+    build_ip,
+    has_rested,
     is_free,
     ordinal_of,
     return_address,
+    settle,
     take_address,
+    take_this,
 )
-from ipam.model import Address, Assignment, Block, Network, Pool, Released
+from ipam.model import Address, AssignedIp, Block, Lent, Pool, Released
 from tests.ipam.values import BLOCK, NETWORK, POOL, allocation, network, request
 
 SMALL = Block(ip_network("10.0.0.4/30"), "default", "n1")
@@ -51,18 +53,34 @@ FULL = msgspec.structs.replace(SMALL, fresh=4)
             SMALL,
             ("10.0.0.4/31",),
             "10.0.0.6",
-            {"fresh": 3, "released": (Released(0, 0), Released(1, 0))},
-            id="reserved ones are passed over and kept",
+            {"fresh": 3, "withheld": (0, 1)},
+            id="reserved ones are passed over and kept apart",
         ),
         pytest.param(
             msgspec.structs.replace(FULL, released=(Released(0, 0), Released(1, 7))),
             ("10.0.0.4/32",),
             "10.0.0.5",
-            {"released": (Released(0, 0),)},
+            {"released": (), "withheld": (0,)},
             id="reserved in the queue",
         ),
+        pytest.param(
+            msgspec.structs.replace(SMALL, fresh=2),
+            ("10.0.0.7/32",),
+            "10.0.0.6",
+            {"fresh": 4, "withheld": (3,)},
+            id="what is left is reserved: the block says that it is full",
+        ),
+        pytest.param(
+            msgspec.structs.replace(FULL, withheld=(0, 2), released=(Released(1, 9),)),
+            ("10.0.0.6/32",),
+            "10.0.0.4",
+            {"withheld": (2,), "released": (Released(1, 9),)},
+            id="a reservation that ended: never used, so it goes first",
+        ),
         pytest.param(FULL, (), None, {}, id="full"),
-        pytest.param(SMALL, ("10.0.0.0/24",), None, {}, id="all reserved"),
+        pytest.param(
+            SMALL, ("10.0.0.0/24",), None, {"fresh": 4, "withheld": (0, 1, 2, 3)}, id="all reserved"
+        ),
         pytest.param(
             Block(ip_network("fd00::40/122"), "default", "n1"), (), "fd00::40", {"fresh": 1}, id="IPv6"
         ),
@@ -73,11 +91,103 @@ def test_take_address(
 ) -> None:
     taken, result = take_address(block, request(1), [network(text) for text in reserved])
 
+    changed = bool(left)
+    assert taken == msgspec.structs.replace(block, **left, sequence=1 if changed else 0)
+    assert result == (None if expected is None else allocation(1, expected, block=block))
+
+
+@pytest.mark.parametrize(
+    ("block", "address", "expected"),
+    [
+        pytest.param(
+            SMALL,
+            "10.0.0.6",
+            {"fresh": 3, "released": (Released(0, 0), Released(1, 0))},
+            id="fresh: those before it go out first",
+        ),
+        pytest.param(
+            msgspec.structs.replace(FULL, released=(Released(0, 5), Released(2, 6), Released(3, 7))),
+            "10.0.0.6",
+            {"released": (Released(0, 5), Released(3, 7))},
+            id="out of the middle of the queue",
+        ),
+        pytest.param(
+            msgspec.structs.replace(FULL, withheld=(1, 2)), "10.0.0.6", {"withheld": ()}, id="once reserved"
+        ),
+        pytest.param(FULL, "10.0.0.6", None, id="in use"),
+        pytest.param(SMALL, "10.0.0.7", None, id="reserved"),
+    ],
+)
+def test_take_this(block: Block, address: str, expected: dict[str, object] | None) -> None:
+    taken, result = take_this(block, ip_address(address), request(1), [network("10.0.0.7/32")])
+
     if expected is None:
         assert (taken, result) == (block, None)
     else:
-        assert taken == msgspec.structs.replace(block, **left, sequence=1)
-        assert result == allocation(1, expected, block=block)
+        known = {"released": (), "withheld": (), **expected}
+        if block.withheld:
+            known["released"] = (Released(1, 0),)
+        if known.get("fresh") == 3:
+            # What comes next is reserved.
+            known |= {"fresh": 4, "withheld": (3,)}
+        assert taken == msgspec.structs.replace(block, **known, sequence=1)
+        assert result == allocation(1, address, block=block)
+
+
+def test_what_another_node_takes_is_lent_until_it_comes_back() -> None:
+    borrower = request(1, node="n2")
+    taken, result = take_address(SMALL, borrower)
+
+    assert taken.lent == (Lent(0, "n2"),)
+    assert result is not None
+    assert result.node == "n2"
+    again, _ = take_address(taken, request(2, node="n1"))
+    assert again.lent == (Lent(0, "n2"),)
+    assert return_address(again, result.address, 7).lent == ()
+
+
+@pytest.mark.parametrize(
+    ("block", "excluded", "expected"),
+    [
+        pytest.param(SMALL, (), {}, id="nothing to do"),
+        pytest.param(SMALL, ("10.9.0.0/24",), {}, id="elsewhere"),
+        pytest.param(SMALL, ("10.0.0.6/32",), {}, id="not yet: the next is another"),
+        pytest.param(SMALL, ("10.0.0.4/32",), {"fresh": 1, "withheld": (0,)}, id="the next"),
+        pytest.param(
+            msgspec.structs.replace(FULL, released=(Released(1, 5), Released(0, 9))),
+            ("10.0.0.5/32",),
+            {"released": (Released(0, 9),), "withheld": (1,)},
+            id="the next in the queue",
+        ),
+        pytest.param(
+            msgspec.structs.replace(FULL, withheld=(1,)), ("10.0.0.5/32",), {}, id="withheld already"
+        ),
+        pytest.param(
+            msgspec.structs.replace(FULL, withheld=(1, 3), released=(Released(0, 9),)),
+            ("10.0.0.5/32",),
+            {"withheld": (1,), "released": (Released(3, 0), Released(0, 9))},
+            id="withheld no longer",
+        ),
+    ],
+)
+def test_settle(block: Block, excluded: tuple[str, ...], expected: dict[str, object]) -> None:
+    settled = settle(block, [network(text) for text in excluded])
+
+    assert settled == msgspec.structs.replace(block, **expected, sequence=1 if expected else 0)
+    assert (settled is block) == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("idle_since_s", "expected"),
+    [
+        pytest.param(0, True, id="never used"),
+        pytest.param(940, True, id="long enough"),
+        pytest.param(941, False, id="not yet"),
+        pytest.param(1001, False, id="in the future"),
+    ],
+)
+def test_has_rested(idle_since_s: int, expected: bool) -> None:
+    assert has_rested(idle_since_s, 1000, 60) == expected
 
 
 def test_return_address_queues_it_last() -> None:
@@ -91,18 +201,19 @@ def test_return_address_queues_it_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "idle_since_s", "free"),
+    ("block", "idle_since_s", "free", "used"),
     [
-        pytest.param(SMALL, 0, 4, id="new"),
-        pytest.param(FULL, None, 0, id="full"),
+        pytest.param(SMALL, 0, 4, 0, id="new"),
+        pytest.param(FULL, None, 0, 4, id="full"),
         pytest.param(
-            msgspec.structs.replace(FULL, released=(Released(1, 7), Released(0, 9))), 7, 2, id="used"
+            msgspec.structs.replace(FULL, released=(Released(1, 7), Released(0, 9))), 7, 2, 2, id="used"
         ),
-        pytest.param(msgspec.structs.replace(SMALL, fresh=3, released=(Released(1, 7),)), 0, 2, id="both"),
+        pytest.param(msgspec.structs.replace(SMALL, fresh=3, released=(Released(1, 7),)), 0, 2, 2, id="both"),
+        pytest.param(msgspec.structs.replace(FULL, withheld=(1, 2)), None, 0, 2, id="some are reserved"),
     ],
 )
-def test_block_tells_what_it_has(block: Block, idle_since_s: int | None, free: int) -> None:
-    assert (block.idle_since_s, block.free) == (idle_since_s, free)
+def test_block_tells_what_it_has(block: Block, idle_since_s: int | None, free: int, used: int) -> None:
+    assert (block.idle_since_s, block.free, block.used) == (idle_since_s, free, used)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 63)), max_size=300))
@@ -129,60 +240,16 @@ def test_a_block_never_gives_an_address_twice(steps: list[int | None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "claimed", "expected"),
+    ("pool", "expected"),
     [
-        # crc32(b"n5") % 4 == 1
-        pytest.param(POOL, (), "10.0.0.64/26", id="a place of the node's own"),
-        pytest.param(POOL, ("10.0.0.64/26", "10.0.0.128/26"), "10.0.0.192/26", id="the next that is free"),
-        pytest.param(
-            POOL, ("10.0.0.64/26", "10.0.0.128/26", "10.0.0.192/26"), "10.0.0.0/26", id="around the end"
-        ),
-        pytest.param(
-            POOL, tuple(str(item) for item in POOL.network.subnets(new_prefix=26)), None, id="none left"
-        ),
-        pytest.param(
-            msgspec.structs.replace(POOL, reserved=(network("10.0.0.64/26"), network("10.0.0.128/32"))),
-            (),
-            "10.0.0.128/26",
-            id="wholly reserved ones are left out",
-        ),
-        pytest.param(Pool("p", network("10.0.0.0/26"), 26), (), "10.0.0.0/26", id="a pool of one block"),
-        pytest.param(Pool("p", network("fd00::/120"), 122), (), "fd00::40/122", id="IPv6"),
+        pytest.param(POOL, "10.0.0.65/32", id="routed"),
+        pytest.param(Pool("default", POOL.network, 26, on_link=True), "10.0.0.65/24", id="on a link"),
+        pytest.param(None, "10.0.0.65/32", id="a pool that is gone"),
     ],
 )
-def test_choose_network(pool: Pool, claimed: tuple[str, ...], expected: str | None) -> None:
-    taken = {network(text) for text in claimed}
-
-    chosen = choose_network(pool, "n5", taken.__contains__)
-
-    assert chosen == (None if expected is None else network(expected))
-
-
-@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1), st.integers(20, 26))
-@settings(deadline=None)
-def test_every_block_is_chosen_once(node: str, length: int) -> None:
-    """Claim after claim, a node gets the pool's blocks, each once, until none is left."""
-    pool = Pool("p", ip_network((IPv4Address("10.0.0.0"), length)), 26)
-    claimed = set[Network]()
-    while (chosen := choose_network(pool, node, claimed.__contains__)) is not None:
-        assert chosen not in claimed
-        claimed.add(chosen)
-
-    assert claimed == set(pool.network.subnets(new_prefix=26))
-
-
-def test_nodes_start_apart() -> None:
-    """A hundred nodes that claim at one moment in a pool of a thousand blocks hardly meet."""
-    pool = Pool("p", ip_network("10.0.0.0/16"), 26)
-
-    chosen = {choose_network(pool, f"node-{number}", lambda _: False) for number in range(100)}
-
-    assert len(chosen) > 90
-
-
-def test_build_assignment() -> None:
-    assert build_assignment(allocation(1, "10.0.0.65")) == Assignment(
-        ip_interface("10.0.0.65/32"), "default", NETWORK
+def test_build_ip(pool: Pool | None, expected: str) -> None:
+    assert build_ip(allocation(1, "10.0.0.65"), pool) == AssignedIp(
+        ip_interface(expected), "default", NETWORK
     )
 
 

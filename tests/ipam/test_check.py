@@ -6,9 +6,9 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from ipam.check import Finding, Snapshot, find_contradictions
-from ipam.model import Handle, Pool, Released
-from ipam.records import open_key
+from ipam.block_index import build_indexes
+from ipam.check import Snapshot, find_contradictions
+from ipam.model import Handle, Lent, Pool, Released
 from tests.ipam.values import BLOCK, POOL, allocation, handle, network
 
 # Two of three addresses that were ever given out are in use.
@@ -20,9 +20,10 @@ SOUND = Snapshot(
     blocks=(USED,),
     allocations=(FIRST, THIRD),
     handles=((handle(1), (FIRST.address,)), (handle(2), (THIRD.address,))),
-    open_keys=("open/n1/default/00000000000/10.0.0.64-26",),
+    index=build_indexes((POOL,), (USED,)),
 )
 SUBJECT = "block 10.0.0.64/26 of pool default"
+SPARE = "spare/default/00000000000/10.0.0.64-26"
 
 
 def change(**fields: object) -> Callable[[], Snapshot]:
@@ -31,7 +32,19 @@ def change(**fields: object) -> Callable[[], Snapshot]:
 
 def with_block(**fields: object) -> Callable[[], Snapshot]:
     block = msgspec.structs.replace(USED, **fields)
-    return change(blocks=(block,), open_keys=(open_key(block),))
+    return change(blocks=(block,), index=build_indexes((POOL,), (block,)))
+
+
+def with_index(**entries: bytes | None) -> Callable[[], Snapshot]:
+    merged = {**SOUND.index, **entries}
+    return change(index={key: value for key, value in merged.items() if value is not None})
+
+
+MOVED = msgspec.structs.replace(POOL, network=network("10.9.0.0/24"))
+CUT = msgspec.structs.replace(POOL, block_size=27)
+OUTER = msgspec.structs.replace(BLOCK, network=network("10.0.0.0/24"), pool="b")
+TWO_POOLS = (Pool("b", network("10.0.0.0/24"), 24), POOL)
+BORROWED = msgspec.structs.replace(THIRD, node="n2")
 
 
 @pytest.mark.parametrize(
@@ -46,23 +59,23 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             [("pool c", "overlaps pool b"), ("pool default", "overlaps pool b")],
             id="pools overlap",
         ),
-        pytest.param(change(pools=()), [(SUBJECT, "its pool is not known")], id="block without a pool"),
         pytest.param(
-            change(pools=(msgspec.structs.replace(POOL, network=network("10.9.0.0/24")),)),
+            change(pools=(), index=build_indexes((), (USED,))),
+            [(SUBJECT, "its pool is not known")],
+            id="block without a pool",
+        ),
+        pytest.param(
+            change(pools=(MOVED,), index=build_indexes((MOVED,), (USED,))),
             [(SUBJECT, "is not a /26 inside 10.9.0.0/24")],
             id="block outside its pool",
         ),
         pytest.param(
-            change(pools=(msgspec.structs.replace(POOL, block_size=27),)),
+            change(pools=(CUT,), index=build_indexes((CUT,), (USED,))),
             [(SUBJECT, "is not a /27 inside 10.0.0.0/24")],
             id="block of another size",
         ),
         pytest.param(
-            change(
-                blocks=(msgspec.structs.replace(BLOCK, network=network("10.0.0.0/24"), pool="b"), USED),
-                pools=(Pool("b", network("10.0.0.0/24"), 24), POOL),
-                open_keys=(*SOUND.open_keys, "open/n1/b/00000000000/10.0.0.0-24"),
-            ),
+            change(blocks=(OUTER, USED), pools=TWO_POOLS, index=build_indexes(TWO_POOLS, (OUTER, USED))),
             [
                 ("block 10.0.0.64/26 of pool default", "overlaps block 10.0.0.0/24 of pool b"),
                 ("pool default", "overlaps pool b"),
@@ -73,6 +86,9 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             with_block(released=(Released(1, 50), Released(1, 60))),
             [(SUBJECT, "lists a free address twice")],
             id="free twice",
+        ),
+        pytest.param(
+            with_block(withheld=(1,)), [(SUBJECT, "lists a free address twice")], id="free and withheld"
         ),
         pytest.param(
             with_block(released=(Released(1, 50), Released(9, 60))),
@@ -88,6 +104,21 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             with_block(released=(Released(1, 50), Released(2, 60))),
             [("address 10.0.0.66", "is allocated, and free in its block")],
             id="allocated and free",
+        ),
+        pytest.param(
+            with_block(lent=(Lent(2, "n2"),)),
+            [("address 10.0.0.66", "is in use on n1; its block has it on n2")],
+            id="lent, and used at home",
+        ),
+        pytest.param(
+            with_block(lent=(Lent(1, "n2"),)),
+            [("address 10.0.0.65", "is free, and lent to n2 by its block")],
+            id="lent, and free",
+        ),
+        pytest.param(
+            change(allocations=(FIRST, BORROWED)),
+            [("address 10.0.0.66", "is in use on n2; its block has it on n1, its own")],
+            id="borrowed, and not lent",
         ),
         pytest.param(
             change(allocations=(FIRST,)),
@@ -108,6 +139,11 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             id="two handles for an address",
         ),
         pytest.param(
+            change(handles=(*SOUND.handles, (Handle("c3", "eth0"), ()))),
+            [("handle c3/eth0", "holds nothing")],
+            id="handle of nothing",
+        ),
+        pytest.param(
             change(allocations=(FIRST, THIRD, allocation(1, "10.0.0.66"))),
             [
                 ("address 10.0.0.66", "is allocated twice"),
@@ -125,7 +161,7 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             id="outside its block",
         ),
         pytest.param(
-            change(blocks=(), open_keys=()),
+            change(blocks=(), index={}),
             [
                 ("address 10.0.0.64", "its block 10.0.0.64/26 of pool default is not known"),
                 ("address 10.0.0.66", "its block 10.0.0.64/26 of pool default is not known"),
@@ -133,23 +169,27 @@ def with_block(**fields: object) -> Callable[[], Snapshot]:
             id="block lost",
         ),
         pytest.param(
-            change(open_keys=()),
-            [("index open/n1/default/00000000000/10.0.0.64-26", "is missing")],
-            id="open block not in the index",
+            with_index(**{SPARE: None}), [(f"index {SPARE}", "is missing")], id="block not in the index"
         ),
         pytest.param(
-            change(open_keys=(*SOUND.open_keys, "open/n1/default/00000000009/10.0.0.64-26")),
-            [("index open/n1/default/00000000009/10.0.0.64-26", "names no block in that state")],
+            with_index(**{"spare/default/00000000009/10.0.0.64-26": b"n1"}),
+            [("index spare/default/00000000009/10.0.0.64-26", "names no block in that state")],
             id="index of the past",
+        ),
+        pytest.param(
+            with_index(**{SPARE: b"n2"}), [(f"index {SPARE}", "is not what the blocks have")], id="wrong node"
         ),
     ],
 )
 def test_find_contradictions(snapshot: Callable[[], Snapshot], expected: list[tuple[str, str]]) -> None:
-    assert find_contradictions(snapshot()) == [Finding(*item) for item in expected]
+    assert [(item.subject, item.problem) for item in find_contradictions(snapshot())] == expected
 
 
-def test_a_full_block_is_in_no_index() -> None:
+def test_a_full_block_is_no_contradiction() -> None:
     pool = Pool("default", network("10.0.0.0/32"), 32)
     held = allocation(1, "10.0.0.0", block=FULL)
+    handles = ((handle(1), (held.address,)),)
 
-    assert find_contradictions(Snapshot((pool,), (FULL,), (held,), ((handle(1), (held.address,)),))) == []
+    snapshot = Snapshot((pool,), (FULL,), (held,), handles, build_indexes((pool,), (FULL,)))
+
+    assert find_contradictions(snapshot) == []

@@ -1,17 +1,17 @@
 """Many processes at one datastore, some of which die: no address twice, nothing lost that was answered."""
 
+import itertools
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -21,11 +21,10 @@ from ipam.allocator import Allocator
 from ipam.check import Snapshot, find_contradictions, read_snapshot
 from ipam.datastore import Datastore, open_datastore
 from ipam.model import Pool
-from ipam.sqlite_store import SqliteStore, write_ahead_log
-from ipam.store import Transaction
-from tests.ipam.values import WEB, handle, network
-
-T = TypeVar("T")
+from ipam.stores.sqlite import SqliteStore
+from ipam.stores.sqlite_file import write_ahead_log
+from tests.ipam.stores.dying import dies_at
+from tests.ipam.values import handle, network, request
 
 PROGRAM = Path(sys.executable).with_name("nodeplane-ipam")
 POOL = Pool("default", network("10.0.0.0/16"), 26)
@@ -138,12 +137,14 @@ WRITER = """
 import sys
 from ipam.allocator import Allocator
 from ipam.datastore import open_datastore
-from tests.ipam.test_concurrency import POOL
-from tests.ipam.values import WEB, handle
+from ipam.model import Pool
+from tests.ipam.values import network, request
+POOL = Pool("default", network("10.0.0.0/16"), 26)
 with open_datastore(sys.argv[1]) as datastore:
-    allocator = Allocator(datastore, sys.argv[2], (POOL,))
+    allocator = Allocator(datastore, (POOL,))
     for number in range(int(sys.argv[3]), 10**6):
-        print(f"c{number}", allocator.assign(handle(number), WEB, "/n").address.ip, flush=True)
+        given = allocator.assign(request(number, node=sys.argv[2])).ips[0]
+        print(f"c{number}", given.address.ip, flush=True)
 """
 
 
@@ -180,73 +181,39 @@ def test_writers_killed_in_their_transactions_lose_nothing_that_was_answered(tmp
         assert len(found) <= len(answered) + 2 * (number + 1)
 
 
-@pytest.mark.parametrize("point", range(6))
 @pytest.mark.parametrize("command", ["ADD", "DEL"])
-def test_death_at_each_write_leaves_all_or_nothing(command: str, point: int, tmp_path: Path) -> None:
-    """The process kills itself before its first write, after it, … and after the commit."""
-    path = tmp_path / "ipam.sqlite"
-    with Datastore(SqliteStore(path)) as datastore:
-        allocator = Allocator(datastore, "n1", (POOL,))
-        allocator.assign(handle(1), WEB, "/n")
-        before = {"c1": str(allocator.assign(handle(1), WEB, "/n").address.ip)}
+def test_death_at_each_write_leaves_all_or_nothing(command: str, tmp_path: Path) -> None:
+    """The process is killed before each of its statements in turn, the commit too, until it survives."""
+    for point in itertools.count():
+        path = tmp_path / f"{point}" / "ipam.sqlite"
+        before = {"c1": assign(path, 1)}
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            dying = Allocator(Datastore(DyingStore(path, point)), "n1", (POOL,))
-            if command == "ADD":
-                dying.assign(handle(2), WEB, "/n")
-            else:
-                dying.release(handle(1))
-        finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
+        has_died = dies_at(point, partial(assign, path, 2) if command == "ADD" else partial(release, path, 1))
 
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    with open_datastore(f"sqlite://{path}") as datastore:
-        allocator = Allocator(datastore, "n1", (POOL,))
-        second = str(allocator.assign(handle(2), WEB, "/n").address.ip)
-        after = held(path)
+        between = held(path)
         if command == "ADD":
-            assert after == {**before, "c2": second}
+            second = assign(path, 2)
+            assert between in (before, {**before, "c2": second})
+            assert held(path) == {**before, "c2": second}
         else:
-            assert after in ({**before, "c2": second}, {"c2": second})
-            allocator.release(handle(1))
-            assert held(path) == {"c2": second}
+            assert between in (before, {})
+            release(path, 1)
+            assert held(path) == {}
+        if not has_died:
+            assert between != before
+            break
+    # Its opening, each row that it writes, and the commit.
+    assert point > 10
 
 
-class DyingStore(SqliteStore):
-    """A store whose process is killed at the write of a number."""
-
-    def __init__(self, path: Path, point: int) -> None:
-        super().__init__(path)
-        self.left = point
-
-    def transact(self, step: Callable[[Transaction], T]) -> T:
-        return super().transact(lambda transaction: step(DyingTransaction(self, transaction)))
-
-    def count(self) -> None:
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.left -= 1
+def assign(path: Path, number: int) -> str:
+    with open_datastore(f"sqlite://{path}") as datastore:
+        return str(Allocator(datastore, (POOL,)).assign(request(number)).ips[0].address.ip)
 
 
-class DyingTransaction:
-    """A transaction that counts its writes."""
-
-    def __init__(self, store: DyingStore, transaction: Transaction) -> None:
-        self.store = store
-        self.transaction = transaction
-        self.get = transaction.get
-        self.scan = transaction.scan
-
-    def put(self, key: str, value: bytes) -> None:
-        self.store.count()
-        self.transaction.put(key, value)
-
-    def delete(self, key: str) -> None:
-        self.store.count()
-        self.transaction.delete(key)
+def release(path: Path, number: int) -> None:
+    with open_datastore(f"sqlite://{path}") as datastore:
+        Allocator(datastore, (POOL,)).release(handle(number))
 
 
 @pytest.fixture(scope="module")
@@ -256,11 +223,11 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     path = directory / "live" / "ipam.sqlite"
     states: list[dict[str, str]] = [{}]
     with closing(SqliteStore(path)) as store:
-        allocator = Allocator(Datastore(store), "n1", (POOL,))
+        allocator = Allocator(Datastore(store), (POOL,))
         for number in (1, 2, 3, -2, 4, -1, 5):
             state = dict(states[-1])
             if number > 0:
-                state[f"c{number}"] = str(allocator.assign(handle(number), WEB, "/n").address.ip)
+                state[f"c{number}"] = str(allocator.assign(request(number)).ips[0].address.ip)
             else:
                 allocator.release(handle(-number))
                 del state[f"c{-number}"]

@@ -6,26 +6,44 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ipam.leaks import find_leaks, netns_exists
+from ipam.leaks import Leak, find_leaks, netns_exists
 from ipam.model import Allocation
 from tests.ipam.values import allocation
 
-# Of node n1, from second 1000, in /run/netns/p1.
+# Of node n1, in /run/netns/p1.
 HELD = allocation(1, "10.0.0.64")
+GONE = "its network namespace /run/netns/p1 is gone"
+
+
+def held(**fields: object) -> Allocation:
+    return msgspec.structs.replace(HELD, **fields)
 
 
 @pytest.mark.parametrize(
-    ("held", "before_s", "exists", "expected"),
+    ("item", "exists", "nodes", "expected"),
     [
-        pytest.param(HELD, 1000, False, True, id="gone"),
-        pytest.param(HELD, 2000, True, False, id="alive"),
-        pytest.param(HELD, 999, False, False, id="too new"),
-        pytest.param(msgspec.structs.replace(HELD, node="n2"), 2000, False, False, id="another node's"),
-        pytest.param(msgspec.structs.replace(HELD, netns=""), 2000, False, False, id="nothing known"),
+        pytest.param(HELD, False, None, (GONE, False), id="gone"),
+        pytest.param(HELD, True, None, None, id="alive"),
+        pytest.param(held(boot_id="now"), False, None, (GONE, False), id="gone in this boot"),
+        pytest.param(held(boot_id="before"), False, None, (GONE, True), id="of an earlier boot"),
+        pytest.param(held(boot_id="before"), True, None, None, id="of an earlier boot, yet there"),
+        pytest.param(held(node="n2"), False, None, None, id="another node's"),
+        pytest.param(held(netns=""), False, None, None, id="nothing known"),
+        pytest.param(held(use="tunnel"), False, None, None, id="a node's own"),
+        pytest.param(held(node="n2"), True, {"n1", "n2"}, None, id="on a node that is there"),
+        pytest.param(held(node="n2"), True, {"n1"}, ("its node n2 is gone", False), id="on no node"),
+        pytest.param(
+            held(node="n2", use="tunnel"), True, {"n1"}, ("its node n2 is gone", False), id="no node's own"
+        ),
+        pytest.param(HELD, True, {"n2"}, None, id="we are here, whatever the cluster says"),
     ],
 )
-def test_find_leaks(held: Allocation, before_s: int, exists: bool, expected: bool) -> None:
-    assert find_leaks([held], "n1", before_s, lambda _: exists) == ([held] if expected else [])
+def test_find_leaks(
+    item: Allocation, exists: bool, nodes: set[str] | None, expected: tuple[str, bool] | None
+) -> None:
+    found = find_leaks([item], "n1", lambda _: exists, boot_id="now", nodes=nodes)
+
+    assert found == ([] if expected is None else [Leak(item, *expected)])
 
 
 def test_netns_exists(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def test_add_and_delete(tmp_path: Path) -> None:
     assert call({**ADD, "CNI_CONTAINERID": "c2"}, net) == failed(
         11,
         "pool default is exhausted for node n1: 2 of 2 addresses of 10.0.0.0/31 in use, 0 of 1 blocks (/31) "
-        "are other nodes'; add a pool, or free the addresses of dead pods with ipamctl gc",
+        "are other nodes', none is left to claim; add a pool, or free the addresses of dead pods with "
+        "ipamctl gc",
     )
     assert [call(DEL, net), call(DEL, net)] == [(0, None, ""), (0, None, "")]
     assert call({**ADD, "CNI_CONTAINERID": "c2"}, net) == added("10.0.0.0/32")
@@ -143,7 +144,6 @@ PLACE = "network configuration"
     [
         pytest.param({"CNI_COMMAND": "FOO"}, {}, failed(4, "unknown CNI_COMMAND: FOO"), id="command"),
         pytest.param({"CNI_COMMAND": "add"}, {}, failed(4, "unknown CNI_COMMAND: add"), id="lower case"),
-        pytest.param({"CNI_COMMAND": "CHECK"}, {}, failed(4, "unknown CNI_COMMAND: CHECK"), id="CHECK"),
         pytest.param(
             {"CNI_NETNS": ""}, {}, failed(4, "required env variables [CNI_NETNS] missing"), id="no namespace"
         ),
@@ -200,7 +200,14 @@ PLACE = "network configuration"
             id="ipam's type",
         ),
         pytest.param(
-            {}, {"ipam": {}}, failed(7, f"{PLACE}: ipam.pools: expected at least one pool"), id="no pools"
+            {},
+            {"ipam": {"pools": [POOL], "routes": [{"dst": "x"}]}},
+            failed(
+                7,
+                f"{PLACE}: ipam.routes[0].dst: expected a network: 'x' does not appear to be an IPv4 or IPv6 "
+                "network",
+            ),
+            id="route",
         ),
         pytest.param(
             {},
@@ -221,7 +228,11 @@ PLACE = "network configuration"
         pytest.param(
             {},
             {"ipam": {"pools": [POOL], "datastore": "etcd://h:2379"}},
-            failed(7, f"{PLACE}: ipam.datastore: expected sqlite:///absolute/path, got 'etcd://h:2379'"),
+            failed(
+                7,
+                f"{PLACE}: ipam.datastore: expected sqlite:///absolute/path or "
+                "etcd://host:port[,host:port]/prefix, got 'etcd://h:2379'",
+            ),
             id="datastore",
         ),
         pytest.param(

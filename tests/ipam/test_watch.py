@@ -15,7 +15,9 @@ from ipam.ledger import Ledger
 from ipam.model import Pool
 from ipam.watch import changes
 from nodeplane.errors import ConfigError
-from tests.ipam.values import WEB, handle, network
+from tests.etcd.processes import EtcdCluster
+from tests.ipam.stores.kinds import KINDS, url_of
+from tests.ipam.values import network, request
 
 POOL = Pool("default", network("10.0.0.0/24"), 32)
 # Far beyond what is needed: a fact is awaited, this only ends a test that has failed.
@@ -26,7 +28,7 @@ Watch = AsyncGenerator[None, None]
 
 def add(url: str, number: int) -> None:
     with open_datastore(url) as datastore:
-        Allocator(datastore, "n1", (POOL,)).assign(handle(number), WEB, "")
+        Allocator(datastore, (POOL,)).assign(request(number))
 
 
 async def wait(watch: Watch) -> None:
@@ -39,9 +41,8 @@ async def wait_until(watch: Watch, datastore: Datastore, blocks: int) -> None:
         await wait(watch)
 
 
-def watched(tmp_path: Path, scenario: Callable[[str, Watch], Awaitable[None]]) -> None:
+def watched(url: str, scenario: Callable[[str, Watch], Awaitable[None]]) -> None:
     async def run() -> None:
-        url = f"sqlite://{tmp_path}/dir/ipam.sqlite"
         async with aclosing(changes(url)) as watch:
             await wait(watch)
             await scenario(url, watch)
@@ -49,7 +50,8 @@ def watched(tmp_path: Path, scenario: Callable[[str, Watch], Awaitable[None]]) -
     asyncio.run(run())
 
 
-def test_no_change_is_missed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_change_is_missed(kind: str, tmp_path: Path, etcd: EtcdCluster) -> None:
     """Whatever the moment at which a writer commits, the watcher's last read comes after it."""
 
     async def scenario(url: str, watch: Watch) -> None:
@@ -59,7 +61,7 @@ def test_no_change_is_missed(tmp_path: Path) -> None:
                 await wait_until(watch, datastore, number + 1)
                 await writer
 
-    watched(tmp_path, scenario)
+    watched(url_of(kind, tmp_path, etcd), scenario)
 
 
 def test_nothing_but_changes_wakes(tmp_path: Path) -> None:
@@ -81,11 +83,11 @@ def test_nothing_but_changes_wakes(tmp_path: Path) -> None:
             await waiting
             assert len(datastore.blocks()) == 2
 
-    watched(tmp_path, scenario)
+    watched(f"sqlite://{tmp_path}/dir/ipam.sqlite", scenario)
 
 
 def fail(ledger: Ledger) -> None:
-    ledger.put_pool(POOL)
+    ledger.put_pools([POOL])
     raise LookupError
 
 
@@ -115,13 +117,13 @@ def test_a_datastore_that_is_taken_away_is_an_error(take: Callable[[Path], None]
             await waiting
         assert str(caught.value) == f"{path} was taken away while in use"
 
-    watched(tmp_path, scenario)
+    watched(f"sqlite://{tmp_path}/dir/ipam.sqlite", scenario)
 
 
 @pytest.mark.parametrize(
     ("url", "error"),
     [
-        pytest.param("etcd://h:1", ConfigError, id="unknown scheme"),
+        pytest.param("redis://h:1", ConfigError, id="unknown scheme"),
         pytest.param("sqlite:///proc/self/status", DatastoreError, id="not a datastore"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from ipaddress import ip_address, ip_network
 
+import msgspec
+
 from ipam.model import Allocation, Block, Handle, Network, PodRef, Pool, Request
 
 POOL = Pool("default", ip_network("10.0.0.0/24"), 26)
@@ -20,9 +22,10 @@ def handle(number: int) -> Handle:
     return Handle(f"c{number}", "eth0")
 
 
-def request(number: int, now_s: int = 1000, node: str = "n1") -> Request:
+def request(number: int, now_s: int = 1000, node: str = "n1", **fields: object) -> Request:
     """Return the request of the container of that number."""
-    return Request(handle(number), WEB, node, f"/run/netns/p{number}", now_s)
+    wish = Request(handle(number), WEB, node, f"/run/netns/p{number}", now_s)
+    return msgspec.structs.replace(wish, **fields)
 
 
 def allocation(number: int, address: str, sequence: int = 1, block: Block = BLOCK) -> Allocation:

@@ -1,0 +1,56 @@
+"""Schema 1 to 2: what becomes of all entries.
+
+pools/<pool>                gathered into the one entry `pools`
+open/…                      dropped: an index that 2 does without
+blocks/…                    reserved addresses that were passed over are kept apart from released ones
+allocations/…, handles/…    as they were, with the fields that are new
+nodes/…, claims/…, spare/…  computed from the blocks
+"""
+
+from collections.abc import Mapping
+
+from ipam import records
+from ipam.assign import settle
+from ipam.block_index import build_indexes
+from ipam.errors import DatastoreError
+from ipam.model import Pool
+from ipam.pool_space import excluded
+
+_POOLS = "pools/"
+_OPEN = "open/"
+
+
+def convert_1_to_2(entries: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the content of a datastore of schema 2 that says what one of schema 1 did.
+
+    Raises:
+        DatastoreError: there is an entry that schema 1 does not know.
+    """
+    pools: dict[str, Pool] = {}
+    for value in _values(entries, _POOLS):
+        # A pool's record grew only fields that may be missing.
+        [pool] = records.decode_pools(b"[" + value + b"]")
+        pools[pool.name] = pool
+    blocks = []
+    for value in _values(entries, records.BLOCKS):
+        block = records.decode_block(value)
+        home = pools.get(block.pool)
+        blocks.append(block if home is None else settle(block, excluded(home)))
+    converted = build_indexes(pools.values(), blocks)
+    if pools:
+        ordered = sorted(pools.values(), key=lambda pool: pool.name)
+        converted[records.POOLS] = records.encode_pools(ordered)
+    for block in blocks:
+        converted[records.block_key(block.pool, block.network)] = records.encode_block(block)
+    for key, value in entries.items():
+        if key.startswith(records.ALLOCATIONS):
+            converted[key] = records.encode_allocation(records.decode_allocation(value))
+        elif key.startswith(records.HANDLES):
+            converted[key] = value
+        elif not key.startswith((_POOLS, _OPEN, records.BLOCKS)):
+            raise DatastoreError(f"the datastore holds {key!r}, which schema version 1 does not have")
+    return converted
+
+
+def _values(entries: Mapping[str, bytes], prefix: str) -> list[bytes]:
+    return [value for key, value in sorted(entries.items()) if key.startswith(prefix)]

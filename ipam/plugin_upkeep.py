@@ -1,0 +1,174 @@
+"""The commands of `nodeplane-ipam` that no pod start waits for: CHECK, GC and STATUS."""
+
+import time
+from ipaddress import ip_interface
+
+import msgspec
+
+from ipam.allocator import Allocator, release_allocation
+from ipam.config import NetworkConfig, build_node_name, build_policy, build_supply
+from ipam.datastore import open_datastore
+from ipam.errors import DatastoreError, ExhaustedError
+from ipam.ledger import LedgerReader
+from ipam.model import Address, Handle, PodRef, Pool, Request
+from ipam.pod_request import kubernetes_of
+from nodeplane import cnispec
+from nodeplane.cnispec import PLACE, CniError, ErrorCode, decode_config
+from nodeplane.errors import ConfigError, NodeplaneError
+
+ADDRESS_LOST = 102
+"""Our own error code (SPEC: 100 and above): CHECK found that the attachment does not hold its addresses."""
+
+
+class _PrevIp(msgspec.Struct, frozen=True):
+    address: str
+
+
+class _PrevResult(msgspec.Struct, frozen=True):
+    ips: tuple[_PrevIp, ...] | None = None
+
+
+class _CheckConfig(msgspec.Struct, frozen=True, rename="camel"):
+    prev_result: _PrevResult | None = None
+
+
+class _Attachment(msgspec.Struct, frozen=True):
+    container_id: str = msgspec.field(name="containerID")
+    interface: str = msgspec.field(name="ifname")
+
+
+class _GcConfig(msgspec.Struct, frozen=True):
+    valid: tuple[_Attachment, ...] | msgspec.UnsetType | None = msgspec.field(
+        name="cni.dev/valid-attachments", default=msgspec.UNSET
+    )
+
+
+def check(request: cnispec.Request) -> None:
+    """Compare what the attachment holds with the result that the runtime has of it.
+
+    Addresses of the result that are of none of our pools are other plugins' (SPEC section 2, CHECK: what
+    later plugins changed is tolerated).
+
+    Raises:
+        CniError: it holds nothing, or something else.
+    """
+    config = decode_config(request.config, NetworkConfig)
+    previous = decode_config(request.config, _CheckConfig).prev_result
+    if previous is None:
+        raise ConfigError(PLACE, "prevResult", "expected, but missing")
+    told = [_decode(ip.address, index) for index, ip in enumerate(previous.ips or ())]
+    handle = Handle(request.container_id, request.interface)
+
+    def look(ledger: LedgerReader) -> tuple[list[Address], list[Address]]:
+        found = (ledger.allocation(address) for address in ledger.addresses(handle))
+        held = [item.address for item in found if item is not None and item.handle == handle]
+        ours = [address for address in told if _is_of(address, ledger.pools())]
+        return held, ours
+
+    with open_datastore(config.ipam.datastore, create=False) as datastore:
+        held, ours = datastore.read(look)
+    if not held:
+        raise CniError(ADDRESS_LOST, f"{handle} holds no address", f"prevResult has {_text(told)}")
+    if set(held) != set(ours):
+        raise CniError(
+            ADDRESS_LOST, f"{handle} holds {_text(held)}", f"prevResult has {_text(ours)} of our pools"
+        )
+
+
+def collect_garbage(request: cnispec.Request) -> None:
+    """Free what this node holds for this network and the runtime does not know.
+
+    The runtime runs no ADD or DEL meanwhile (SPEC section 2, GC). An error with one does not keep the others.
+
+    Raises:
+        ConfigError: the list of valid attachments is missing: everything would be freed.
+    """
+    config = decode_config(request.config, NetworkConfig)
+    valid = decode_config(request.config, _GcConfig).valid
+    if valid is msgspec.UNSET:
+        raise ConfigError(PLACE, "cni.dev/valid-attachments", "expected, but missing")
+    known = {Handle(item.container_id, item.interface) for item in valid or ()}
+    node = build_node_name(config)
+    failed: list[NodeplaneError] = []
+    with open_datastore(config.ipam.datastore) as datastore:
+        for item in datastore.read(LedgerReader.allocations):
+            is_here = (item.node, item.network, item.use) == (node, request.network, "pod")
+            if not is_here or item.handle in known:
+                continue
+            try:
+                # Freed only as it was seen: who holds it by now may be another.
+                datastore.transact(lambda ledger, item=item: release_allocation(ledger, item, _now_s()))  # type: ignore[misc]  # mypy can't infer a default's type
+            except NodeplaneError as exc:
+                failed.append(exc)
+    if failed:
+        raise failed[0]
+
+
+def status(request: cnispec.Request) -> None:
+    """Try whether an ADD would get an address, without taking one.
+
+    Raises:
+        CniError: 50 when there is none; 51 when the datastore can't be used, so that routes to other nodes'
+            new blocks do not come either.
+    """
+    config = decode_config(request.config, NetworkConfig)
+    supply, policy = build_supply(config), build_policy(config.ipam)
+    wish = _build_probe(request, config, supply.sets)
+    try:
+        with open_datastore(config.ipam.datastore) as datastore:
+            # A selector of namespaces says nothing about a node.
+            pools = [_of_any_namespace(pool) for pool in supply.pools or datastore.read(LedgerReader.pools)]
+            Allocator(datastore, pools, policy).probe(wish)
+    except ExhaustedError as exc:
+        raise CniError(ErrorCode.NOT_AVAILABLE, "no address can be given", str(exc)) from exc
+    except DatastoreError as exc:
+        raise CniError(ErrorCode.NOT_AVAILABLE_LIMITED, "the datastore can't be used", str(exc)) from exc
+
+
+def _build_probe(
+    request: cnispec.Request, config: NetworkConfig, sets: tuple[tuple[str, ...], ...]
+) -> Request:
+    node = build_node_name(config)
+    field, where = kubernetes_of(config)
+    labels = None
+    if where is not None:
+        from ipam.cluster import read_pod_facts
+
+        labels = read_pod_facts(where, PodRef(), node, field).node_labels
+    return Request(
+        # No container id has a colon (SPEC section 2).
+        handle=Handle("status:", "status"),
+        pod=PodRef(),
+        node=node,
+        netns="",
+        now_s=_now_s(),
+        ipv4_pools=config.ipam.ipv4_pools,
+        ipv6_pools=config.ipam.ipv6_pools,
+        sets=sets,
+        node_labels=labels,
+        network=request.network,
+    )
+
+
+def _of_any_namespace(pool: Pool) -> Pool:
+    return msgspec.structs.replace(pool, namespace_selector="")
+
+
+def _decode(text: str, index: int) -> Address:
+    try:
+        return ip_interface(text).ip
+    except ValueError as exc:
+        field = f"prevResult.ips[{index}].address"
+        raise ConfigError(PLACE, field, f"expected an address: {exc}") from exc
+
+
+def _is_of(address: Address, pools: tuple[Pool, ...]) -> bool:
+    return any(address in pool.network for pool in pools)
+
+
+def _text(addresses: list[Address]) -> str:
+    return ", ".join(map(str, addresses)) or "none"
+
+
+def _now_s() -> int:
+    return int(time.time())

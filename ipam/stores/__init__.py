@@ -1,0 +1,1 @@
+"""The stores: in a file (SQLite), in a cluster (etcd), in memory."""
