@@ -1,4 +1,4 @@
-"""Bench scripts."""
+"""One script for each figure that the README quotes; each prints JSON lines."""
 
 import sys
 from pathlib import Path

@@ -23,6 +23,7 @@ from nodeplane.kube.objects import EndpointSlice, Service
 from nodeplane.kube.source import Batch
 from nodeplane.runtime.metrics import create_registry
 
+_RULES = "kubeproxy_sync_proxy_rules_"
 _SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
 _PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
 
@@ -127,28 +128,42 @@ class _Shown(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric with its samples."""
-        yield from self._collect_tally()
+        yield from self._collect_changes()
+        yield from self._collect_syncs()
+        yield from self._collect_flows_and_pages()
         yield from self._collect_families()
 
-    def _collect_tally(self) -> Iterator[Metric]:
+    def _collect_changes(self) -> Iterator[Metric]:
+        """Yield what came in and waits."""
         tally = self._tally
-        name = "kubeproxy_sync_proxy_rules_"
         yield CounterMetricFamily(
-            name + "service_changes_total", "Cumulative proxy rules Service changes", tally.service_changes
+            _RULES + "service_changes_total", "Cumulative proxy rules Service changes", tally.service_changes
         )
         yield CounterMetricFamily(
-            name + "endpoint_changes_total", "Cumulative proxy rules Endpoint changes", tally.endpoint_changes
+            _RULES + "endpoint_changes_total",
+            "Cumulative proxy rules Endpoint changes",
+            tally.endpoint_changes,
         )
         yield GaugeMetricFamily(
-            name + "service_changes_pending",
+            _RULES + "service_changes_pending",
             "Pending proxy rules Service changes",
             tally.service_changes_pending,
         )
         yield GaugeMetricFamily(
-            name + "endpoint_changes_pending",
+            _RULES + "endpoint_changes_pending",
             "Pending proxy rules Endpoint changes",
             tally.endpoint_changes_pending,
         )
+        yield _counter(
+            "nodeplane_kubeproxy_source_changes_total",
+            "Changes of objects that the source delivered",
+            "kind",
+            tally.source_changes,
+        )
+
+    def _collect_syncs(self) -> Iterator[Metric]:
+        """Yield when the kernel was brought up to date, what went wrong and what was put right."""
+        tally = self._tally
         for metric, help_, value in (
             (
                 "last_queued_timestamp_seconds",
@@ -157,24 +172,36 @@ class _Shown(Collector):
             ),
             ("last_timestamp_seconds", "The last time proxy rules were successfully synced", tally.synced_s),
         ):
-            gauge = GaugeMetricFamily(name + metric, help_, labels=["ip_family"])
+            gauge = GaugeMetricFamily(_RULES + metric, help_, labels=["ip_family"])
             for family in FAMILIES:
                 gauge.add_metric([FAMILY_NAMES[family]], value)
             yield gauge
         # A failure ends the sync of all families.
         yield _counter(
-            name + "nftables_sync_failures_total",
+            _RULES + "nftables_sync_failures_total",
             "Cumulative proxy nftables sync failures",
             "ip_family",
             {FAMILY_NAMES[family]: tally.sync_failures for family in FAMILIES},
         )
         # Dashboards ask for it; one transaction brings and takes away, so there is no cleaning up afterwards.
         yield _counter(
-            name + "nftables_cleanup_failures_total",
+            _RULES + "nftables_cleanup_failures_total",
             "Cumulative proxy nftables cleanup failures",
             "ip_family",
             {FAMILY_NAMES[family]: 0 for family in FAMILIES},
         )
+        yield CounterMetricFamily(
+            "nodeplane_kubeproxy_repairs_total", "Times that others' damage was repaired", tally.repairs
+        )
+        yield CounterMetricFamily(
+            "nodeplane_kubeproxy_repaired_elements_total",
+            "Elements written to repair others' damage",
+            tally.repaired_elements,
+        )
+
+    def _collect_flows_and_pages(self) -> Iterator[Metric]:
+        """Yield what was done to tracked flows, and what the health pages have answered."""
+        tally = self._tally
         yield _counter(
             "kubeproxy_conntrack_reconciler_deleted_entries_total",
             "Cumulative conntrack flows deleted by conntrack reconciler",
@@ -187,24 +214,11 @@ class _Shown(Collector):
         ):
             values = {str(code): codes[code] for code in (200, 503)}
             yield _counter("kubeproxy_" + metric, help_, "code", values)
-        yield CounterMetricFamily(
-            "nodeplane_kubeproxy_repairs_total", "Times that others' damage was repaired", tally.repairs
-        )
-        yield CounterMetricFamily(
-            "nodeplane_kubeproxy_repaired_elements_total",
-            "Elements written to repair others' damage",
-            tally.repaired_elements,
-        )
-        yield _counter(
-            "nodeplane_kubeproxy_source_changes_total",
-            "Changes of objects that the source delivered",
-            "kind",
-            tally.source_changes,
-        )
 
     def _collect_families(self) -> Iterator[Metric]:
+        """Yield what the kernel should hold."""
         lonely = GaugeMetricFamily(
-            "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+            _RULES + "no_local_endpoints_total",
             "Number of services with a Local traffic policy and no endpoints",
             labels=["ip_family", "traffic_policy"],
         )

@@ -35,6 +35,8 @@ _DRAWS = 5
 _ROUNDS = 4
 # Every node has to hash alike.
 _SEED = 0x6E706C62
+# Beyond a client (`_load_client`), on a border of sixteen bytes.
+_LOAD_MEMBER = expr.load_meta("priority", 8)
 
 
 def build_choice_chains(family: Family) -> Iterator[ChainRules]:
@@ -81,14 +83,13 @@ def build_choice_chains(family: Family) -> Iterator[ChainRules]:
 
 
 def _affinity_chains(family: Family) -> Iterator[ChainRules]:
-    words = expr.ADDRESS_BYTES[family] // 4
-    client = (
-        expr.load_address(family, "saddr", 0)
-        + expr.load_meta("priority", words)
-        + expr.mask(AFFINE_POOL_MASK, words)
-    )
-    # Beyond the key, on a border of sixteen bytes.
-    member = expr.load_meta("priority", 8)
+    yield from _keep_chains(family)
+    yield from _recall_chains(family)
+    yield from _member_chains()
+
+
+def _keep_chains(family: Family) -> Iterator[ChainRules]:
+    """Yield what leads a client to its endpoint, and remembers it."""
     yield build_chain(
         "affinity", "by the time-out", (_part(TIMEOUT_MASK) + expr.look_up_verdict(TIMEOUTS, 0), "")
     )
@@ -96,10 +97,10 @@ def _affinity_chains(family: Family) -> Iterator[ChainRules]:
         expr.load_meta("priority", 0)
         + expr.look_up(MEMBER_ADDRESSES, key=0, value=0)
         + _reset_priority()
-        + expr.translate_destination(family, address=0, port=words)
+        + expr.translate_destination(family, address=0, port=expr.ADDRESS_BYTES[family] // 4)
     )
     for timeout_s in AFFINITY_TIMEOUTS_S:
-        keep = client + member + expr.change_element("update", AFFINITY, 0, 8, timeout_s)
+        keep = _load_client(family) + _LOAD_MEMBER + expr.change_element("update", AFFINITY, 0, 8, timeout_s)
         yield build_chain(
             keep_name(timeout_s),
             f"clients come back to their endpoint within {timeout_s} s",
@@ -107,6 +108,11 @@ def _affinity_chains(family: Family) -> Iterator[ChainRules]:
             (keep, "remembered"),
             (to_member, "to its endpoint"),
         )
+
+
+def _recall_chains(family: Family) -> Iterator[ChainRules]:
+    """Yield what finds the endpoint that a client had, if it is in use still."""
+    client = _load_client(family)
     yield build_chain(
         "recall",
         "which endpoint did the client have?",
@@ -119,7 +125,7 @@ def _affinity_chains(family: Family) -> Iterator[ChainRules]:
         ),
         (expr.verdict("goto", "choose"), "a new client"),
     )
-    forget = client + member + expr.change_element("delete", AFFINITY, 0, 8)
+    forget = client + _LOAD_MEMBER + expr.change_element("delete", AFFINITY, 0, 8)
     pool = expr.load_meta("priority", 0) + expr.mask(AFFINE_POOL_MASK, 0)
     yield build_chain(
         "check",
@@ -135,6 +141,10 @@ def _affinity_chains(family: Family) -> Iterator[ChainRules]:
         ),
         (expr.verdict("goto", "choose"), ""),
     )
+
+
+def _member_chains() -> Iterator[ChainRules]:
+    """Yield what draws an endpoint for a new client."""
     sizes = _part(SIZE_MASK) + expr.look_up_verdict(AFFINITY_CLASSES, 0)
     is_chosen = _part(AFFINE) + expr.compare("==", bytes(4), 0)
     yield build_chain(
@@ -173,6 +183,16 @@ def keep_name(timeout_s: int) -> str:
 def draw_name(size: int) -> str:
     """Return the name of the chain that draws a member from so many slots."""
     return f"draw-{size}"
+
+
+def _load_client(family: Family) -> bytes:
+    """Load a client of a pool, as `affinity` has it, into the registers from 0 on."""
+    words = expr.ADDRESS_BYTES[family] // 4
+    return (
+        expr.load_address(family, "saddr", 0)
+        + expr.load_meta("priority", words)
+        + expr.mask(AFFINE_POOL_MASK, words)
+    )
 
 
 def _draw_slot(family: Family, index: bytes) -> bytes:

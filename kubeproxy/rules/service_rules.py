@@ -31,12 +31,13 @@ _DSTNAT, _SRCNAT = -100, 100
 
 def build_service_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
     """Yield the chains from the hooks to the choice of an endpoint, and the one behind it."""
-    words = expr.ADDRESS_BYTES[family] // 4
-    frontend = (
-        expr.load_address(family, "daddr", 0)
-        + expr.load_meta("l4proto", words)
-        + expr.load_destination_port(words + 1)
-    )
+    yield from _hook_chains(family, options)
+    yield from _lookup_chains(family, options)
+    yield from _kind_chains(family, options)
+
+
+def _hook_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
+    """Yield where packets come in, and where their sources are translated."""
     yield build_chain(
         "nat-prerouting",
         "connections that come from pods and from outside",
@@ -55,11 +56,18 @@ def build_service_chains(family: Family, options: RuleOptions) -> Iterator[Chain
         *_masquerade_rules(family, options),
         hook=Hook("nat", _POSTROUTING, _SRCNAT),
     )
+
+
+def _lookup_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
+    """Yield what finds the frontend that a packet is for."""
     yield build_chain(
         "services",
         "is this a service? then which pool",
         # The goto stands in the rule of the lookup: alone, it would run for packets that are no service's.
-        (_find(frontend, FRONTENDS) + expr.verdict("goto", "kinds"), "an address and port of a service"),
+        (
+            _find(_load_frontend(family), FRONTENDS) + expr.verdict("goto", "kinds"),
+            "an address and port of a service",
+        ),
         (
             expr.load_address(family, "daddr", 0)
             + expr.in_set(CLUSTER_IPS, 0)
@@ -87,6 +95,10 @@ def build_service_chains(family: Family, options: RuleOptions) -> Iterator[Chain
         ),
         (_kind() + expr.look_up_verdict(KINDS, 0), "another kind of frontend"),
     )
+
+
+def _kind_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
+    """Yield what each kind of frontend makes of a client: who may come in, and who is masqueraded."""
     yield build_chain(
         "cluster-ip", "who needs the way back through this node", *_cluster_ip_rules(family, options)
     )
@@ -100,12 +112,12 @@ def build_service_chains(family: Family, options: RuleOptions) -> Iterator[Chain
         "external-local", "clients from outside: only to this node's own", *_local_rules(family, options)
     )
     for name, then in (("restricted", "external"), ("restricted-local", "external-local")):
-        outside = frontend + expr.load_address(family, "saddr", words + 2)
+        client = expr.load_address(family, "saddr", expr.ADDRESS_BYTES[family] // 4 + 2)
         yield build_chain(
             name,
             "only for clients in the service's ranges",
             (
-                outside + expr.not_in_set(SOURCE_RANGES, 0) + expr.verdict("drop"),
+                _load_frontend(family) + client + expr.not_in_set(SOURCE_RANGES, 0) + expr.verdict("drop"),
                 "a client outside of loadBalancerSourceRanges",
             ),
             (expr.verdict("goto", then), ""),
@@ -188,6 +200,16 @@ def _is_loopback(family: Family) -> bytes:
     if family == "ip":
         return expr.compare("==", b"\x7f", 0)
     return expr.compare("==", bytes(15) + b"\1", 0)
+
+
+def _load_frontend(family: Family) -> bytes:
+    """Load what a packet is for, as `frontends` has it, into the registers from 0 on."""
+    words = expr.ADDRESS_BYTES[family] // 4
+    return (
+        expr.load_address(family, "daddr", 0)
+        + expr.load_meta("l4proto", words)
+        + expr.load_destination_port(words + 1)
+    )
 
 
 def _find(key: bytes, map_name: str) -> bytes:

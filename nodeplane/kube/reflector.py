@@ -5,9 +5,9 @@
            └────────────────┴─── failure: pause, longer ────┴───────────┘
 
 A kind that the server does not know (404) is one without objects: it is complete, and looked for again now
-and then. So is an optional one that we may not read (403). That holds for a kind that was never served, and of
-a server that has served another: a proxy that has lost its server answers 404 to everything, and must not empty
-a node's tables.
+and then. So is an optional one that we may not read (403). That holds for a kind that was never served, and
+of a server that has served another: a proxy that has lost its server answers 404 to everything, and must not
+empty a node's tables.
 
 Only a watch that ends at the time it was given is continued. After any other end the server may be another
 one, with other data in which our resource version means nothing: the kind is listed again, and what is known
@@ -34,7 +34,7 @@ from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
 _NOT_FOUND = 404
 _GONE = 410
 # What says nothing about whether a streaming list is offered: not now, not to us, or not of this kind.
-_SAYS_NOTHING = frozenset({401, FORBIDDEN, _NOT_FOUND, 429, 502, 503, 504})
+_SAYS_NOTHING = frozenset({401, _NOT_FOUND, 429, 502, 503, 504})
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -176,6 +176,9 @@ class Reflector:
         except (RefusedError, WatchFailedError, SilenceError) as exc:
             if intake.is_complete or getattr(exc, "code", None) in _SAYS_NOTHING:
                 raise
+            if isinstance(exc, RefusedError) and exc.code == FORBIDDEN:
+                # Not of this kind; what the server offers of others is another matter.
+                return None
             # An older server does not know the parameters, or knows them and has the feature switched off.
             self._journal.not_streaming(exc)
             self._server.offers_streaming_list = False

@@ -8,10 +8,11 @@ from nodeplane.kube.api_request import (
     Selector,
     collection_path,
     list_query,
+    required_rule,
     streaming_list_query,
     watch_query,
 )
-from nodeplane.kube.objects import KINDS, Object, ServiceCIDR
+from nodeplane.kube.objects import KINDS, Object, Service, ServiceCIDR
 from tests.kube.recordings import recording
 
 OWN_NODE = Selector(field="metadata.name=n1")
@@ -72,6 +73,21 @@ def test_collection_path(version: str, kind: str) -> None:
 def test_query(query: dict[str, str], expected: dict[str, str]) -> None:
     """No list names a resource version: that would allow a lagging replica to answer with the past."""
     assert query == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Service, 'apiGroups: [""], resources: [services], verbs: [list, watch]'),
+        (
+            ServiceCIDR,
+            'apiGroups: ["networking.k8s.io"], resources: [servicecidrs], verbs: [list, watch]',
+        ),
+    ],
+)
+def test_required_rule(kind: type[Object], expected: str) -> None:
+    """It stands so in a ClusterRole (deploy/kubeproxy/rbac.yaml)."""
+    assert required_rule(kind) == expected
 
 
 def test_every_kind_has_a_path() -> None:

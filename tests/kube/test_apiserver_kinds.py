@@ -70,6 +70,22 @@ def test_a_kind_that_can_be_done_without_is_empty(streaming: bool, code: int, se
     assert asyncio.run(walk()) == (1, True)
 
 
+def test_a_forbidden_kind_says_nothing_of_streaming_lists() -> None:
+    """The others are still asked for by one."""
+
+    async def walk() -> None:
+        model = ModelServer()
+        selectors = {Node: Selector(is_optional=True)}
+        async with (
+            Peer(without(model, 403, "nodes")) as peer,
+            reading(ApiServerSource(connect(peer.url), selectors, timing=QUICK), Node, Service),
+        ):
+            await peer.hang_up()
+            await peer.asked(lambda request: request.is_streaming_list and "services" in request.path, 2)
+
+    asyncio.run(walk())
+
+
 def test_a_kind_that_is_not_served_is_lost_with_the_server() -> None:
     """A server that was upgraded while it was away: what is new comes with the rest."""
 

@@ -31,7 +31,7 @@ RULE = 'apiGroups: [""], resources: [services], verbs: [list, watch]'
 
 
 def test_a_missing_rule(caplog: pytest.LogCaptureFixture) -> None:
-    """Who may not read a kind is told what to write into a ClusterRole; without it once, if it is done without."""
+    """Who may not read a kind is told what to write into a ClusterRole; once, if it is done without."""
     caplog.set_level(logging.INFO, "nodeplane")
     forbidden, unknown = (RefusedError("list Service", code, "no", None) for code in (403, 404))
     journal = Journal(Service)

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
+from kubeproxy import audit_pace
 from kubeproxy.config.settings import LocalTraffic, NodePortAddresses, Settings
 from kubeproxy.daemon import Daemon, RestartNeeded
 from kubeproxy.health.proxy_health import ProxyHealth
@@ -25,10 +26,10 @@ from kubeproxy.rules.rule_options import SourceNetwork
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.local_addresses import FakeAddresses
 from nodeplane.datapath.nft.fake import FakeTable
-from nodeplane.datapath.nft.monitor import FakeMonitor
+from nodeplane.datapath.nft.monitor import FakeMonitor, Writer
 from nodeplane.datapath.nft.table import ElementChange
 from nodeplane.errors import KernelError
-from nodeplane.kube.objects import Metadata, Node, NodeSpec, Object, Taint
+from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeSpec, NodeStatus, Object, Taint
 from nodeplane.kube.source import Batch
 from nodeplane.kube.store import diff_objects
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, node, service
@@ -234,6 +235,29 @@ def test_other_pod_cidrs_ask_for_a_restart() -> None:
     with_daemon(FakeTable(), scenario, BY_NODE)
 
 
+@pytest.mark.parametrize(
+    "settings", [DEFAULT, BY_NODE, Settings(node_port_addresses=NodePortAddresses(True))]
+)
+def test_a_wrong_node_ends_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """An API server takes any address of a Node: what is none is said, and the rest is done without it."""
+
+    async def scenario(seen: Seen) -> None:
+        addresses = NodeStatus(
+            tuple(NodeAddress("InternalIP", text) for text in ("host.example", "010.0.0.1"))
+        )
+        wrong = Node(Metadata("n1"), NodeSpec(pod_cidrs=("bad",)), addresses)
+        seen.deliver(additions(WEB, BACKING, wrong))
+        await until(lambda: "spec.podCIDRs[0]" in caplog.text)
+        right = msgspec.structs.replace(wrong, spec=NodeSpec(pod_cidrs=("10.244.7.0/24", "bad")))
+        seen.deliver(change(wrong, right))
+        await until(lambda: frontends(seen.edge) == 1)
+        seen.deliver(diff_objects({}, {(other := service("other", "10.96.0.9")).key: other}))
+        await until(lambda: frontends(seen.edge) == 2)
+
+    with_daemon(FakeTable(), scenario, settings)
+    assert "status.addresses[0].address: expected an IP address, got 'host.example'" in caplog.text
+
+
 def node_ports(*cidrs: str) -> Settings:
     networks = tuple(map(ip_network, cidrs))
     return Settings(node_port_addresses=NodePortAddresses(is_primary=not cidrs, networks=networks))
@@ -350,3 +374,67 @@ def test_programming_latency() -> None:
         await until(lambda: counted() == 1)
 
     with_daemon(FakeTable(), scenario)
+
+
+def damage_slots(edge: FakeTable) -> None:
+    state = edge.read(SKELETON)
+    assert state is not None
+    edge.update(SKELETON, {SLOTS: ElementChange(remove=list(state.elements[SLOTS]))})
+
+
+@pytest.mark.parametrize(
+    ("is_damaged", "repairs"),
+    [
+        pytest.param(False, 0, id="our own writes alone"),
+        pytest.param(True, 1, id="another's among them"),
+    ],
+)
+def test_lost_notifications(is_damaged: bool, repairs: int, caplog: pytest.LogCaptureFixture) -> None:
+    """When notifications were lost, the kernel's generation says whether anybody but us wrote."""
+    edge = FakeTable()
+
+    async def scenario(seen: Seen) -> None:
+        seen.deliver(additions(WEB, BACKING))
+        await until(lambda: frontends(edge) == 1)
+        if is_damaged:
+            damage_slots(edge)
+        seen.watch.disturb(is_lost=True)
+        # Behind it, so that the first has been judged.
+        seen.watch.disturb(Writer(7, "marker"))
+        await until(lambda: seen.metrics.tally.repairs == repairs and "marker" in caplog.text)
+
+    with caplog.at_level("INFO"):
+        with_daemon(edge, scenario)
+    assert ("notifications were lost" in caplog.text) == is_damaged
+
+
+def test_damage_names_its_author(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says which process has written to our tables."""
+    edge = FakeTable()
+
+    async def scenario(seen: Seen) -> None:
+        seen.deliver(additions(WEB, BACKING))
+        await until(lambda: frontends(edge) == 1)
+        damage_slots(edge)
+        seen.watch.disturb(Writer(4711, "nft"))
+        await until(lambda: seen.metrics.tally.repairs == 1)
+
+    with_daemon(edge, scenario)
+    assert "damage by another program repaired elements=1 process=nft pid=4711" in caplog.text
+
+
+def test_a_rival_is_named(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kubeproxy that undoes what this one does is an error that says so, once."""
+    monkeypatch.setattr(audit_pace, "FIRST_S", 0.001)
+    edge = FakeTable()
+
+    async def scenario(seen: Seen) -> None:
+        seen.deliver(additions(WEB, BACKING))
+        await until(lambda: frontends(edge) == 1)
+        for number in range(1, 5):
+            damage_slots(edge)
+            seen.watch.disturb(Writer(4711, "kubeproxy"))
+            await until(lambda: seen.metrics.tally.repairs == number)  # noqa: B023  # awaited here
+
+    with_daemon(edge, scenario)
+    assert caplog.text.count("another kubeproxy seems to run in this network namespace") == 1

@@ -24,6 +24,7 @@ UPSTREAM = {
     "kubeproxy_sync_proxy_rules_service_changes_pending": ("gauge", set()),
     "kubeproxy_sync_proxy_rules_service_changes": ("counter", set()),
     "kubeproxy_sync_proxy_rules_nftables_sync_failures": ("counter", {"ip_family"}),
+    "kubeproxy_sync_proxy_rules_nftables_cleanup_failures": ("counter", {"ip_family"}),
     "kubeproxy_proxy_healthz": ("counter", {"code"}),
     "kubeproxy_proxy_livez": ("counter", {"code"}),
     "kubeproxy_sync_proxy_rules_no_local_endpoints_total": ("gauge", {"ip_family", "traffic_policy"}),

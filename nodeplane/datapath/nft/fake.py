@@ -12,9 +12,10 @@ from nodeplane.datapath.nft.table import (
     ElementUse,
     Map,
     Table,
-    TableNames,
+    TableParts,
     TableState,
     build_state,
+    rules_by_chain,
 )
 from nodeplane.datapath.nft.transaction import (
     Request,
@@ -69,7 +70,9 @@ class FakeTable:
         shapes = {declared.name: declared.shape for declared in table.maps}
         if any(self._state.shapes.get(name, shape) != shape for name, shape in shapes.items()):
             raise kernel_error(f"repair table {table.name}", errno.EEXIST)
-        found = TableNames(chains=tuple(self._state.hooks), maps=tuple(self._state.shapes))
+        found = TableParts(
+            self._state.hooks, rules_by_chain(self._state.rules), maps=tuple(self._state.shapes)
+        )
         self._check_size(table, [*repair_table(table, found, emptied), *change_elements(table, changes)])
         kept = {
             name: part

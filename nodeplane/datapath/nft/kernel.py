@@ -133,7 +133,7 @@ class KernelTable:
     ) -> None:
         """See `TableEdge`."""
         requests = [
-            *repair_table(table, self._reader.read_names(), emptied),
+            *repair_table(table, self._reader.read_parts(), emptied),
             *self._change_elements(table, changes),
         ]
         self._socket.commit(f"repair table {self._label}", requests)

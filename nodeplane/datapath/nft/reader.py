@@ -20,7 +20,7 @@ from nodeplane.datapath.nft.dump import (
     decode_uses,
     distinct_keys,
 )
-from nodeplane.datapath.nft.table import ElementUse, Table, TableNames, TableState
+from nodeplane.datapath.nft.table import ElementUse, Table, TableParts, TableState, rules_by_chain
 from nodeplane.datapath.nft.table_socket import TableSocket
 from nodeplane.errors import KernelError
 
@@ -87,8 +87,8 @@ class TableReader:
             odd_maps=frozenset(odd_maps),
         )
 
-    def read_names(self) -> TableNames:
-        """Return what stands in the table by name, but for what belongs to a rule and goes with it."""
+    def read_parts(self) -> TableParts:
+        """Return what stands in the table beside elements, but for what belongs to a rule and goes with it."""
 
         def dump(operation: int, payload: bytes) -> list[Facts]:
             return [nl.attribute_map(each) for each in self._socket.dump(operation, payload)]
@@ -102,8 +102,11 @@ class TableReader:
         # The kernel narrows other dumps to one table, that of chains only to a family.
         chains = [each for each in dump(nl.GETCHAIN, b"") if name(each, 1) == self._socket.name]
         maps = dump(nl.GETSET, self._mine)
-        return TableNames(
-            chains=tuple(name(each, 3) for each in chains if not is_bound(each, 10, _CHAIN_BINDING)),
+        return TableParts(
+            chains={
+                name(each, 3): decode_hook(each) for each in chains if not is_bound(each, 10, _CHAIN_BINDING)
+            },
+            rules=rules_by_chain(map(decode_rule, dump(nl.GETRULE, self._mine))),
             maps=tuple(name(each) for each in maps if not is_bound(each, 3, _ANONYMOUS)),
             objects=tuple((name(each), nl.read_u32(each[3])) for each in dump(nl.GETOBJ, self._mine)),
             flowtables=tuple(name(each) for each in dump(nl.GETFLOWTABLE, self._mine)),

@@ -1,7 +1,7 @@
 """A table as a value: its chains, maps and rules, which never change, and the elements, which do."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -117,10 +117,19 @@ class Map(msgspec.Struct, frozen=True):
         )
 
 
-class TableNames(msgspec.Struct, frozen=True):
-    """What stands in a table by name, whoever put it there: of `objects` (counters, quotas) also the type."""
+class TableParts(msgspec.Struct, frozen=True):
+    """What stands in a table beside elements, whoever put it there.
 
-    chains: tuple[str, ...] = ()
+    Attributes:
+        chains: Where each is attached.
+        rules: Expressions and comments of each chain's rules, in order.
+        maps: Names of maps and sets.
+        objects: Names and types of counters, quotas and the like.
+        flowtables: Their names.
+    """
+
+    chains: Mapping[str, Hook | None] = {}
+    rules: Mapping[str, Sequence[tuple[bytes, str]]] = {}
     maps: tuple[str, ...] = ()
     objects: tuple[tuple[str, int], ...] = ()
     flowtables: tuple[str, ...] = ()
@@ -132,6 +141,14 @@ class Rule(msgspec.Struct, frozen=True):
     chain: str
     expressions: bytes
     comment: str = ""
+
+
+def rules_by_chain(rules: Iterable[tuple[str, bytes, str]]) -> dict[str, list[tuple[bytes, str]]]:
+    """Group chain, expressions and comment by chain."""
+    found: dict[str, list[tuple[bytes, str]]] = {}
+    for chain, expressions, comment in rules:
+        found.setdefault(chain, []).append((expressions, comment))
+    return found
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -17,15 +17,18 @@ from nodeplane.datapath.nft.table import (
     Chain,
     ElementChange,
     Elements,
+    Hook,
     Map,
     Rule,
     Table,
-    TableNames,
+    TableParts,
+    rules_by_chain,
     type_number,
 )
 
 # The list of a message is one attribute, whose length field has 16 bits.
 _LIST_BYTES = 60_000
+_NOWHERE = Hook("", 0, 0)
 _INTERVAL_END = 1  # enum nft_set_elem_flags
 # User data by which nft knows a range that is never over (libnftnl udata.h: type, length, value).
 _OPEN = nl.attribute(6, bytes((1, 4)) + struct.pack("=I", 1))
@@ -63,18 +66,25 @@ def create_table(table: Table, elements: Elements) -> Iterator[Request]:
     """Ask for a whole table: what is constant, then the elements."""
     comment = nl.comment_userdata(0, table.signature)
     yield nl.NEWTABLE, nl.NLM_F_CREATE, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
-    yield from _create_constant_part(table, ())
+    yield from _create_constant_part(table)
     yield from change_elements(table, {name: ElementChange(add=part) for name, part in elements.items()})
 
 
-def repair_table(table: Table, found: TableNames, emptied: Collection[str]) -> Iterator[Request]:
+def repair_table(table: Table, found: TableParts, emptied: Collection[str]) -> Iterator[Request]:
     """Ask for all that is constant to be as in `table`, whatever stands there now, but for the table's flags.
 
     Other elements stay. Maps that are there must have the right shape; those in `emptied` lose all.
+    What is right is left alone: for the first rule of a chain with some map the kernel looks at all of the
+    map's elements (nf_tables_bind_set), a second for all rules and 30,000 services.
     """
     mine = nl.text(1, table.name)
     wanted = {declared.name for declared in table.maps}
-    yield nl.DELRULE, 0, mine
+    rules = rules_by_chain((rule.chain, rule.expressions, rule.comment) for rule in table.rules)
+    kept = {chain.name for chain in table.chains if found.chains.get(chain.name, _NOWHERE) == chain.hook}
+    right = {name for name in kept if [*found.rules.get(name, ())] == rules.get(name, [])}
+    for name in found.chains:
+        if name not in right:
+            yield nl.DELRULE, 0, mine + nl.text(2, name)
     # What refers to a chain has to go before it, be it in maps that go themselves.
     for name in found.maps:
         if name in table.fixed or name in emptied or name not in wanted:
@@ -83,23 +93,33 @@ def repair_table(table: Table, found: TableNames, emptied: Collection[str]) -> I
         if name not in wanted:
             yield nl.DELSET, 0, mine + nl.text(2, name)
     for name in found.chains:
-        yield nl.DELCHAIN, 0, mine + nl.text(3, name)
+        if name not in kept:
+            yield nl.DELCHAIN, 0, mine + nl.text(3, name)
     for name, kind in found.objects:
         yield nl.DELOBJ, 0, mine + nl.text(2, name) + nl.u32(3, kind)
     for name in found.flowtables:
         yield nl.DELFLOWTABLE, 0, mine + nl.text(2, name)
-    yield from _create_constant_part(table, found.maps)
+    for chain in table.chains:
+        if chain.name in kept and chain.hook:
+            policy = nl.u32(5, ACCEPT)
+            yield nl.NEWCHAIN, 0, mine + nl.text(3, chain.name) + policy
+    yield from _create_constant_part(table, found.maps, kept, right)
 
 
-def _create_constant_part(table: Table, known_maps: Collection[str]) -> Iterator[Request]:
+def _create_constant_part(
+    table: Table, maps: Collection[str] = (), chains: Collection[str] = (), ruled: Collection[str] = ()
+) -> Iterator[Request]:
+    """Ask for all but the maps and chains that are there, and the rules of chains that have them."""
     create = nl.NLM_F_CREATE
     for number, declared in enumerate(table.maps, start=1):
-        if declared.name not in known_maps:
+        if declared.name not in maps:
             yield nl.NEWSET, create, _encode_map(table.name, declared, number)
     for chain in table.chains:
-        yield nl.NEWCHAIN, create, _encode_chain(table.name, chain)
+        if chain.name not in chains:
+            yield nl.NEWCHAIN, create, _encode_chain(table.name, chain)
     for rule in table.rules:
-        yield nl.NEWRULE, create | nl.NLM_F_APPEND, _encode_rule(table.name, rule)
+        if rule.chain not in ruled:
+            yield nl.NEWRULE, create | nl.NLM_F_APPEND, _encode_rule(table.name, rule)
     yield from change_elements(table, {name: ElementChange(add=part) for name, part in table.fixed.items()})
 
 

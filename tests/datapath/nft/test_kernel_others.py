@@ -43,6 +43,12 @@ FOREIGN_WRITES = [
         id="chains led to",
     ),
     pytest.param("add rule ip contract first jump { accept ; }", id="chain of a rule added"),
+    pytest.param(
+        "delete chain ip contract first; add chain ip contract first; "
+        "delete chain ip contract counting; "
+        "add chain ip contract counting { type filter hook input priority 1; }",
+        id="chains hooked elsewhere",
+    ),
     pytest.param("add rule ip contract first meta mark { 1, 2 } accept", id="set of a rule added"),
     pytest.param(
         "add counter ip contract extra; add quota ip contract extra2 { over 1 bytes ; }; "
