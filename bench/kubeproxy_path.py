@@ -29,7 +29,8 @@ from bench.connect_loop import ConnectLoop, Run
 from bench.figure import median, report
 from bench.iptables_rules import Published, render
 from bench.path_namespaces import IPV4, IPV6, Addresses, trio
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family

@@ -28,7 +28,8 @@ from bench.kernel_memory import element_memory_mb
 from bench.program import cpu_s, memory_mb, running, running_apiserver
 from bench.ruleset_clock import RulesetClock
 from bench.service_chains import measure_peer
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable

@@ -8,6 +8,7 @@ from nodeplane.datapath.nft.monitor import Writer
 
 FIRST_S = 1.0
 LONGEST_S = 30.0
+_FORGOTTEN_S = 60.0
 # A process's name is its interpreter's if it was started as `python -m kubeproxy`.
 _OUR_NAMES = ("kubeproxy", "python")
 _IN_A_ROW = 3
@@ -24,7 +25,7 @@ class AuditPace:
 
     def audited(self, now_s: float, *, found: bool) -> None:
         """Take in what an audit has found."""
-        if not found or now_s - self._last_found_s > 2 * self.pause_s + FIRST_S:
+        if not found or now_s - self._last_found_s > self.pause_s + _FORGOTTEN_S:
             self._found_in_a_row, self.pause_s, self._has_told = 0, FIRST_S, False
         if found:
             self._last_found_s = now_s

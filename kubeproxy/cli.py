@@ -23,12 +23,13 @@ from kubeproxy.config.resolve import (
     write_config,
 )
 from kubeproxy.config.settings import Settings
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
 from kubeproxy.kernel_version import SKIP_CHECK, expect_kernel
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import find_node, pod_networks
-from kubeproxy.proxier import WATCHED, FamilyProxier, Proxier, selectors
+from kubeproxy.proxier import WATCHED, Proxier, selectors
 from kubeproxy.report import describe_plan
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
 from kubeproxy.rules.addresses import FAMILIES

@@ -14,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from kubeproxy.desired.service_port import ServicePort
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.health.proxy_health import FAMILY_NAMES
-from kubeproxy.proxier import FamilyProxier, SyncReport
+from kubeproxy.proxier import SyncReport
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.pool_value import LOCAL_KINDS
 from nodeplane.datapath.nft.expr import Family

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from kubeproxy.proxier import FamilyChange
+from kubeproxy.family_proxier import FamilyChange
 from kubeproxy.published import Published, Remembered, pool_number
 from kubeproxy.rules import layout as at
 from kubeproxy.rules.layout import (

@@ -7,7 +7,7 @@ import pytest
 
 from nodeplane.kube.api_request import Selector
 from nodeplane.kube.apiserver import ApiServerSource
-from nodeplane.kube.objects import Metadata, Node, Service
+from nodeplane.kube.objects import Metadata, Node, Object, Service
 from nodeplane.kube.source import Change
 from tests.kube.api_cluster import QUICK, connect
 from tests.kube.api_world import API, DB, WEB
@@ -75,7 +75,7 @@ def test_a_forbidden_kind_says_nothing_of_streaming_lists() -> None:
 
     async def walk() -> None:
         model = ModelServer()
-        selectors = {Node: Selector(is_optional=True)}
+        selectors: dict[type[Object], Selector] = {Node: Selector(is_optional=True)}
         async with (
             Peer(without(model, 403, "nodes")) as peer,
             reading(ApiServerSource(connect(peer.url), selectors, timing=QUICK), Node, Service),

@@ -1,6 +1,7 @@
 """The daemon between a source and a table: when it writes, and when it must not."""
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
@@ -14,11 +15,12 @@ import pytest
 from kubeproxy import audit_pace
 from kubeproxy.config.settings import LocalTraffic, NodePortAddresses, Settings
 from kubeproxy.daemon import Daemon, RestartNeeded
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.own_node import TO_BE_DELETED_TAINT
 from kubeproxy.programming_latency import TRIGGER_TIME_ANNOTATION
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rule_inputs import Options
 from kubeproxy.rules.addresses import pack_address
 from kubeproxy.rules.layout import FRONTENDS, NODE_PORT_IPS, SLOTS
@@ -313,7 +315,7 @@ class RefusingTable(FakeTable):
 
     def replace(self, *arguments: object) -> None:
         if next(self._refusals, None) is not None:
-            raise KernelError("replace", 12)
+            raise KernelError("replace", errno.EBUSY)
         super().replace(*arguments)  # type: ignore[arg-type]  # as they came
 
 

@@ -3,8 +3,9 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.metrics import Metrics, count_without_local
-from kubeproxy.proxier import FamilyProxier, Proxier, SyncReport
+from kubeproxy.proxier import Proxier, SyncReport
 from kubeproxy.rules.layout import SLOTS
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.kube.objects import Service

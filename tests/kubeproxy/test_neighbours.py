@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns

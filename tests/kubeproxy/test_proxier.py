@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.pools import PoolNumbers
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.published import read_published
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import (
@@ -429,7 +430,6 @@ def test_no_damage(write: Callable[[Path], str]) -> None:
         assert not proxier.is_disturbed()
 
 
-@pytest.mark.netns
 def test_a_wrong_address_of_the_node(caplog: pytest.LogCaptureFixture) -> None:
     """It is named once, however often the Node is written; all else goes on (an API server takes any)."""
     edge = FakeTable()
@@ -477,6 +477,7 @@ def test_service_cidr(
     assert [record.levelname for record in caplog.records].count("ERROR") == errors
 
 
+@pytest.mark.netns
 def test_every_map_is_in_use() -> None:
     """The state of these tests has elements in all maps but one, and nft prints it."""
     with kernel_tables() as (ns, edges):

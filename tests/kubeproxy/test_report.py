@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
-from kubeproxy.proxier import FamilyChange
+from kubeproxy.family_proxier import FamilyChange
 from kubeproxy.published import Published, Remembered
 from kubeproxy.report import describe_clients, describe_plan, describe_services
 from kubeproxy.rules import layout

@@ -89,10 +89,16 @@ class TableMonitor:
         while True:
             data = await self._listener.receive()
             found: Disturbance | None = None
-            while data:
-                found = self.read(data, open_ports) or found
+            is_lost = False
+            # To the end, also when some were lost: until then the kernel drops all others and does not say so
+            # again (NETLINK_S_CONGESTED). Whoever asks for the generation afterwards misses nothing.
+            while data != b"":
+                if data is None:
+                    is_lost = True
+                else:
+                    found = self.read(data, open_ports) or found
                 data = self._listener.receive_more()
-            if data is None:
+            if is_lost:
                 # The end of a transaction that was heard of may be among them.
                 is_certain = found is not None or bool(open_ports)
                 open_ports.clear()

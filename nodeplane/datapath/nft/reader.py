@@ -88,7 +88,7 @@ class TableReader:
         )
 
     def read_parts(self) -> TableParts:
-        """Return what stands in the table beside elements, but for what belongs to a rule and goes with it."""
+        """Return what stands in the table beside elements; what belongs to a rule is left out."""
 
         def dump(operation: int, payload: bytes) -> list[Facts]:
             return [nl.attribute_map(each) for each in self._socket.dump(operation, payload)]

@@ -85,12 +85,17 @@ def read_all(monitor: TableMonitor) -> list[bytes]:
 
 @pytest.mark.netns
 def test_lost_notifications_may_be_a_disturbance() -> None:
-    """A reader that was too slow does not know whose writes it missed: here, our own."""
+    """A reader that was too slow does not know whose writes it missed, here our own; it hears the next."""
     many = {number.to_bytes(4, "little"): bytes(4) for number in range(200_000)}
     with namespace() as ns, netns.inside(ns), ours() as (edge, monitor):
         edge.replace(TABLE, {"numbers": many})
 
         assert asyncio.run(next_disturbance(monitor)) == Disturbance(is_lost=True)
+        # The kernel tells a reader that lags behind nothing until it has read all that there was.
+        assert run_in(ns, "nft", "add chain ip ours b").returncode == 0
+        told = asyncio.run(next_disturbance(monitor))
+
+    assert (told.is_lost, told.writer and told.writer.name) == (False, "nft")
 
 
 @given(st.binary())

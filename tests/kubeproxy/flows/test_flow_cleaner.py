@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from kubeproxy.desired.desired_elements import DesiredElements
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.flows.flow_cleaner import FlowCleaner
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions, SourceInterface, SourceNetwork
 from kubeproxy.rules.skeleton import build_skeleton
 from nodeplane.datapath.conntrack.fake import FakeConntrack

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.flows.flow_cleaner import FlowCleaner
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.conntrack.table import KernelConntrack

@@ -9,9 +9,10 @@ from pathlib import Path
 from kubeproxy.config.complete import complete
 from kubeproxy.config.model import DetectLocal, KubeProxyConfiguration, NFTables
 from kubeproxy.config.settings import build_settings
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import pod_networks
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rule_inputs import build_options
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.pools import PoolNumbers
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules import layout as at
 from kubeproxy.rules.change_order import Changes, order_changes
 from kubeproxy.rules.layout import decode_slot, decode_value, encode_slot, encode_value

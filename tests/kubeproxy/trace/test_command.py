@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubeproxy.proxier import FamilyProxier, Proxier
+from kubeproxy.family_proxier import FamilyProxier
+from kubeproxy.proxier import Proxier
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
 from kubeproxy.rules.rule_options import RuleOptions, SourceNetwork
