@@ -1,10 +1,22 @@
 """Without root a plain `pytest` runs what needs none; `make test` runs everything, as root."""
 
 import os
+import signal
 
 import pytest
 
 _NEEDS_ROOT = ("netns", "lab")
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start heed signals, however the suite itself was started.
+
+    In the background of a script (`cmd &`) SIGINT is ignored, under nohup SIGHUP, and children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

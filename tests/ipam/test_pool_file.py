@@ -72,7 +72,7 @@ def test_read(text: str, expected: tuple[Pool, ...], tmp_path: Path) -> None:
 
 
 def test_the_example() -> None:
-    example = Path(__file__).parents[2] / "examples/pools.yaml"
+    example = Path(__file__).parents[2] / "deploy/cni/pools.yaml"
 
     assert [pool.name for pool in read_pool_file(example)] == [
         "default",
