@@ -248,7 +248,7 @@ def filled(nodes: int) -> Iterator[tuple[str, bytes]]:
             left -= used
             yield records.block_key(block.pool, network), records.encode_block(block)
             for ordinal in range(used):
-                handle = Handle(f"{node}-{left}-{ordinal}", "eth0")
+                handle = Handle(f"{node}-{left}-{ordinal}", "eth0", node)
                 item = Allocation(
                     network[ordinal],
                     network,

@@ -32,7 +32,7 @@ from ipam.check import find_contradictions, read_snapshot
 from ipam.collection import collect
 from ipam.datastore import open_datastore
 from ipam.errors import DatastoreError
-from ipam.leaks import find_leaks, netns_exists
+from ipam.leaks import Here, find_leaks, netns_exists
 from ipam.ledger import LedgerReader
 from ipam.model import Handle, PodRef, Pool, Request
 from tests.etcd.processes import EtcdCluster, etcd_cluster
@@ -139,7 +139,7 @@ def _again(call: Callable[[], T], failed: Callable[[], None]) -> T:
 
 
 def _handle(job: Job, pod: int) -> Handle:
-    return Handle(f"w{job.number}-{pod}", "eth0")
+    return Handle(f"w{job.number}-{pod}", "eth0", job.node)
 
 
 def _resume(job: Job) -> tuple[deque[int], int]:
@@ -306,7 +306,7 @@ def collect_garbage(outcome: Outcome, jobs: list[Job]) -> None:
     """Free what was left behind, on each node; count what is left that should not be, and what is wrong."""
     with open_datastore(jobs[0].url) as datastore:
         for node in sorted({job.node for job in jobs}):
-            leaks = find_leaks(datastore.read(LedgerReader.allocations), node, netns_exists)
+            leaks = find_leaks(datastore.read(LedgerReader.allocations), Here(node), netns_exists)
             outcome.leaked_before_gc += len(leaks)
             collect(datastore, leaks, lambda leak: not netns_exists(leak.allocation.netns), int(time.time()))
         snapshot = datastore.read(read_snapshot)

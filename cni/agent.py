@@ -158,7 +158,9 @@ async def run(node_name: str, source: Source | None, config: AgentConfig) -> Non
                 tasks.create_task(_follow_kernel(agent, monitor, port))
                 tasks.create_task(listen_for_stats(metrics))
                 if config.gc_interval_s:
-                    collector = Collector(node_name, config.datastore, config.gc_grace_s)
+                    collector = Collector(
+                        node_name, config.datastore, config.gc_grace_s, is_forced=config.gc_all_gone
+                    )
                     names = (lambda: None) if source is None else (lambda: agent.node_names)
                     tasks.create_task(
                         keep_collecting(collector, names, config.gc_interval_s, metrics.take_round)

@@ -21,6 +21,7 @@ class _File(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     datastore: str = DEFAULT_DATASTORE
     gc_interval: str = "1m"
     gc_grace: str = "5m"
+    gc_all_gone: bool = False
     metrics_bind_address: str = _DEFAULT_METRICS
 
 
@@ -31,12 +32,14 @@ class AgentConfig(msgspec.Struct, frozen=True):
         datastore: The URL that the plugin uses too.
         gc_interval_s: Seconds between two looks for addresses that were left behind; 0 for none at all.
         gc_grace_s: For how long an address must have been left behind before it is freed.
+        gc_all_gone: Free also when not one namespace of this boot can be seen.
         metrics: Where the metrics are shown; None for nowhere.
     """
 
     datastore: str = DEFAULT_DATASTORE
     gc_interval_s: float = 60.0
     gc_grace_s: float = 300.0
+    gc_all_gone: bool = False
     metrics: ListenAddress | None = ListenAddress("127.0.0.1", 9094)
 
 
@@ -58,6 +61,7 @@ def read_agent_config(path: Path) -> AgentConfig:
         datastore=config.datastore,
         gc_interval_s=_decode_duration(document, "gcInterval", config.gc_interval),
         gc_grace_s=_decode_duration(document, "gcGrace", config.gc_grace),
+        gc_all_gone=config.gc_all_gone,
         metrics=_decode_address(document, config.metrics_bind_address),
     )
 

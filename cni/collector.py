@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from ipam.boot import read_boot_id
-from ipam.collection import Patience, collect
-from ipam.datastore import Datastore, open_datastore
+from ipam.collection import Absence, Patience, collect, named_nodes
+from ipam.datastore import open_datastore
 from ipam.errors import IpamError
-from ipam.leaks import Leak, find_leaks, netns_exists
+from ipam.leaks import Leak, find_blind, find_leaks, find_misnamed, is_alive, look_from, netns_exists
 from ipam.ledger import LedgerReader
 from ipam.model import Address, Allocation, Block
-from ipam.reclaim import Reclaim, find_reclaimable, reclaim
+from ipam.reclaim import Reclaim, find_reclaimable, reclaim_all
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,10 @@ class Round(msgspec.Struct, frozen=True):
     candidates: tuple[Allocation, ...] = ()
     freed: tuple[Leak, ...] = ()
     reclaimed: tuple[Reclaim, ...] = ()
+    # Directories without which no namespace can be seen; nothing was freed for that.
+    blind: tuple[str, ...] = ()
+    # Names that are no Node's, under which pods of this machine have addresses.
+    misnamed: tuple[str, ...] = ()
 
 
 class Collector:
@@ -39,15 +42,21 @@ class Collector:
         node: The node that we are on.
         url: The datastore.
         grace_s: How long a leak must have been there.
+        is_forced: Free also when not one namespace of this boot can be seen.
     """
 
-    def __init__(self, node: str, url: str, grace_s: float) -> None:
+    def __init__(self, node: str, url: str, grace_s: float, *, is_forced: bool = False) -> None:
         self._node = node
         self._url = url
-        self._grace_s = grace_s
+        self._is_forced = is_forced
         self._patience = Patience(grace_s)
-        self._gone_since_s: dict[str, float] = {}
-        self._boot_id = read_boot_id()
+        self._absence = Absence(grace_s)
+        self._here = look_from(node)
+
+    @property
+    def node(self) -> str:
+        """The node that we are on."""
+        return self._node
 
     def look(self, nodes: Collection[str] | None) -> Round:
         """Look once; `nodes` are all nodes of the cluster, None when they are not known.
@@ -57,15 +66,21 @@ class Collector:
         """
         now_s = time.monotonic()
         with open_datastore(self._url) as datastore:
-            blocks, pools = datastore.read(lambda ledger: (ledger.blocks(), ledger.pools()))
-            there = self._there(nodes, blocks, now_s)
+            blocks, pools = datastore.read(lambda ledger: (ledger.sound_blocks(), ledger.pools()))
+            known = nodes if nodes and self._node in nodes else None
             wanted = [
                 address
                 for block in blocks
-                for address in _used_on(block, lambda node: self._is_ours(node, there))
+                for address in _used_on(block, lambda node: self._is_ours(node, known))
             ]
             allocations = datastore.read(lambda ledger: _read_allocations(ledger, wanted))
-            leaks = find_leaks(allocations, self._node, netns_exists, boot_id=self._boot_id, nodes=there)
+            misnamed = find_misnamed(allocations, self._here, netns_exists, known)
+            # Where our own pods go by a name that no Node has, such names say nothing about others either.
+            there = None if misnamed else self._there(known, blocks, now_s)
+            leaks = find_leaks(allocations, self._here, netns_exists, nodes=there)
+            blind = () if self._is_forced else find_blind(allocations, self._here, netns_exists)
+            if blind:
+                leaks = [leak for leak in leaks if leak.allocation.node != self._node or leak.is_certain]
             due = self._patience.judge(leaks, now_s)
             freed = collect(datastore, due, self._still, int(time.time())).freed
             self._patience.forget(leak.allocation for leak in freed)
@@ -74,13 +89,17 @@ class Collector:
             # Whoever cleans up after others takes care of the blocks of nobody as well.
             mine = [block for block in blocks if self._is_ours(block.node, there)]
             found = find_reclaimable(mine, pools, int(time.time()), nodes=there)
-            reclaimed = tuple(item for item in found if _reclaim(datastore, item))
+            reclaimed = tuple(reclaim_all(datastore, found))
         gone = {leak.allocation for leak in freed}
         return Round(
-            tuple(leak.allocation for leak in leaks if leak.allocation not in gone), freed, reclaimed
+            tuple(leak.allocation for leak in leaks if leak.allocation not in gone),
+            freed,
+            reclaimed,
+            blind,
+            tuple(misnamed),
         )
 
-    def _is_ours(self, node: str, there: frozenset[str] | None) -> bool:
+    def _is_ours(self, node: str, there: Collection[str] | None) -> bool:
         return node == self._node or (there is not None and node not in there)
 
     def _there(
@@ -91,18 +110,14 @@ class Collector:
         A cluster without our own node is not the one that we are in, and a node that is missed for less than
         the grace may be back.
         """
-        if not nodes or self._node not in nodes or self._node != min(nodes):
-            self._gone_since_s = {}
+        if nodes is None or self._node != min(nodes):
+            self._absence.forget()
             return None
-        named = {block.node for block in blocks if block.node}
-        named |= {item.node for block in blocks for item in block.lent}
-        self._gone_since_s = {node: self._gone_since_s.get(node, now_s) for node in named.difference(nodes)}
-        back = {node for node, since_s in self._gone_since_s.items() if now_s - since_s < self._grace_s}
-        return frozenset(nodes) | back
+        return self._absence.judge(nodes, named_nodes(blocks), now_s)
 
     def _still(self, leak: Leak) -> bool:
         """Look at a namespace of ours again."""
-        return leak.allocation.node != self._node or not netns_exists(leak.allocation.netns)
+        return not is_alive(leak.allocation, self._here, netns_exists)
 
 
 async def keep_collecting(
@@ -113,6 +128,7 @@ async def keep_collecting(
 ) -> None:
     """Look now and then for as long as the task lives; `nodes` says what is known of the cluster."""
     loop = asyncio.get_running_loop()
+    told: frozenset[str] = frozenset()
     # A thread of its own: a look at a large datastore must not keep a new block's route waiting.
     with ThreadPoolExecutor(1, "ipam-gc") as executor:
         while True:
@@ -123,6 +139,7 @@ async def keep_collecting(
             else:
                 take_round(done)
                 _log_round(done)
+                told = _warn(done, collector.node, told)
             await asyncio.sleep(interval_s)
 
 
@@ -135,6 +152,23 @@ def _log_round(done: Round) -> None:
         "addresses collected freed=%d waiting=%d blocks=%d",
         len(done.freed), len(done.candidates), len(done.reclaimed),
     )  # fmt: skip
+
+
+def _warn(done: Round, node: str, told: frozenset[str]) -> frozenset[str]:
+    """Tell what keeps addresses from being freed, once for as long as it lasts; return what was told."""
+    problems = {
+        f"{where} is empty or not there, and so are all namespaces of this boot: nothing is freed for that; "
+        "mount it, or set gcAllGone"
+        for where in done.blind
+    }
+    problems |= {
+        f"pods of this machine have addresses as node {name}, which is no Node, and we are {node}: set "
+        "nodeName in the CNI configuration; until then no node counts as gone"
+        for name in done.misnamed
+    }
+    for problem in sorted(problems - told):
+        log.warning("addresses kept reason=%r", problem)
+    return frozenset(problems)
 
 
 def _used_on(block: Block, is_wanted: Callable[[str], bool]) -> Iterator[Address]:
@@ -150,7 +184,3 @@ def _used_on(block: Block, is_wanted: Callable[[str], bool]) -> Iterator[Address
 def _read_allocations(ledger: LedgerReader, addresses: Iterable[Address]) -> list[Allocation]:
     found = (ledger.allocation(address) for address in addresses)
     return [item for item in found if item is not None]
-
-
-def _reclaim(datastore: Datastore, item: Reclaim) -> bool:
-    return datastore.transact(lambda ledger: reclaim(ledger, item))

@@ -6,6 +6,7 @@ caller that died before it got its answer asks again and gets the same. Which ad
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,7 @@ import msgspec
 
 from ipam.assign import build_ip, is_free, return_address
 from ipam.datastore import Datastore
-from ipam.errors import ExhaustedError, InconsistentError
+from ipam.errors import ExhaustedError, InconsistentError, UnsettledError
 from ipam.exhaustion import explain, explain_none
 from ipam.ledger import Ledger
 from ipam.model import (
@@ -31,10 +32,12 @@ from ipam.model import (
 )
 from ipam.placement import place
 from ipam.pool_choice import Slot, build_slots, usable
-from ipam.pool_record import record_pools
+from ipam.pool_record import record_pools, settle_blocks
 from ipam.wanted_address import take_wanted
 
 _DEFAULT_POLICY = Policy()
+# Others may change what a pool reserves meanwhile; but not for ever.
+_MOST_SETTLED = 16
 
 
 class Allocator:
@@ -72,11 +75,20 @@ class Allocator:
             InconsistentError: the datastore contradicts itself; nothing was written.
         """
         ips: tuple[AssignedIp, ...] | None = None
+        settled: Counter[str] = Counter()
         with self._explained(request):
             while ips is None:
-                ips = self._datastore.transact(
-                    lambda ledger: assign(ledger, self._pools, self._policy, request)
-                )
+                try:
+                    ips = self._datastore.transact(
+                        lambda ledger: assign(ledger, self._pools, self._policy, request)
+                    )
+                except UnsettledError as exc:
+                    settled[exc.pool.name] += 1
+                    if settled[exc.pool.name] > _MOST_SETTLED:
+                        raise InconsistentError(
+                            f"the index of pool {exc.pool.name} is wrong: run ipamctl check"
+                        ) from exc
+                    settle_blocks(self._datastore, exc.pool)
         return Assignment(ips)
 
     def probe(self, request: Request) -> None:
@@ -92,7 +104,8 @@ class Allocator:
                 assign(ledger, self._pools, self._policy, request)
             raise _ProbedError
 
-        with self._explained(request), suppress(_ProbedError):
+        # What is to be settled first has an address to give in most cases: an ADD will see.
+        with self._explained(request), suppress(_ProbedError, UnsettledError):
             self._datastore.transact(step)
 
     def assign_tunnel(self, node: str, pool: Pool, node_labels: Labels | None = None) -> Assignment:
@@ -116,14 +129,29 @@ class Allocator:
         )
         return self.assign(request)
 
-    def release(self, handle: Handle) -> bool:
+    def release(self, handle: Handle, is_own: Callable[[Allocation], bool] | None = None) -> bool:
         """Free what `handle` holds; False when it held nothing, which is fine.
+
+        Args:
+            handle: Whose addresses.
+            is_own: When its node has none, those of another node name are freed that this says are its own.
 
         Raises:
             DatastoreError: the datastore can't be used; nothing was written.
         """
         now_s = int(self._clock())
-        return bool(self._datastore.transact(lambda ledger: release_handle(ledger, handle, now_s)))
+
+        def step(ledger: Ledger) -> list[Allocation]:
+            freed = release_handle(ledger, handle, now_s)
+            if freed or is_own is None:
+                return freed
+            for other in ledger.namesakes(handle):
+                held = [item for item in map(ledger.allocation, ledger.addresses(other)) if item is not None]
+                if held and all(map(is_own, held)):
+                    freed += release_handle(ledger, other, now_s)
+            return freed
+
+        return bool(self._datastore.transact(step))
 
     @contextmanager
     def _explained(self, request: Request) -> Iterator[None]:
@@ -166,16 +194,18 @@ def assign(
     None: all that was done is to record the pools, which had changed. To be called again: who borrows looks
     at what others have to lend, and would not see what this very transaction changes there.
     """
-    held = ledger.addresses(request.handle)
-    if held:
-        allocations = [_renew(ledger, request, address) for address in held]
-    else:
+    if request.handle.node != request.node:
+        # The attachment is this node's, whoever built the request.
+        handle = msgspec.structs.replace(request.handle, node=request.node)
+        request = msgspec.structs.replace(request, handle=handle)
+    allocations = [_renew(ledger, request, address) for address in ledger.addresses(request.handle)]
+    if not allocations or ledger.is_short(request.handle):
         if record_pools(ledger, pools):
             return None
         slots = build_slots(pools or ledger.pools(), request)
         if not slots:
             raise _NothingLeftError(None)
-        allocations = [_fill(ledger, slot, policy, request) for slot in slots]
+        allocations = _complete(ledger, slots, allocations, policy, request)
         ledger.put_addresses(request.handle, tuple(item.address for item in allocations))
     known = {pool.name: pool for pool in ledger.pools()}
     return tuple(build_ip(item, known.get(item.pool)) for item in allocations)
@@ -198,12 +228,44 @@ def release_allocation(ledger: Ledger, allocation: Allocation, now_s: int) -> bo
     Whoever decided on the release has looked at an earlier state; since then the address may have been freed
     and given to another.
     """
-    if ledger.allocation(allocation.address) != allocation:
+    return release_allocations(ledger, [allocation], now_s)
+
+
+def release_allocations(ledger: Ledger, allocations: Sequence[Allocation], now_s: int) -> bool:
+    """Free addresses of one handle, provided that all still are these very allocations; all or none.
+
+    Should the handle hold more, it is short of them: its next request is completed, or fails.
+    """
+    if any(ledger.allocation(item.address) != item for item in allocations):
         return False
-    left = tuple(item for item in ledger.addresses(allocation.handle) if item != allocation.address)
-    _give_back(ledger, allocation, now_s)
-    ledger.put_addresses(allocation.handle, left)
+    handle = allocations[0].handle
+    gone = {item.address for item in allocations}
+    left = tuple(address for address in ledger.addresses(handle) if address not in gone)
+    for item in allocations:
+        _give_back(ledger, item, now_s)
+    ledger.put_addresses(handle, left, is_short=True)
     return True
+
+
+def _complete(
+    ledger: Ledger, slots: Sequence[Slot], held: Sequence[Allocation], policy: Policy, request: Request
+) -> list[Allocation]:
+    """Fill the slots that nothing held fits in; what fits nowhere (any more) is kept all the same."""
+    left, filled = list(held), []
+    for slot in slots:
+        kept = next((item for item in left if _fits(item, slot)), None)
+        if kept is None:
+            kept = _fill(ledger, slot, policy, request)
+        else:
+            left.remove(kept)
+        filled.append(kept)
+    return filled + left
+
+
+def _fits(item: Allocation, slot: Slot) -> bool:
+    if slot.address is not None:
+        return item.address == slot.address
+    return slot.what == f"IPv{item.address.version}" or item.pool in {pool.name for pool in slot.pools}
 
 
 def _fill(ledger: Ledger, slot: Slot, policy: Policy, request: Request) -> Allocation:
@@ -231,9 +293,12 @@ def _renew(ledger: Ledger, request: Request, address: Address) -> Allocation:
         netns=request.netns,
         network=request.network,
         boot_id=request.boot_id,
+        machine_id=request.machine_id,
+        renewals=allocation.renewals + 1,
     )
-    if renewed != allocation:
-        ledger.put_allocation(renewed)
+    # Always another record, also when all is as before: a collector that saw the pod dead must not free what
+    # was answered since.
+    ledger.put_allocation(renewed)
     return renewed
 
 

@@ -78,8 +78,11 @@ def is_free(block: Block, address: Address) -> bool:
 
 
 def has_rested(idle_since_s: int, now_s: int, rest_s: int) -> bool:
-    """Say whether an address that was in use until `idle_since_s` may go out again (0: it never was)."""
-    return idle_since_s == 0 or now_s - idle_since_s >= rest_s
+    """Say whether an address that was in use until `idle_since_s` may go out again (0: it never was).
+
+    A time that is further to come than a rest was written by a clock that was ahead: nobody can wait for it.
+    """
+    return idle_since_s == 0 or abs(now_s - idle_since_s) >= rest_s
 
 
 def ordinal_of(block: Block, address: Address) -> int:
@@ -132,5 +135,6 @@ def _give(left: Block, ordinal: int, request: Request) -> tuple[Block, Allocatio
         sequence=taken.sequence,
         network=request.network,
         boot_id=request.boot_id,
+        machine_id=request.machine_id,
         use=request.use,
     )

@@ -10,7 +10,7 @@ that a store can validate what was read, and the cost of a request stays flat. O
 `spare`; whoever changes a block writes its own entry there without reading any.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 
 from ipam import records
@@ -38,6 +38,20 @@ def best_own(reader: Reader, node: str, pool: str) -> Network | None:
 def count_own(reader: Reader, node: str, pool: str) -> int:
     """Return how many blocks of a pool a node has."""
     return sum(count for count, _ in _read_segments(reader, node, pool).values())
+
+
+def idle_own(entries: Iterable[tuple[str, bytes]]) -> dict[str, int | None]:
+    """Return for each pool in a node's entries since when its longest idle address is so; None for none."""
+    found: dict[str, int | None] = {}
+    for pool, segments in _segments_by_pool(entries):
+        idle = [since_s for _, since_s in segments.values() if since_s is not None]
+        found[pool] = min(idle, default=None)
+    return found
+
+
+def count_by_pool(entries: Iterable[tuple[str, bytes]]) -> dict[str, int]:
+    """Return for each pool in a node's entries how many blocks the node has."""
+    return {pool: sum(count for count, _ in found.values()) for pool, found in _segments_by_pool(entries)}
 
 
 def update_index(transaction: Transaction, old: Block | None, new: Block | None) -> None:
@@ -128,6 +142,13 @@ def _change_own(transaction: Transaction, block: Block, *, present: bool) -> Non
     elif after != segments:
         ordered = sorted(after.items(), key=lambda item: int(item[0], 16))
         transaction.put(key, records.encode_table(dict(ordered)))
+
+
+def _segments_by_pool(entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, _Segments]]:
+    for key, value in entries:
+        # nodes/NODE/POOL; those with one part more are the segments themselves.
+        if key.count("/") == 2:
+            yield key.rpartition("/")[2], records.decode_table(value, _Segments)
 
 
 def _read_segments(reader: Reader, node: str, pool: str) -> _Segments:

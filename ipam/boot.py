@@ -1,13 +1,23 @@
-"""Which boot of the machine this is: no network namespace outlives it."""
+"""Which machine this is, and which boot of it: no network namespace outlives a boot."""
 
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 def read_boot_id() -> str:
     """Return the kernel's random name for this boot (proc(5)); empty where there is none to read."""
+    return _read(_BOOT_ID)
+
+
+def read_machine_id() -> str:
+    """Return the machine's own name, the same at each boot (machine-id(5)); empty where there is none."""
+    return _read(_MACHINE_ID)
+
+
+def _read(path: Path) -> str:
     try:
-        return _BOOT_ID.read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""

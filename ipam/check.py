@@ -6,7 +6,8 @@ can; doing it is `ipam.repair`'s business.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_network
 
 import msgspec
 
@@ -14,6 +15,8 @@ from ipam.assign import is_free, ordinal_of
 from ipam.block_index import build_indexes
 from ipam.ledger import LedgerReader
 from ipam.model import Address, Allocation, Block, Handle, Lent, Network, Pool
+from ipam.records import BLOCKS, CLAIMS
+from ipam.strays import Stray, doubtful_addresses, sort_entries
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -24,6 +27,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     allocations: tuple[Allocation, ...] = ()
     handles: tuple[tuple[Handle, tuple[Address, ...]], ...] = ()
     index: Mapping[str, bytes] = {}
+    strays: tuple[Stray, ...] = ()
 
 
 class SettleAddress(msgspec.Struct, frozen=True, order=True, tag=True):
@@ -64,7 +68,22 @@ class SettleEntry(msgspec.Struct, frozen=True, order=True, tag=True):
     expected: bytes | None
 
 
-Fix = SettleAddress | SettleHandle | SettleQueue | RestoreBlock | SettleEntry
+class SettlePlace(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Make an allocation name the block that its address lies in."""
+
+    address: str
+    pool: str
+    block: str
+
+
+class SettleKey(msgspec.Struct, frozen=True, order=True, tag=True):
+    """Put right what lies under a key, from what others say, provided that it still is what was seen."""
+
+    key: str
+    seen: bytes
+
+
+Fix = SettleKey | SettlePlace | SettleAddress | SettleHandle | SettleQueue | RestoreBlock | SettleEntry
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -77,18 +96,26 @@ class Finding(msgspec.Struct, frozen=True):
 
 def read_snapshot(ledger: LedgerReader) -> Snapshot:
     """Read all that the datastore holds."""
+    found = sort_entries(ledger.entries())
     return Snapshot(
-        pools=tuple(ledger.pools()),
-        blocks=tuple(ledger.blocks()),
-        allocations=tuple(ledger.allocations()),
-        handles=tuple(ledger.handles()),
-        index=ledger.index(),
+        pools=found.pools,
+        blocks=tuple(found.blocks),
+        allocations=tuple(found.allocations),
+        handles=tuple(found.handles),
+        index=found.index,
+        strays=tuple(found.strays),
     )
+
+
+def find_strangers(ledger: LedgerReader) -> list[Finding]:
+    """Return a finding for each entry that is none of ours."""
+    return list(_stray_findings(tuple(sort_entries(ledger.strangers()).strays)))
 
 
 def find_contradictions(snapshot: Snapshot) -> list[Finding]:
     """Return what is wrong, by subject; nothing for a sound datastore."""
     found = {
+        *_stray_findings(snapshot.strays),
         *_pool_findings(snapshot.pools),
         *_block_findings(snapshot),
         *_allocation_findings(snapshot),
@@ -96,6 +123,12 @@ def find_contradictions(snapshot: Snapshot) -> list[Finding]:
         *_index_findings(snapshot),
     }
     return sorted(found, key=lambda item: (item.subject, item.problem))
+
+
+def _stray_findings(strays: tuple[Stray, ...]) -> Iterator[Finding]:
+    for stray in strays:
+        fix = None if stray.kind == "unknown" else SettleKey(stray.key, stray.value)
+        yield Finding(f"key {stray.key}", stray.problem, fix)
 
 
 def _pool_findings(pools: tuple[Pool, ...]) -> Iterator[Finding]:
@@ -108,19 +141,36 @@ def _block_findings(snapshot: Snapshot) -> Iterator[Finding]:
     networks = {f"{block.network} of pool {block.pool}": block.network for block in snapshot.blocks}
     for first, second in _overlaps(networks):
         yield Finding(f"block {second}", f"overlaps block {first}")
-    held: defaultdict[tuple[str, Network], dict[Address, Allocation]] = defaultdict(dict)
-    for item in snapshot.allocations:
-        held[item.pool, item.block][item.address] = item
+    held = _by_network(snapshot)
+    doubtful = doubtful_addresses(snapshot.strays)
     for block in snapshot.blocks:
         subject = f"block {block.network} of pool {block.pool}"
         pool = pools.get(block.pool)
         if pool is None:
-            yield Finding(subject, "its pool is not known")
+            yield Finding(subject, "its pool is not known: put it back with ipamctl pools apply")
         elif not _is_block_of(block.network, pool):
             yield Finding(subject, f"is not a /{pool.block_size} inside {pool.network}")
         tidy = SettleQueue(block.pool, str(block.network))
         yield from (Finding(subject, problem, tidy) for problem in _queue_problems(block))
-        yield from _address_findings(block, held[block.pool, block.network])
+        yield from _address_findings(block, held[block.network], doubtful)
+
+
+def _by_network(snapshot: Snapshot) -> Mapping[Network, dict[Address, Allocation]]:
+    """Return the allocations in each block's network, whatever they say themselves where they lie."""
+    blocks = {(block.pool, block.network) for block in snapshot.blocks}
+    networks = {network for _, network in blocks}
+    lengths = {(network.version, network.prefixlen) for network in networks}
+    held: defaultdict[Network, dict[Address, Allocation]] = defaultdict(dict)
+    for item in snapshot.allocations:
+        if (item.pool, item.block) in blocks and item.address in item.block:
+            held[item.block][item.address] = item
+            continue
+        for version, length in lengths:
+            if version == item.address.version:
+                network = ip_network((item.address, length), strict=False)
+                if network in networks:
+                    held[network][item.address] = item
+    return held
 
 
 def _queue_problems(block: Block) -> Iterator[str]:
@@ -131,7 +181,9 @@ def _queue_problems(block: Block) -> Iterator[str]:
         yield "lists a free address twice"
 
 
-def _address_findings(block: Block, held: Mapping[Address, Allocation]) -> Iterator[Finding]:
+def _address_findings(
+    block: Block, held: Mapping[Address, Allocation], doubtful: Collection[Address]
+) -> Iterator[Finding]:
     """Say what a block and the allocations in it do not agree about."""
     lent = {item.ordinal: item.node for item in block.lent}
     touched = {block.network[ordinal] for ordinal in range(min(max(block.fresh, 0), block.size))}
@@ -142,6 +194,8 @@ def _address_findings(block: Block, held: Mapping[Address, Allocation]) -> Itera
         allocation, ordinal = held.get(address), ordinal_of(block, address)
         subject = f"address {address}"
         if allocation is None:
+            if address in doubtful:
+                continue
             if not is_free(block, address):
                 yield Finding(subject, "is lost: neither allocated nor free in its block", fix)
             elif ordinal in lent:
@@ -159,17 +213,29 @@ def _allocation_findings(snapshot: Snapshot) -> Iterator[Finding]:
     blocks = {(block.pool, block.network): block for block in snapshot.blocks}
     pools = {pool.name: pool for pool in snapshot.pools}
     handles = dict(snapshot.handles)
+    named: defaultdict[Network, list[str]] = defaultdict(list)
+    for block in snapshot.blocks:
+        named[block.network].append(block.pool)
+    containing: defaultdict[Address, list[tuple[str, str]]] = defaultdict(list)
+    for network, held in _by_network(snapshot).items():
+        for address in held:
+            containing[address] += [(pool, str(network)) for pool in named[network]]
     counts = Counter(item.address for item in snapshot.allocations)
     for item in snapshot.allocations:
         subject = f"address {item.address}"
         if counts[item.address] > 1:
             yield Finding(subject, "is allocated twice")
-        if item.address not in item.block:
-            yield Finding(subject, f"lies outside its block {item.block}")
-        if (item.pool, item.block) not in blocks:
+        is_known = (item.pool, item.block) in blocks
+        if not is_known or item.address not in item.block:
+            around = containing.get(item.address, [])
+            place = SettlePlace(str(item.address), *around[0]) if len(around) == 1 else None
+        if is_known and item.address not in item.block:
+            yield Finding(subject, f"lies outside its block {item.block}", place)
+        if not is_known:
             pool = pools.get(item.pool)
             can = pool is not None and _is_block_of(item.block, pool) and item.address in item.block
-            fix = RestoreBlock(item.pool, str(item.block), item.node) if can else None
+            restored = RestoreBlock(item.pool, str(item.block), item.node) if can else None
+            fix = place or restored
             yield Finding(subject, f"its block {item.block} of pool {item.pool} is not known", fix)
         if item.address not in handles.get(item.handle, ()):
             fix_handle = SettleHandle(item.handle, (str(item.address),))
@@ -178,12 +244,15 @@ def _allocation_findings(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _handle_findings(snapshot: Snapshot) -> Iterator[Finding]:
     allocations = {item.address: item for item in snapshot.allocations}
+    doubtful = doubtful_addresses(snapshot.strays)
     for handle, addresses in snapshot.handles:
         fix = SettleHandle(handle, ())
         if not addresses:
             yield Finding(f"handle {handle}", "holds nothing", fix)
         for address in addresses:
             allocation = allocations.get(address)
+            if address in doubtful:
+                continue
             if allocation is None:
                 yield Finding(f"handle {handle}", f"lists {address}, which is not allocated", fix)
             elif allocation.handle != handle:
@@ -191,9 +260,15 @@ def _handle_findings(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _index_findings(snapshot: Snapshot) -> Iterator[Finding]:
+    if any(stray.key.startswith(BLOCKS) for stray in snapshot.strays):
+        # What the indexes should have is not known: a block must not come free while it can't be read.
+        return
+    # Nor where a pool's size is not known, which the map follows from.
+    known = {pool.name for pool in snapshot.pools}
+    kept = tuple({f"{CLAIMS}{block.pool}/" for block in snapshot.blocks if block.pool not in known})
     expected, actual = build_indexes(snapshot.pools, snapshot.blocks), snapshot.index
     for key in sorted(expected.keys() | actual.keys()):
-        if expected.get(key) == actual.get(key):
+        if expected.get(key) == actual.get(key) or key.startswith(kept):
             continue
         fix = SettleEntry(key, actual.get(key), expected.get(key))
         if key not in actual:

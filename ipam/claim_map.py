@@ -72,9 +72,14 @@ def clear_claimed(words: Words, count: int, number: int) -> None:
         number = index
 
 
-def is_claimed(words: Words, number: int) -> bool:
-    """Say whether a block is claimed."""
-    return bool(words.get_word(0, number >> _SHIFT) >> (number & (_BITS - 1)) & 1)
+def top_level(count: int) -> int:
+    """Return the level of the one word that all others are below."""
+    return _levels(count) - 1
+
+
+def is_top_full(word: int, count: int) -> bool:
+    """Say whether all blocks are claimed, by the word on the top level."""
+    return word == _all(count, top_level(count), 0)
 
 
 def _next_unclaimed(words: Words, count: int, number: int) -> int | None:

@@ -54,8 +54,7 @@ def show(
             wanted = decode_address(address)
             found = [datastore.read(lambda ledger: _find(ledger, wanted))]
         elif handle is not None:
-            holder = decode_handle(handle)
-            found = datastore.read(lambda ledger: _held(ledger, holder))
+            found = _held(datastore.read(LedgerReader.allocations), decode_handle(handle))
         else:
             found = datastore.read(LedgerReader.allocations)
             found = found if pod is None else _of_pod(found, pod)
@@ -101,8 +100,12 @@ def release(address: str | None, handle: str | None, url: str, output: str) -> N
             wanted = decode_address(address)
             freed = [datastore.transact(lambda ledger: _release(ledger, wanted))]
         else:
-            holder = decode_handle(handle or "")
-            freed = datastore.transact(lambda ledger: _release_handle(ledger, holder))
+            found = _held(datastore.read(LedgerReader.allocations), decode_handle(handle or ""))
+            nodes = sorted({item.node for item in found})
+            if len(nodes) > 1:
+                raise IpamError(f"{handle} holds addresses on nodes {', '.join(nodes)}: name the IP")
+            holder = found[0].handle
+            freed = datastore.transact(lambda ledger: release_handle(ledger, holder, int(time.time())))
     print_result(describe_allocations(freed), output)
 
 
@@ -118,9 +121,9 @@ def _find(ledger: LedgerReader, address: Address) -> Allocation:
     return found
 
 
-def _held(ledger: LedgerReader, handle: Handle) -> list[Allocation]:
-    found = [ledger.allocation(address) for address in ledger.addresses(handle)]
-    held = [item for item in found if item is not None]
+def _held(allocations: list[Allocation], handle: Handle) -> list[Allocation]:
+    """Return what a container's interface holds, on whichever node."""
+    held = [item for item in allocations if str(item.handle) == str(handle)]
     if not held:
         raise IpamError(f"{handle} holds no address")
     return held
@@ -140,8 +143,3 @@ def _release(ledger: Ledger, address: Address) -> Allocation:
     found = _find(ledger, address)
     release_allocation(ledger, found, int(time.time()))
     return found
-
-
-def _release_handle(ledger: Ledger, handle: Handle) -> list[Allocation]:
-    _held(ledger, handle)
-    return release_handle(ledger, handle, int(time.time()))

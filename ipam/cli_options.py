@@ -12,18 +12,27 @@ from ipam.config import DEFAULT_DATASTORE
 from ipam.datastore import Datastore, open_datastore
 from ipam.model import Address, Handle
 from nodeplane.errors import ConfigError
-from nodeplane.runtime.option_types import NODE_NAME
+from nodeplane.runtime.option_types import NODE_NAME, Seconds
 
 if TYPE_CHECKING:
     from ipam.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _datastore_url(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    if url.startswith("memory:"):
+        expected = "expected sqlite:///absolute/path or etcd://host:port[,host:port]/prefix"
+        raise ConfigError("", "--datastore", f"{expected}, got {url!r}: it is this process's alone")
+    return url
+
+
 datastore_option = click.option(
     "--datastore",
     "url",
     default=DEFAULT_DATASTORE,
     show_default=True,
+    callback=_datastore_url,
     metavar="URL",
     help="Where the addresses are kept: sqlite:///path or etcd://host:port[,host:port]/prefix.",
 )
@@ -37,14 +46,20 @@ node_option = click.option(
 
 
 def grace_options(command: F) -> F:
-    """Add `--grace` as `grace_s` and `--observe` as `observe_s`."""
+    """Add `--grace` as `grace_s`, `--observe` as `observe_s` and `--all-gone` as `is_forced`."""
     for option in (
+        click.option(
+            "--all-gone",
+            "is_forced",
+            is_flag=True,
+            help="Free also when not one network namespace of this boot can be seen.",
+        ),
         click.option(
             "--observe",
             "observe_s",
             default=2.0,
             show_default=True,
-            type=click.FloatRange(min=0),
+            type=Seconds(0),
             help="Seconds between the two looks that a leak must be seen by, unchanged.",
         ),
         click.option(
@@ -89,9 +104,12 @@ def decode_address(text: str) -> Address:
         ConfigError: it is none.
     """
     try:
-        return ip_address(text)
-    except ValueError as exc:
-        raise ConfigError("", "IP", f"expected an IP address, got {text!r}") from exc
+        # A zone names a link of one machine: no address of a pod has one.
+        if "%" not in text:
+            return ip_address(text)
+    except ValueError:
+        pass
+    raise ConfigError("", "IP", f"expected an IP address, got {text!r}")
 
 
 def decode_handle(text: str) -> Handle:

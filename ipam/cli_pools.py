@@ -25,6 +25,14 @@ def pools(context: click.Context, url: str, output: str) -> None:
     """Print the pools, how full they are, and the space that no node has claimed; or change them."""
     if context.invoked_subcommand is None:
         _print(url, output)
+        return
+    # What was given before the subcommand holds for it too, unless it is given again.
+    given = {
+        name: value
+        for name, value in (("url", url), ("output", output))
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    }
+    context.default_map = {context.invoked_subcommand: given}
 
 
 @pools.command("list")

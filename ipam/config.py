@@ -112,11 +112,15 @@ def build_node_name(config: NetworkConfig) -> str:
     Raises:
         ConfigError: neither `nodeName` nor the host name can be one.
     """
-    # Kubelet does the same with the host name.
-    name = config.node_name or os.uname().nodename.lower()
+    name = config.node_name or default_node_name()
     if not is_name(name):
         raise ConfigError(PLACE, "nodeName", f"{NAME_EXPECTED}, got {name!r}")
     return name
+
+
+def default_node_name() -> str:
+    """Return the host name as kubelet makes a node's name of it."""
+    return os.uname().nodename.lower()
 
 
 def build_supply(config: NetworkConfig) -> Supply:

@@ -1,5 +1,6 @@
 """What can go wrong with addresses, and which CNI error code says so."""
 
+from ipam.model import Pool
 from nodeplane.cnispec import ErrorCode
 from nodeplane.errors import NodeplaneError
 
@@ -28,8 +29,23 @@ class DatastoreError(IpamError):
     """The datastore can't be read or written, or is not one of ours; says how to restore it."""
 
 
+class UnreadableError(DatastoreError):
+    """One entry can't be read; names its key."""
+
+
 class DatastoreBusyError(DatastoreError):
     """Other writers held the datastore for longer than we wait."""
+
+
+class UnsettledError(IpamError):
+    """Blocks of a pool are not in line with what it has reserved: `pool_record.settle_blocks`, and again.
+
+    Never leaves `ipam.allocator`.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(f"blocks of pool {pool.name} are not in line with what it reserves: run ipamctl gc")
+        self.pool = pool
 
 
 class InconsistentError(IpamError):

@@ -42,7 +42,8 @@ def _full(ledger: LedgerReader, pool: Pool, policy: Policy, request: Request) ->
     reasons, todo = [], ["add a pool"]
     if policy.max_blocks_per_node and own >= policy.max_blocks_per_node:
         reasons.append(f"the node has {own} blocks and maxBlocksPerNode is {policy.max_blocks_per_node}")
-        todo = ["raise maxBlocksPerNode"]
+        if len(blocks) < pool.block_count:
+            todo = ["raise maxBlocksPerNode"]
     else:
         reasons.append(
             f"{others} of {pool.block_count} blocks {size} are other nodes', none is left to claim"

@@ -1,16 +1,20 @@
 """Typed reads and writes of one transaction: pools, blocks, allocations and handles, indexes kept right."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
 from ipam import records
-from ipam.block_index import PoolWords, best_own, count_own, update_index
-from ipam.claim_map import clear_claimed, find_unclaimed, set_claimed
-from ipam.errors import InconsistentError
+from ipam.block_index import PoolWords, best_own, count_by_pool, count_own, idle_own, update_index
+from ipam.claim_map import clear_claimed, find_unclaimed, is_top_full, set_claimed, top_level
+from ipam.errors import DatastoreError, InconsistentError, UnreadableError
 from ipam.model import Address, Allocation, Block, Handle, Network, Pool
 from ipam.pool_space import block_at, covering, excluded, number_of, start_of
 from ipam.transact import Reader, Transaction
+
+T = TypeVar("T")
 
 
 class Spare(msgspec.Struct, frozen=True, order=True):
@@ -30,18 +34,24 @@ class LedgerReader:
     def pools(self) -> tuple[Pool, ...]:
         """Return all recorded pools, by name."""
         value = self._reader.get(records.POOLS)
-        return () if value is None else records.decode_pools(value)
+        return () if value is None else _decoded(records.decode_pools, records.POOLS, value)
 
     def block(self, pool: str, network: Network) -> Block | None:
         """Return a block."""
-        value = self._reader.get(records.block_key(pool, network))
-        return None if value is None else records.decode_block(value)
+        key = records.block_key(pool, network)
+        value = self._reader.get(key)
+        return None if value is None else _decoded(records.decode_block, key, value)
 
     def blocks(self, pool: str | None = None) -> list[Block]:
         """Return all blocks, or those of one pool, by address."""
         prefix = records.BLOCKS if pool is None else records.blocks_prefix(pool)
-        found = [records.decode_block(value) for _, value in self._reader.scan(prefix)]
+        found = [_decoded(records.decode_block, key, value) for key, value in self._reader.scan(prefix)]
         return sorted(found, key=lambda block: (block.network.version, block.network))
+
+    def count_blocks(self, pool: str) -> int:
+        """Return how many blocks a pool has, depending on no more than whether it has any."""
+        prefix = records.blocks_prefix(pool)
+        return len(self._reader.peek(prefix)) or 1 if self._reader.scan(prefix, 1) else 0
 
     def own_block(self, node: str, pool: str) -> Block | None:
         """Return the node's block that has the longest idle address; None when none has one to give.
@@ -64,7 +74,26 @@ class LedgerReader:
         """Return how many blocks of a pool a node has."""
         return count_own(self._reader, node, pool)
 
-    def spare(self, pool: str, limit: int) -> list[Spare]:
+    def idle_pools(self, node: str) -> dict[str, int]:
+        """Return the pools in which a node has an address to give, and since when the longest idle one is so.
+
+        A look without guarantee, for when there are too many pools to depend on each.
+        """
+        found = idle_own(self._reader.peek(records.own_key(node, "")))
+        return {pool: since_s for pool, since_s in found.items() if since_s is not None}
+
+    def look_own_count(self, node: str) -> dict[str, int]:
+        """Return how many blocks of each pool a node has; without guarantee."""
+        return count_by_pool(self._reader.peek(records.own_key(node, "")))
+
+    def is_full(self, pool: Pool) -> bool:
+        """Say whether all blocks of a pool are claimed; without guarantee."""
+        level = top_level(pool.block_count)
+        key = records.word_key(pool.name, level, 0)
+        found = dict(self._reader.peek(key)).get(key)
+        return found is not None and is_top_full(records.decode_word(found), pool.block_count)
+
+    def spare(self, pool: str, limit: int | None) -> list[Spare]:
         """Return blocks of a pool that may have an address to give, the longest idle first.
 
         A look without guarantee: who takes one gets its block, and finds out.
@@ -76,22 +105,83 @@ class LedgerReader:
 
     def allocation(self, address: Address) -> Allocation | None:
         """Return the allocation of an address."""
-        value = self._reader.get(records.allocation_key(address))
-        return None if value is None else records.decode_allocation(value)
+        key = records.allocation_key(address)
+        value = self._reader.get(key)
+        return None if value is None else _decoded(records.decode_allocation, key, value)
 
     def allocations(self) -> list[Allocation]:
         """Return all allocations, by address."""
-        found = [records.decode_allocation(value) for _, value in self._reader.scan(records.ALLOCATIONS)]
+        found = [
+            _decoded(records.decode_allocation, key, value)
+            for key, value in self._reader.scan(records.ALLOCATIONS)
+        ]
         return sorted(found, key=lambda item: (item.address.version, item.address))
+
+    def sound_allocations(self) -> list[Allocation]:
+        """Return those allocations that can be read and lie under their own key: for who collects garbage."""
+        found = []
+        for key, value in self._reader.scan(records.ALLOCATIONS):
+            with suppress(DatastoreError):
+                item = records.decode_allocation(value)
+                if records.allocation_key(item.address) == key:
+                    found.append(item)
+        return sorted(found, key=lambda item: (item.address.version, item.address))
+
+    def look_allocations(self) -> list[Allocation]:
+        """Return those allocations that can be read; without guarantee."""
+        found = []
+        for _, value in self._reader.peek(records.ALLOCATIONS):
+            with suppress(DatastoreError):
+                found.append(records.decode_allocation(value))
+        return found
+
+    def look_handles(self) -> list[tuple[Handle, tuple[Address, ...]]]:
+        """Return those handles that can be read, with the addresses that they list; without guarantee."""
+        found = []
+        for _, value in self._reader.peek(records.HANDLES):
+            with suppress(DatastoreError):
+                found.append(records.decode_handle(value))
+        return found
+
+    def sound_blocks(self) -> list[Block]:
+        """Return those blocks that can be read and lie under their own key: for who collects garbage."""
+        found = []
+        for key, value in self._reader.scan(records.BLOCKS):
+            with suppress(DatastoreError):
+                block = records.decode_block(value)
+                if records.block_key(block.pool, block.network) == key:
+                    found.append(block)
+        return sorted(found, key=lambda block: (block.network.version, block.network))
 
     def addresses(self, handle: Handle) -> tuple[Address, ...]:
         """Return the addresses that a handle holds; none when it is unknown."""
+        key = records.handle_key(handle)
+        value = self._reader.get(key)
+        return () if value is None else _decoded(records.decode_handle, key, value)[1]
+
+    def is_short(self, handle: Handle) -> bool:
+        """Say whether a handle lost a part of what it was given."""
         value = self._reader.get(records.handle_key(handle))
-        return () if value is None else records.decode_handle(value)[1]
+        return value is not None and records.is_short(value)
 
     def handles(self) -> list[tuple[Handle, tuple[Address, ...]]]:
         """Return all handles with the addresses that they hold."""
-        return [records.decode_handle(value) for _, value in self._reader.scan(records.HANDLES)]
+        return [
+            _decoded(records.decode_handle, key, value) for key, value in self._reader.scan(records.HANDLES)
+        ]
+
+    def entries(self) -> dict[str, bytes]:
+        """Return all that is ours, as it lies there: for who holds it against one another."""
+        return {key: value for prefix in records.OURS for key, value in self._reader.scan(prefix)}
+
+    def strangers(self) -> dict[str, bytes]:
+        """Return all that is not ours."""
+        return {key: value for key, value in self._reader.scan("") if not records.is_ours(key)}
+
+    def namesakes(self, handle: Handle) -> list[Handle]:
+        """Return the handles of the same container id and interface, on whichever nodes."""
+        found = self._reader.scan(records.attachment_prefix(handle))
+        return [records.decode_handle(value)[0] for _, value in found]
 
     def index(self) -> dict[str, bytes]:
         """Return all entries that follow from the blocks; see `ipam.block_index.build_indexes`."""
@@ -99,7 +189,7 @@ class LedgerReader:
         return {key: value for prefix in prefixes for key, value in self._reader.scan(prefix)}
 
     def entry(self, key: str) -> bytes | None:
-        """Return an entry of the index as it is."""
+        """Return an entry as it lies there."""
         return self._reader.get(key)
 
 
@@ -167,17 +257,26 @@ class Ledger(LedgerReader):
         """Remove an allocation."""
         self._transaction.delete(records.allocation_key(address))
 
-    def put_addresses(self, handle: Handle, addresses: tuple[Address, ...]) -> None:
+    def put_addresses(
+        self, handle: Handle, addresses: tuple[Address, ...], *, is_short: bool = False
+    ) -> None:
         """Write which addresses a handle holds; a handle that holds none is forgotten."""
         key = records.handle_key(handle)
         if addresses:
-            self._transaction.put(key, records.encode_handle(handle, addresses))
+            self._transaction.put(key, records.encode_handle(handle, addresses, is_short=is_short))
         else:
             self._transaction.delete(key)
 
     def put_entry(self, key: str, value: bytes | None) -> None:
-        """Write an entry of an index as it should be (None: it should not be there): for repair."""
+        """Write an entry as it should be (None: it should not be there): for repair."""
         if value is None:
             self._transaction.delete(key)
         else:
             self._transaction.put(key, value)
+
+
+def _decoded(decode: Callable[[bytes], T], key: str, value: bytes) -> T:
+    try:
+        return decode(value)
+    except DatastoreError as exc:
+        raise UnreadableError(f"{key}: {exc}: run ipamctl check") from exc

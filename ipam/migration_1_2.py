@@ -3,17 +3,20 @@
 pools/<pool>                gathered into the one entry `pools`
 open/…                      dropped: an index that 2 does without
 blocks/…                    reserved addresses that were passed over are kept apart from released ones
-allocations/…, handles/…    as they were, with the fields that are new
+allocations/…               as they were, with the fields that are new
+handles/…                   with the node that their addresses are used on
 nodes/…, claims/…, spare/…  computed from the blocks
 """
 
 from collections.abc import Mapping
 
+import msgspec
+
 from ipam import records
 from ipam.assign import settle
 from ipam.block_index import build_indexes
 from ipam.errors import DatastoreError
-from ipam.model import Pool
+from ipam.model import Handle, Pool
 from ipam.pool_space import excluded
 
 _POOLS = "pools/"
@@ -42,14 +45,25 @@ def convert_1_to_2(entries: Mapping[str, bytes]) -> dict[str, bytes]:
         converted[records.POOLS] = records.encode_pools(ordered)
     for block in blocks:
         converted[records.block_key(block.pool, block.network)] = records.encode_block(block)
-    for key, value in entries.items():
-        if key.startswith(records.ALLOCATIONS):
-            converted[key] = records.encode_allocation(records.decode_allocation(value))
-        elif key.startswith(records.HANDLES):
-            converted[key] = value
-        elif not key.startswith((_POOLS, _OPEN, records.BLOCKS)):
+    nodes = {}
+    for value in _values(entries, records.ALLOCATIONS):
+        held = records.decode_allocation(value)
+        nodes[held.address] = held.node
+        held = msgspec.structs.replace(held, handle=_of_node(held.handle, held.node))
+        converted[records.allocation_key(held.address)] = records.encode_allocation(held)
+    for value in _values(entries, records.HANDLES):
+        old, addresses = records.decode_handle(value)
+        handle = _of_node(old, next((nodes[item] for item in addresses if item in nodes), ""))
+        converted[records.handle_key(handle)] = records.encode_handle(handle, addresses)
+    known = (_POOLS, _OPEN, records.BLOCKS, records.ALLOCATIONS, records.HANDLES)
+    for key in entries:
+        if not key.startswith(known):
             raise DatastoreError(f"the datastore holds {key!r}, which schema version 1 does not have")
     return converted
+
+
+def _of_node(handle: Handle, node: str) -> Handle:
+    return msgspec.structs.replace(handle, node=node)
 
 
 def _values(entries: Mapping[str, bytes], prefix: str) -> list[bytes]:

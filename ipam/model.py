@@ -62,10 +62,14 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Handle(msgspec.Struct, frozen=True, order=True):
-    """Who holds an address: one interface of one container, as the CNI SPEC names an attachment."""
+    """Who holds an address: one interface of one container, as the CNI SPEC names an attachment.
+
+    A container id is unique on its node alone: on two nodes of one datastore it is two attachments.
+    """
 
     container_id: str
     interface: str
+    node: str = ""
 
     def __str__(self) -> str:
         return f"{self.container_id}/{self.interface}"
@@ -140,7 +144,7 @@ class Request(msgspec.Struct, frozen=True):
     `ipv4_pools` and `ipv6_pools` (names or CIDRs) narrow the choice for their family. Or, where `sets` is
     given, one address out of each set of pools, as host-local has it. `addresses` must be these very ones.
     Labels are None when nobody knows them: then a pool with a selector is not for this request. `network`
-    (the CNI configuration's name) and `boot_id` are kept for those who look for leaks.
+    (the CNI configuration's name), `boot_id` and `machine_id` are kept for those who look for leaks.
     """
 
     handle: Handle
@@ -157,13 +161,15 @@ class Request(msgspec.Struct, frozen=True):
     namespace_labels: Labels | None = None
     network: str = ""
     boot_id: str = ""
+    machine_id: str = ""
     use: Use = "pod"
 
 
 class Allocation(msgspec.Struct, frozen=True):
     """An address in use; `sequence` is the block's when it was given out, which makes each giving unique.
 
-    `node` is where the address is used: another than the block's when it is borrowed.
+    `node` is where the address is used: another than the block's when it is borrowed. `renewals` counts the
+    requests that were answered with it again, so that each answer leaves another record.
     """
 
     address: Address
@@ -177,6 +183,8 @@ class Allocation(msgspec.Struct, frozen=True):
     sequence: int
     network: str = ""
     boot_id: str = ""
+    machine_id: str = ""
+    renewals: int = 0
     use: Use = "pod"
 
 
@@ -196,4 +204,4 @@ class Assignment(msgspec.Struct, frozen=True):
 
 def tunnel_handle(node: str, pool: str) -> Handle:
     """Return the handle of a node's own address in a pool; ':' keeps it apart from all container ids."""
-    return Handle(f"node:{node}", f"tunnel:{pool}")
+    return Handle(f"node:{node}", f"tunnel:{pool}", node)

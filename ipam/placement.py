@@ -6,22 +6,30 @@
     4. another node's block, unless affinity is strict
     5. nothing has rested: whatever was idle for longest, of its own or of others
 
-All but 4 and 5 read single keys, mostly the node's own, so that nodes do not get into each other's way.
+All but 4 and 5 read single keys, mostly the node's own, so that nodes do not get into each other's way. Of
+the pools after the first few, however many, only a look without guarantee says which of them to read: a
+transaction depends on a limited number of keys.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from ipam.assign import has_rested, settle, take_address
-from ipam.errors import InconsistentError
+from ipam.errors import InconsistentError, UnsettledError
 from ipam.ledger import Ledger, Spare
 from ipam.model import Allocation, Block, Policy, Pool, Request
 from ipam.pool_space import excluded
 
-# So many blocks are looked at before a pool counts as having nothing to lend.
+# So many pools are read in turn, before there is a look at which of the others are worth it.
+_FEW = 4
+# So many entries of those that have something to lend are looked at first; all when none of these has.
 _LENDERS = 32
+# So many of them may be no longer so, until they are put right before going on.
+_MOST_MISSED = 4
+# Whose block it is, in the order of preference after the node itself.
+_UNOWNED, _OTHERS = 1, 2
 
 
 def place(ledger: Ledger, pools: Sequence[Pool], policy: Policy, request: Request) -> Allocation | None:
@@ -44,7 +52,12 @@ def may_claim(ledger: Ledger, family: int, policy: Policy, request: Request) -> 
     if not policy.max_blocks_per_node:
         return True
     names = [pool.name for pool in ledger.pools() if pool.network.version == family]
-    return sum(ledger.own_count(request.node, name) for name in names) < policy.max_blocks_per_node
+    if len(names) <= _FEW:
+        count = sum(ledger.own_count(request.node, name) for name in names)
+    else:
+        looked = ledger.look_own_count(request.node)
+        count = sum(looked.get(name, 0) for name in names)
+    return count < policy.max_blocks_per_node
 
 
 def keep(ledger: Ledger, old: Block | None, pool: Pool, taken: Block, allocation: Allocation) -> Allocation:
@@ -76,7 +89,7 @@ def adopted(block: Block, node: str) -> Block:
 def _from_own(
     ledger: Ledger, pools: Sequence[Pool], request: Request, is_ready: Callable[[int], bool]
 ) -> Allocation | None:
-    for pool in pools:
+    for pool in _worth_reading(ledger, request.node, pools, is_ready):
         block = _best(ledger, request.node, pool)
         if block is not None and _is_ready(block, is_ready):
             return _take(ledger, pool, block, block, request)
@@ -84,8 +97,10 @@ def _from_own(
 
 
 def _from_new(ledger: Ledger, pools: Sequence[Pool], policy: Policy, request: Request) -> Allocation | None:
-    for pool in pools:
+    for number, pool in enumerate(pools):
         if not may_claim(ledger, pool.network.version, policy, request):
+            continue
+        if number >= _FEW and ledger.is_full(pool):
             continue
         network = ledger.unclaimed(pool, request.node)
         if network is not None:
@@ -100,7 +115,7 @@ def _from_unowned(
     request: Request,
     is_ready: Callable[[int], bool],
 ) -> Allocation | None:
-    for pool in pools:
+    for pool in _worth_reading(ledger, "", pools, is_ready):
         block = _best(ledger, "", pool)
         if (
             block is not None
@@ -122,8 +137,9 @@ def _from_others(
         ready = [item for item in _lenders(ledger, pool, policy, request) if is_ready(item.idle_since_s)]
         # Each node begins at a place of its own: borrowers would else all want the same address.
         start = zlib.crc32(request.node.encode()) % len(ready) if ready else 0
-        for item in ready[start:] + ready[:start]:
-            block = _settled(ledger, pool, ledger.block(pool.name, item.network))
+        for missed, item in enumerate(ready[start:] + ready[:start]):
+            _expect_few(pool, missed)
+            block = _settled(pool, ledger.block(pool.name, item.network))
             if block is not None and _is_ready(block, is_ready):
                 return _take(ledger, pool, block, block, request)
     return None
@@ -132,55 +148,86 @@ def _from_others(
 def _from_longest_idle(
     ledger: Ledger, pools: Sequence[Pool], policy: Policy, request: Request
 ) -> Allocation | None:
-    found: list[tuple[int, int, Pool, Block]] = []
-    for pool in pools:
-        # Own blocks first where two are equal, then those of no node, then others'.
-        blocks = [_best(ledger, request.node, pool), None, _longest_idle_other(ledger, pool, policy, request)]
-        if may_claim(ledger, pool.network.version, policy, request):
-            blocks[1] = _best(ledger, "", pool)
-        found += [
-            (block.idle_since_s, rank, pool, block)
-            for rank, block in enumerate(blocks)
-            if block is not None and block.idle_since_s is not None
+    # Own blocks first where two are equal, then those of no node, then others'.
+    ranked: list[tuple[int, int, int]] = []
+    for rank, node in enumerate((request.node, "")):
+        idle = ledger.idle_pools(node)
+        ranked += [
+            (idle[pool.name], rank, place)
+            for place, pool in enumerate(pools)
+            if pool.name in idle
+            and (rank != _UNOWNED or may_claim(ledger, pool.network.version, policy, request))
         ]
-    if not found:
-        return None
-    _, rank, pool, block = min(found, key=lambda item: item[:2])
-    return _take(ledger, pool, block, adopted(block, request.node) if rank == 1 else block, request)
+    for place, pool in enumerate(pools):
+        lent = _lenders(ledger, pool, policy, request)[:1]
+        ranked += [(item.idle_since_s, _OTHERS, place) for item in lent]
+    for missed, (_, rank, place) in enumerate(sorted(ranked)):
+        pool = pools[place]
+        _expect_few(pool, missed)
+        block = _longest_idle(ledger, pool, rank, policy, request)
+        if block is not None and block.idle_since_s is not None:
+            return _take(
+                ledger, pool, block, adopted(block, request.node) if rank == _UNOWNED else block, request
+            )
+    return None
 
 
-def _longest_idle_other(ledger: Ledger, pool: Pool, policy: Policy, request: Request) -> Block | None:
-    for item in _lenders(ledger, pool, policy, request):
-        block = _settled(ledger, pool, ledger.block(pool.name, item.network))
+def _longest_idle(ledger: Ledger, pool: Pool, rank: int, policy: Policy, request: Request) -> Block | None:
+    if rank != _OTHERS:
+        return _best(ledger, "" if rank == _UNOWNED else request.node, pool)
+    for missed, item in enumerate(_lenders(ledger, pool, policy, request)):
+        _expect_few(pool, missed)
+        block = _settled(pool, ledger.block(pool.name, item.network))
         if block is not None and block.idle_since_s is not None:
             return block
     return None
 
 
+def _worth_reading(
+    ledger: Ledger, node: str, pools: Sequence[Pool], is_ready: Callable[[int], bool]
+) -> Iterator[Pool]:
+    """Yield the pools in which a node may have an address: the first few, and then those that look so."""
+    yield from pools[:_FEW]
+    if len(pools) > _FEW:
+        idle = ledger.idle_pools(node)
+        yield from (pool for pool in pools[_FEW:] if pool.name in idle and is_ready(idle[pool.name]))
+
+
 def _best(ledger: Ledger, node: str, pool: Pool) -> Block | None:
     """Return the node's block whose next address was idle for longest."""
-    while (block := ledger.own_block(node, pool.name)) is not None:
-        settled = _settled(ledger, pool, block)
-        if settled is block:
-            return block
-        # What the index promised is reserved now: it knows better, so ask again.
-    return None
+    return _settled(pool, ledger.own_block(node, pool.name))
 
 
-def _settled(ledger: Ledger, pool: Pool, block: Block | None) -> Block | None:
-    """Bring a block in line with what its pool has reserved since it was written."""
-    if block is None:
-        return None
-    settled = settle(block, excluded(pool))
-    if settled is not block:
-        ledger.put_block(block, settled)
-    return settled
+def _settled(pool: Pool, block: Block | None) -> Block | None:
+    """Return a block that is in line with what its pool has reserved.
+
+    Raises:
+        UnsettledError: it is not. Then the indexes promise what is not to be had, for any number of blocks,
+            so that they are all put right before going on.
+    """
+    if block is not None and settle(block, excluded(pool)) is not block:
+        raise UnsettledError(pool)
+    return block
 
 
 def _lenders(ledger: Ledger, pool: Pool, policy: Policy, request: Request) -> list[Spare]:
     if policy.strict_affinity:
         return []
-    return [item for item in ledger.spare(pool.name, _LENDERS) if item.node != request.node]
+    found = ledger.spare(pool.name, _LENDERS)
+    lenders = [item for item in found if item.node != request.node]
+    if not lenders and len(found) == _LENDERS:
+        return [item for item in ledger.spare(pool.name, None) if item.node != request.node]
+    return lenders
+
+
+def _expect_few(pool: Pool, missed: int) -> None:
+    """Go on only while few blocks were not as the index has them: each is one more to depend on.
+
+    Raises:
+        UnsettledError: too many; look again. It counts only if all that was read is so, as each error does.
+    """
+    if missed >= _MOST_MISSED:
+        raise UnsettledError(pool)
 
 
 def _is_ready(block: Block, is_ready: Callable[[int], bool]) -> bool:

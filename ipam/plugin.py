@@ -13,10 +13,11 @@ import msgspec
 
 from ipam.allocator import Allocator
 from ipam.answer import build_answer
-from ipam.config import DEFAULT_DATASTORE, NetworkConfig, build_policy, build_supply
+from ipam.config import DEFAULT_DATASTORE, NetworkConfig, build_policy, build_supply, default_node_name
 from ipam.datastore import Datastore, open_datastore
 from ipam.errors import CNI_CODES
-from ipam.model import Handle
+from ipam.leaks import look_from, netns_exists
+from ipam.model import Allocation, Handle
 from ipam.pod_request import build_request
 from ipam.request_stats import RequestStats, send_stats
 from ipam.store import Counters
@@ -37,6 +38,7 @@ class _StoreOnly(msgspec.Struct, frozen=True):
     """What DEL needs, whatever became of the rest of the configuration (SPEC section 2, DEL)."""
 
     ipam: _StoreSection = _StoreSection()
+    node_name: str = msgspec.field(name="nodeName", default="")
 
 
 def add(request: Request) -> Result:
@@ -64,8 +66,17 @@ def delete(request: Request) -> None:
     It succeeds when there is nothing to free, so that pools and names, which ADD needs, must not stand in its
     way.
     """
-    with _opened(decode_config(request.config, _StoreOnly).ipam.datastore, "DEL") as datastore:
-        Allocator(datastore, ()).release(Handle(request.container_id, request.interface))
+    config = decode_config(request.config, _StoreOnly)
+    # The same container id on another node is another attachment.
+    node = config.node_name or default_node_name()
+    here = look_from(node)
+
+    def is_own(item: Allocation) -> bool:
+        """Say whether it is ours, though the configuration had another node name then."""
+        return here.is_of_boot(item) and (item.netns == request.netns or not netns_exists(item.netns))
+
+    with _opened(config.ipam.datastore, "DEL") as datastore:
+        Allocator(datastore, ()).release(Handle(request.container_id, request.interface, node), is_own)
 
 
 def check(request: Request) -> None:

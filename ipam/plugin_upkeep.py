@@ -5,7 +5,8 @@ from ipaddress import ip_interface
 
 import msgspec
 
-from ipam.allocator import Allocator, release_allocation
+from ipam.allocator import Allocator
+from ipam.collection import by_handle, free
 from ipam.config import NetworkConfig, build_node_name, build_policy, build_supply
 from ipam.datastore import open_datastore
 from ipam.errors import DatastoreError, ExhaustedError
@@ -57,7 +58,7 @@ def check(request: cnispec.Request) -> None:
     if previous is None:
         raise ConfigError(PLACE, "prevResult", "expected, but missing")
     told = [_decode(ip.address, index) for index, ip in enumerate(previous.ips or ())]
-    handle = Handle(request.container_id, request.interface)
+    handle = Handle(request.container_id, request.interface, build_node_name(config))
 
     def look(ledger: LedgerReader) -> tuple[list[Address], list[Address]]:
         found = (ledger.allocation(address) for address in ledger.addresses(handle))
@@ -87,17 +88,20 @@ def collect_garbage(request: cnispec.Request) -> None:
     valid = decode_config(request.config, _GcConfig).valid
     if valid is msgspec.UNSET:
         raise ConfigError(PLACE, "cni.dev/valid-attachments", "expected, but missing")
-    known = {Handle(item.container_id, item.interface) for item in valid or ()}
     node = build_node_name(config)
+    known = {Handle(item.container_id, item.interface, node) for item in valid or ()}
     failed: list[NodeplaneError] = []
     with open_datastore(config.ipam.datastore) as datastore:
-        for item in datastore.read(LedgerReader.allocations):
-            is_here = (item.node, item.network, item.use) == (node, request.network, "pod")
-            if not is_here or item.handle in known:
-                continue
+        left = [
+            item
+            for item in datastore.read(LedgerReader.sound_allocations)
+            if (item.node, item.network, item.use) == (node, request.network, "pod")
+            and item.handle not in known
+        ]
+        for group in by_handle(left):
             try:
                 # Freed only as it was seen: who holds it by now may be another.
-                datastore.transact(lambda ledger, item=item: release_allocation(ledger, item, _now_s()))  # type: ignore[misc]  # mypy can't infer a default's type
+                free(datastore, group, _now_s())
             except NodeplaneError as exc:
                 failed.append(exc)
     if failed:

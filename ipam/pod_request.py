@@ -2,7 +2,7 @@
 
 import time
 
-from ipam.boot import read_boot_id
+from ipam.boot import read_boot_id, read_machine_id
 from ipam.config import (
     KubernetesConfig,
     NetworkConfig,
@@ -25,11 +25,11 @@ def build_request(call: cnispec.Request, config: NetworkConfig, supply: Supply) 
         ApiError: Kubernetes does not answer.
         PodUnknownError: Kubernetes does not know the pod.
     """
-    ipam, pod = config.ipam, build_pod(call.args)
+    ipam, pod, node = config.ipam, build_pod(call.args), build_node_name(config)
     request = Request(
-        handle=Handle(call.container_id, call.interface),
+        handle=Handle(call.container_id, call.interface, node),
         pod=pod,
-        node=build_node_name(config),
+        node=node,
         netns=call.netns,
         now_s=int(time.time()),
         addresses=wanted_addresses(config, call.args),
@@ -38,6 +38,7 @@ def build_request(call: cnispec.Request, config: NetworkConfig, supply: Supply) 
         sets=supply.sets,
         network=call.network,
         boot_id=read_boot_id(),
+        machine_id=read_machine_id(),
     )
     field, where = kubernetes_of(config)
     return request if where is None else _ask_kubernetes(request, pod, where, field)

@@ -25,12 +25,14 @@ from nodeplane.errors import ConfigError
 _DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
 # As in Calico: from 4,096 addresses to one.
 _BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
+# Loopback and multicast: no pod is reached by such an address.
+_UNUSABLE = tuple(map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8")))
 # RFC 1123 subdomain, what Kubernetes allows for the names of nodes and pools. No '/', which parts our keys.
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 NAME_EXPECTED = "expected a DNS subdomain name (lower case, digits, '-', '.')"
 
 
-class PoolConfig(msgspec.Struct, frozen=True, rename="camel"):
+class PoolConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A pool as it is written; `reserved` holds addresses, CIDRs and ranges `first-last`."""
 
     name: str
@@ -87,6 +89,8 @@ def build_pool(item: PoolConfig, place: str, field: str) -> Pool:
         raise ConfigError(place, f"{field}.cidr", f"expected a network: {exc}") from exc
     if "/" not in item.cidr:
         raise ConfigError(place, f"{field}.cidr", f"expected address/prefix length, got {item.cidr!r}")
+    if any(network.version == other.version and network.overlaps(other) for other in _UNUSABLE):
+        raise ConfigError(place, f"{field}.cidr", f"expected addresses that pods can have, got {network}")
     sizes = _BLOCK_SIZES[network.version]
     size = _DEFAULT_BLOCK_SIZE[network.version] if item.block_size is None else item.block_size
     if size not in sizes or size < network.prefixlen:
@@ -101,6 +105,9 @@ def build_pool(item: PoolConfig, place: str, field: str) -> Pool:
         for index, text in enumerate(item.reserved)
         for part in _reserved(text, network, place, f"{field}.reserved[{index}]")
     ]
+    if network in _collapse(reserved):
+        expected = f"expected that some addresses of {network} are left, all are reserved"
+        raise ConfigError(place, f"{field}.reserved", expected)
     reserved += _gateway(item, network, place, field)
     for name, text in (("nodeSelector", item.node_selector), ("namespaceSelector", item.namespace_selector)):
         parse_selector(text, place, f"{field}.{name}")

@@ -8,8 +8,9 @@ is, and `ipamctl pools` changes it.
 from collections.abc import Iterable, Sequence
 
 from ipam.assign import settle
+from ipam.datastore import Datastore
 from ipam.ledger import Ledger
-from ipam.model import Block, Network, Pool
+from ipam.model import Network, Pool
 from ipam.pool_space import block_at, excluded, number_of
 from nodeplane.cnispec import PLACE
 from nodeplane.errors import ConfigError
@@ -28,6 +29,7 @@ def record_pools(ledger: Ledger, pools: Sequence[Pool]) -> bool:
     """
     recorded = {pool.name: pool for pool in ledger.pools()}
     changed = [pool for pool in pools if recorded.get(pool.name) != pool]
+    left = _AT_ONCE
     for pool in changed:
         old = recorded.get(pool.name)
         if old is None or _cut(old) != _cut(pool):
@@ -35,7 +37,7 @@ def record_pools(ledger: Ledger, pools: Sequence[Pool]) -> bool:
                 _expect_unused(ledger, other, PLACE, f"ipam.pools.{pool.name}", _expected(pool, other))
                 del recorded[other.name]
         recorded[pool.name] = pool
-        _follow(ledger, old, pool)
+        left -= _follow(ledger, old, pool, left)
     if changed:
         ledger.put_pools(recorded.values())
     return bool(changed)
@@ -55,7 +57,7 @@ def put_pool(ledger: Ledger, pool: Pool, place: str = "") -> None:
         if _cut(other) != _cut(pool):
             _expect_unused(ledger, other, place, f"{pool.name}.cidr", _expected(pool, other))
     if old != pool:
-        _follow(ledger, old, pool)
+        _follow(ledger, old, pool, _AT_ONCE)
         ledger.put_pools([*(item for item in recorded.values() if item.name != pool.name), pool])
 
 
@@ -75,6 +77,16 @@ def delete_pool(ledger: Ledger, name: str, place: str = "") -> None:
     ledger.put_pools(item for item in pools if item.name != name)
 
 
+def settle_blocks(datastore: Datastore, pool: Pool) -> None:
+    """Bring all blocks of a pool in line with what it has reserved, a few in each transaction."""
+    out = excluded(pool)
+    blocks = datastore.read(lambda ledger: ledger.blocks(pool.name))
+    due = [block.network for block in blocks if settle(block, out) is not block]
+    for start in range(0, len(due), _AT_ONCE):
+        some = due[start : start + _AT_ONCE]
+        datastore.transact(lambda ledger, some=some: _settle(ledger, pool, some))  # type: ignore[misc]  # mypy can't infer a default's type
+
+
 def _in_the_way(pool: Pool, others: Iterable[Pool]) -> list[Pool]:
     return [other for other in others if other.name == pool.name or other.network.overlaps(pool.network)]
 
@@ -87,30 +99,37 @@ def _expected(pool: Pool, other: Pool) -> str:
 
 
 def _expect_unused(ledger: Ledger, pool: Pool, place: str, field: str, expected: str) -> None:
-    count = len(ledger.blocks(pool.name))
+    count = ledger.count_blocks(pool.name)
     if count:
         raise ConfigError(place, field, f"{expected}: it has {count} blocks in use")
 
 
-def _follow(ledger: Ledger, old: Pool | None, new: Pool) -> None:
-    """Bring blocks in line with reservations that began or ended."""
+def _follow(ledger: Ledger, old: Pool | None, new: Pool, limit: int) -> int:
+    """Bring so many blocks in line with reservations that began or ended; return how many were looked at."""
     if old is None or _cut(old) != _cut(new):
-        return
+        return 0
     changed = set(excluded(old)) ^ set(excluded(new))
-    for block in _blocks_in(ledger, new, changed):
-        settled = settle(block, excluded(new))
-        if settled is not block:
-            ledger.put_block(block, settled)
+    numbers = _numbers_in(new, changed)[:limit]
+    _settle(ledger, new, [block_at(new, number) for number in numbers])
+    return len(numbers)
 
 
-def _blocks_in(ledger: Ledger, pool: Pool, networks: Iterable[Network]) -> list[Block]:
+def _settle(ledger: Ledger, pool: Pool, networks: Iterable[Network]) -> None:
+    for network in networks:
+        block = ledger.block(pool.name, network)
+        if block is not None:
+            settled = settle(block, excluded(pool))
+            if settled is not block:
+                ledger.put_block(block, settled)
+
+
+def _numbers_in(pool: Pool, networks: Iterable[Network]) -> list[int]:
     """Return the first few blocks that these networks touch."""
     numbers: set[int] = set()
     for network in networks:
         first, last = number_of(pool, network.network_address), number_of(pool, network.broadcast_address)
         numbers.update(range(first, min(last + 1, first + _AT_ONCE)))
-    found = (ledger.block(pool.name, block_at(pool, number)) for number in sorted(numbers)[:_AT_ONCE])
-    return [block for block in found if block is not None]
+    return sorted(numbers)
 
 
 def _cut(pool: Pool) -> tuple[object, ...]:

@@ -11,11 +11,13 @@ is done only while the block is still in it.
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from ipam.assign import has_rested, settle
+from ipam.datastore import Datastore
 from ipam.ledger import Ledger
 from ipam.model import Block, Pool
 from ipam.pool_space import excluded
@@ -80,6 +82,11 @@ def reclaim(ledger: Ledger, item: Reclaim) -> bool:
         case "settle" if pool is not None:
             ledger.put_block(block, settle(block, excluded(pool)))
     return True
+
+
+def reclaim_all(datastore: Datastore, found: Iterable[Reclaim]) -> list[Reclaim]:
+    """Reclaim blocks, each in a transaction of its own; return those that still were as they were seen."""
+    return [item for item in found if datastore.transact(partial(reclaim, item=item))]
 
 
 def disowned(block: Block) -> Block:

@@ -3,7 +3,7 @@
     pools                                             all pools: few, and read by each request
     blocks/<pool>/<network>                           Block
     allocations/<address>                             Allocation
-    handles/<container id>/<interface>                the addresses that the handle holds
+    handles/<container id>/<interface>/<node>         the addresses that the handle holds
 
 and, made from the blocks, so that a request finds its block by a few keys (`ipam.block_index`):
 
@@ -32,6 +32,7 @@ CLAIMS = "claims/"
 SPARE = "spare/"
 ALLOCATIONS = "allocations/"
 HANDLES = "handles/"
+OURS = (POOLS, BLOCKS, NODES, CLAIMS, SPARE, ALLOCATIONS, HANDLES)
 
 
 class _PoolRecord(msgspec.Struct, rename="camel"):
@@ -68,12 +69,21 @@ class _AllocationRecord(msgspec.Struct, rename="camel"):
     sequence: int = 0
     network: str = ""
     boot_id: str = ""
+    machine_id: str = ""
+    renewals: int = 0
     use: Use = "pod"
 
 
-class _HandleRecord(msgspec.Struct, rename="camel"):
+class _HandleRecord(msgspec.Struct, rename="camel", omit_defaults=True):
     handle: Handle
     addresses: list[str]
+    # It was given more, and lost them otherwise than by DEL.
+    is_short: bool = False
+
+
+def is_ours(key: str) -> bool:
+    """Say whether a key is of a kind that we read."""
+    return key.startswith(OURS)
 
 
 def blocks_prefix(pool: str) -> str:
@@ -124,9 +134,14 @@ def allocation_key(address: Address) -> str:
     return f"{ALLOCATIONS}{address}"
 
 
+def attachment_prefix(handle: Handle) -> str:
+    """Return what the keys of an attachment's handles begin with, whatever their node."""
+    return f"{HANDLES}{handle.container_id}/{handle.interface}/"
+
+
 def handle_key(handle: Handle) -> str:
     """Return the key of a handle."""
-    return f"{HANDLES}{handle.container_id}/{handle.interface}"
+    return f"{attachment_prefix(handle)}{handle.node}"
 
 
 def encode_pools(pools: Sequence[Pool]) -> bytes:
@@ -213,6 +228,8 @@ def encode_allocation(allocation: Allocation) -> bytes:
             sequence=allocation.sequence,
             network=allocation.network,
             boot_id=allocation.boot_id,
+            machine_id=allocation.machine_id,
+            renewals=allocation.renewals,
             use=allocation.use,
         )
     )
@@ -233,19 +250,26 @@ def decode_allocation(value: bytes) -> Allocation:
         sequence=record.sequence,
         network=record.network,
         boot_id=record.boot_id,
+        machine_id=record.machine_id,
+        renewals=record.renewals,
         use=record.use,
     )
 
 
-def encode_handle(handle: Handle, addresses: Sequence[Address]) -> bytes:
-    """Encode which addresses a handle holds."""
-    return msgspec.json.encode(_HandleRecord(handle, [str(address) for address in addresses]))
+def encode_handle(handle: Handle, addresses: Sequence[Address], *, is_short: bool = False) -> bytes:
+    """Encode which addresses a handle holds; `is_short`: not all that it was given."""
+    return msgspec.json.encode(_HandleRecord(handle, [str(address) for address in addresses], is_short))
 
 
 def decode_handle(value: bytes) -> tuple[Handle, tuple[Address, ...]]:
     """Decode a handle and the addresses that it holds."""
     record = _decode(value, _HandleRecord)
     return record.handle, tuple(_address(address) for address in record.addresses)
+
+
+def is_short(value: bytes) -> bool:
+    """Say of an encoded handle whether it lost a part of what it was given."""
+    return _decode(value, _HandleRecord).is_short
 
 
 def encode_word(word: int) -> bytes:

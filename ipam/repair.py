@@ -19,17 +19,21 @@ from ipam.check import (
     SettleAddress,
     SettleEntry,
     SettleHandle,
+    SettleKey,
+    SettlePlace,
     SettleQueue,
     expected_lent,
     find_contradictions,
     read_snapshot,
 )
 from ipam.datastore import Datastore
+from ipam.errors import UnreadableError
 from ipam.ledger import Ledger
 from ipam.model import Address, Allocation, Block, Released
+from ipam.stray_repair import settle_key
 
 # A block that was restored shows what is wrong in it at the next look, and that its index entries at another.
-_ROUNDS = 4
+_ROUNDS = 6
 
 
 class Repaired(msgspec.Struct, frozen=True):
@@ -54,15 +58,27 @@ def repair(datastore: Datastore, now_s: int) -> list[Repaired]:
 
 def apply_fixes(datastore: Datastore, findings: Iterable[Finding], now_s: int) -> list[Repaired]:
     """Fix each finding that can be fixed, in a transaction of its own."""
-    return [Repaired(item, _apply(datastore, item.fix, now_s)) for item in findings]
+    # What lies under a wrong key first: the other records are judged by it.
+    ordered = sorted(findings, key=lambda item: not isinstance(item.fix, SettleKey))
+    return [Repaired(item, _apply(datastore, item.fix, now_s)) for item in ordered]
 
 
 def _apply(datastore: Datastore, fix: Fix | None, now_s: int) -> str | None:
-    return None if fix is None else datastore.transact(lambda ledger: _fix(ledger, fix, now_s))
+    if fix is None:
+        return None
+    try:
+        return datastore.transact(lambda ledger: _fix(ledger, fix, now_s))
+    except UnreadableError:
+        # What can't be read is a finding of its own, and what it says counts as if it were there.
+        return None
 
 
-def _fix(ledger: Ledger, fix: Fix, now_s: int) -> str:
+def _fix(ledger: Ledger, fix: Fix, now_s: int) -> str | None:  # noqa: PLR0911  # one for each kind
     match fix:
+        case SettleKey():
+            return settle_key(ledger, fix.key, fix.seen, now_s)
+        case SettlePlace():
+            return _settle_place(ledger, fix)
         case SettleAddress():
             return _settle_address(ledger, fix, now_s)
         case SettleHandle():
@@ -81,7 +97,10 @@ def _settle_address(ledger: Ledger, fix: SettleAddress, now_s: int) -> str:
     if block is None:
         return ""
     allocation = ledger.allocation(address)
-    if allocation is not None and (allocation.pool, allocation.block) == (block.pool, block.network):
+    if address not in block.network:
+        return ""
+    if allocation is not None:
+        # Whatever block it names: the address is in use.
         settled, done = _with_allocation(block, allocation), "its block has it as in use"
     elif is_free(block, address):
         ordinal = ordinal_of(block, address)
@@ -115,13 +134,25 @@ def _settle_handle(ledger: Ledger, fix: SettleHandle) -> str:
     is_known = ledger.entry(records.handle_key(fix.handle)) is not None
     if held == listed and (held or not is_known):
         return ""
-    ledger.put_addresses(fix.handle, held)
+    is_short = len(held) < len(listed) or ledger.is_short(fix.handle)
+    ledger.put_addresses(fix.handle, held, is_short=is_short)
     return f"lists {', '.join(map(str, held))}" if held else "forgotten"
 
 
 def _holds(ledger: Ledger, fix: SettleHandle, address: Address) -> bool:
     allocation = ledger.allocation(address)
     return allocation is not None and allocation.handle == fix.handle
+
+
+def _settle_place(ledger: Ledger, fix: SettlePlace) -> str:
+    allocation = ledger.allocation(ip_address(fix.address))
+    block = ledger.block(fix.pool, ip_network(fix.block))
+    if allocation is None or block is None or allocation.address not in block.network:
+        return ""
+    if (allocation.pool, allocation.block) == (block.pool, block.network):
+        return ""
+    ledger.put_allocation(msgspec.structs.replace(allocation, pool=block.pool, block=block.network))
+    return f"it names block {block.network} of pool {block.pool}"
 
 
 def _settle_queue(ledger: Ledger, fix: SettleQueue) -> str:

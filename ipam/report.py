@@ -11,6 +11,8 @@ from ipam.reclaim import Reclaim
 from ipam.repair import Repaired
 from nodeplane.runtime.output import Row
 
+_MOST_NETWORKS = 16
+
 
 def describe_allocations(allocations: Iterable[Allocation]) -> list[Row]:
     """Return a row for each address in use."""
@@ -115,10 +117,16 @@ def describe_pools(pools: Iterable[Pool], blocks: Sequence[Block]) -> list[Row]:
                 "node_selector": pool.node_selector,
                 "namespace_selector": pool.namespace_selector,
                 "on_link": pool.on_link,
-                "unclaimed": [str(network) for network in unclaimed.iter_cidrs()],
+                "unclaimed": _shortened([str(network) for network in unclaimed.iter_cidrs()]),
             }
         )
     return rows
+
+
+def _shortened(networks: list[str]) -> list[str]:
+    """Leave out what is more than a person reads: a vast pool's space falls into many networks."""
+    left = len(networks) - _MOST_NETWORKS
+    return networks if left <= 0 else [*networks[:_MOST_NETWORKS], f"and {left} more networks"]
 
 
 def describe_findings(findings: Iterable[Finding]) -> list[Row]:

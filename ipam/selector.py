@@ -137,6 +137,10 @@ def _parse(text: str) -> Selector:
     return _Parser(text).parse() if text.strip() else All()
 
 
+# Far more than anybody writes, and less than what Python's stack holds.
+_MOST_NESTED = 32
+
+
 class _SyntaxError(Exception):
     """What was expected instead of what."""
 
@@ -147,6 +151,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, str]] = []
         self._at = 0
+        self._depth = 0
         place, end = 0, len(text.rstrip())
         while place < end:
             match = _TOKEN.match(text, place)
@@ -180,6 +185,15 @@ class _Parser:
         return parts[0] if len(parts) == 1 else join(tuple(parts))
 
     def _unary(self) -> Selector:
+        if self._depth == _MOST_NESTED:
+            raise _SyntaxError(f"expected at most {_MOST_NESTED} '!' and '(' within one another")
+        self._depth += 1
+        try:
+            return self._nested()
+        finally:
+            self._depth -= 1
+
+    def _nested(self) -> Selector:
         if self._took("!"):
             return Not(self._unary())
         if self._took("("):
@@ -194,7 +208,8 @@ class _Parser:
             return self._call(key)
         equal = self._took("==") or self._took("=")
         if equal or self._took("!="):
-            same = In(key, (self._value(),))
+            # Kubernetes' empty value: `a=`, `a!=`.
+            same = In(key, (self._value() if self._is_value() else "",))
             return same if equal else Not(same)
         return self._comparison(key)
 
@@ -236,11 +251,22 @@ class _Parser:
             raise self._expected("( or {")
         values: list[str] = []
         if not self._took(close):
-            values.append(self._value())
+            values.append(self._item())
             while self._took(","):
-                values.append(self._value())
+                values.append(self._item())
             self._take(close)
         return tuple(values)
+
+    def _item(self) -> str:
+        """Parse a value of a set: empty before a comma or the end, as in Kubernetes' `a in (x,)`."""
+        is_empty = self._is_next(",") or self._is_next(")") or self._is_next("}")
+        return "" if is_empty else self._value()
+
+    def _is_value(self) -> bool:
+        return self._peek("value") is not None or self._peek("word") is not None
+
+    def _is_next(self, text: str) -> bool:
+        return self._at < len(self._tokens) and self._tokens[self._at] == (_kind(text), text)
 
     def _value(self) -> str:
         quoted = self._peek("value")

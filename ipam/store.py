@@ -190,8 +190,3 @@ def prefix_end(prefix: str) -> str:
 def key_after(key: str) -> str:
     """Return the key that directly follows another one."""
     return key + "\0"
-
-
-def is_in(key: str, guard: RangeGuard) -> bool:
-    """Say whether a range guard looks at a key."""
-    return guard.first <= key < guard.end

@@ -49,7 +49,10 @@ class Layout:
 
     def key(self, key: str) -> bytes:
         """Return etcd's key of one of ours."""
-        return self.data + key.encode("ascii")
+        try:
+            return self.data + key.encode("ascii")
+        except UnicodeEncodeError as exc:
+            raise DatastoreError(f"expected a key of ASCII characters, got {key!r}") from exc
 
     def name(self, key: bytes) -> str:
         """Return our key of one of etcd's."""

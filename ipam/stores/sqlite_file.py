@@ -109,9 +109,21 @@ def errors(path: Path) -> Iterator[None]:
             raise DatastoreBusyError(f"{path} was busy for {BUSY_TIMEOUT_S:.0f} s: {exc}") from exc
         if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             raise DatastoreError(_damaged(path, str(exc))) from exc
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+            what = f"{path}: the disk is full, nothing was written: make room in {path.parent}"
+            raise DatastoreError(what) from exc
         raise DatastoreError(f"{path}: {exc}") from exc
     except OSError as exc:
         raise DatastoreError(f"{exc.filename or path}: {exc.strerror}") from exc
+
+
+def _is_full(path: Path) -> bool:
+    """Say whether a file system has no room left: SQLite tells it of some writes as an error of any kind."""
+    try:
+        state = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return state.f_bavail == 0
 
 
 def _damaged(path: Path, what: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from cni.collector import Collector
 from ipam.allocator import Allocator
+from ipam.boot import read_boot_id
 from ipam.check import find_contradictions, read_snapshot
 from ipam.datastore import open_datastore
 from ipam.ledger import LedgerReader
@@ -47,6 +48,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     built = World(tmp_path)
     monkeypatch.setattr("cni.collector.time.monotonic", lambda: built.now_s)
+    monkeypatch.setattr("ipam.leaks.read_machine_id", lambda: "m")
     return built
 
 
@@ -87,12 +89,15 @@ def test_a_pod_that_comes_back_keeps_its_address(world: World) -> None:
 
 def test_after_a_reboot_nobody_waits(world: World) -> None:
     """No namespace of the earlier boot is left; one that is there all the same is left alone."""
-    world.add(boot_id="an earlier one")
-    there = world.add(boot_id="an earlier one", netns=ALIVE)
+    machine_id = "m"
+    world.add(boot_id="an earlier one", machine_id=machine_id)
+    # Of whom only the name is ours.
+    other = world.add(boot_id="an earlier one", machine_id="another")
+    there = world.add(boot_id="an earlier one", machine_id=machine_id, netns=ALIVE)
     now = world.add(boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
 
     assert len(Collector("n1", world.url, 300).look(None).freed) == 1
-    assert world.held() == {there, now}
+    assert world.held() == {there, now, other}
 
 
 def test_the_first_node_cleans_up_after_those_that_are_gone(world: World) -> None:
@@ -181,3 +186,29 @@ def test_nothing_to_do_is_no_write(world: World) -> None:
         before = datastore.read(read_snapshot)
         assert Collector("n1", world.url, 0).look(NODES).reclaimed == ()
         assert datastore.read(read_snapshot) == before
+
+
+def test_a_live_pod_under_a_name_that_is_no_node_is_kept(world: World) -> None:
+    """The CNI configuration has the host name, and the Node object another."""
+    here = world.add("host-a", ALIVE, boot_id=read_boot_id())
+    # As the configuration is wrong here, it may be wrong there as well.
+    there = world.add("host-b", ALIVE, boot_id="another machine's")
+    collecting = Collector("n1", world.url, 300)
+
+    for world.now_s in (0, 301, 602, 903):
+        done = collecting.look(NODES)
+
+    assert (done.freed, done.misnamed) == ((), ("host-a",))
+    assert world.held() == {here, there}
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_a_collector_that_sees_no_namespace_at_all_frees_none(is_forced: bool, world: World) -> None:
+    """As in a container without the host's /run/netns."""
+    held = {world.add(netns=f"/none/{number}", boot_id=read_boot_id()) for number in range(3)}
+    collecting = Collector("n1", world.url, 0, is_forced=is_forced)
+
+    done = collecting.look(None)
+
+    assert done.blind == (() if is_forced else ("/none",))
+    assert world.held() == (set() if is_forced else held)

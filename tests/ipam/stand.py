@@ -36,7 +36,9 @@ class Stand:
         return [self.add(number, node) for number in numbers]
 
     def delete(self, number: int) -> bool:
-        return self.allocator().release(handle(number))
+        """Free what a container holds, on whichever node."""
+        nodes = [item.node for item in self.allocations() if item.handle.container_id == f"c{number}"]
+        return self.allocator().release(handle(number, *nodes[:1]))
 
     def blocks(self) -> dict[str, str]:
         """Return the node of each block, and how many addresses are in use."""

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ipam import transact
-from ipam.allocator import release_allocation
+from ipam.allocator import release_allocation, release_allocations
 from ipam.errors import ExhaustedError, InconsistentError
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import AssignedIp, Assignment, PodRef, Pool, tunnel_handle
@@ -226,3 +226,71 @@ def test_a_release_of_what_is_free_already_mends() -> None:
 
     assert stand.delete(1)
     assert stand.fill(range(2, 6)) == [f"10.0.0.{last}" for last in range(4)]
+
+
+def test_a_container_id_is_one_nodes() -> None:
+    """The same id and interface on two nodes are two attachments."""
+    stand = Stand(POOL)
+    first, second = stand.add(1, "n1"), stand.add(1, "n2", handle=handle(1, "n2"))
+
+    assert first != second
+    assert stand.allocator().release(handle(1, "n1"))
+    assert not stand.allocator().release(handle(1, "n1"))
+    assert [(str(item.address), item.node) for item in stand.allocations()] == [(second, "n2")]
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_release_under_another_node_name(is_own: bool) -> None:
+    """The configuration's node name changed since the ADD; who calls knows whether it is the same machine."""
+    stand = Stand(POOL)
+    stand.add(1)
+
+    assert stand.allocator().release(handle(1, "other"), lambda _: is_own) == is_own
+    assert len(stand.allocations()) == (not is_own)
+
+
+def test_a_handle_that_lost_a_family_is_completed() -> None:
+    stand = Stand(POOL, SIX)
+    stand.add(1)
+    four, six = stand.allocations()
+    assert stand.datastore.transact(lambda ledger: release_allocation(ledger, six, 2000))
+
+    assert stand.add(1) == f"{four.address},fd00::1"
+    assert stand.add(1) == f"{four.address},fd00::1"
+
+
+def test_a_handle_that_lost_a_family_and_cannot_be_completed_is_an_error() -> None:
+    stand = Stand(POOL, SIX)
+    stand.fill([1, 2])
+    before = stand.allocations()
+    stand.datastore.transact(lambda ledger: release_allocation(ledger, before[-1], 2000))
+    stand.add(3, families=(6,))
+    held = stand.allocations()
+
+    with pytest.raises(ExhaustedError, match="pool six is exhausted"):
+        stand.add(int(before[-1].handle.container_id[1:]))
+
+    assert stand.allocations() == held
+
+
+def test_a_repeated_request_is_another_record() -> None:
+    """A collector that saw the pod dead must not free what was answered since."""
+    stand = Stand(POOL)
+    stand.add(1)
+    [seen] = stand.allocations()
+    stand.add(1)
+
+    assert not stand.datastore.transact(lambda ledger: release_allocation(ledger, seen, 2000))
+
+
+def test_addresses_of_a_handle_are_freed_together() -> None:
+    stand = Stand(POOL, SIX)
+    stand.add(1)
+    seen = stand.allocations()
+    stand.add(1)
+    four, six = stand.allocations()
+
+    assert not stand.datastore.transact(lambda ledger: release_allocations(ledger, [four, seen[1]], 2000))
+    assert len(stand.allocations()) == 2
+    assert stand.datastore.transact(lambda ledger: release_allocations(ledger, [four, six], 2000))
+    assert stand.allocations() == []

@@ -184,6 +184,7 @@ def test_settle(block: Block, excluded: tuple[str, ...], expected: dict[str, obj
         pytest.param(940, True, id="long enough"),
         pytest.param(941, False, id="not yet"),
         pytest.param(1001, False, id="in the future"),
+        pytest.param(1_000_000, True, id="in a far future"),
     ],
 )
 def test_has_rested(idle_since_s: int, expected: bool) -> None:

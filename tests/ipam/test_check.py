@@ -61,7 +61,7 @@ BORROWED = msgspec.structs.replace(THIRD, node="n2")
         ),
         pytest.param(
             change(pools=(), index=build_indexes((), (USED,))),
-            [(SUBJECT, "its pool is not known")],
+            [(SUBJECT, "its pool is not known: put it back with ipamctl pools apply")],
             id="block without a pool",
         ),
         pytest.param(

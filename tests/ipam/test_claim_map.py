@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipam.claim_map import clear_claimed, find_unclaimed, is_claimed, set_claimed
+from ipam.claim_map import clear_claimed, find_unclaimed, is_top_full, set_claimed, top_level
 
 
 class Kept:
@@ -114,6 +114,8 @@ def test_the_map_is_a_set(count: int, steps: list[tuple[bool, int]], start: int)
     free = [number for number in range(count) if number not in taken]
     after = [number for number in free if number >= start]
     assert find_unclaimed(words, count, start, any_block) == next(iter(after + free), None)
-    assert {number for number in range(count) if is_claimed(words, number)} == taken
+    level0 = {number for number in range(count) if words.get_word(0, number // 64) >> number % 64 & 1}
+    assert level0 == taken
+    assert is_top_full(words.get_word(top_level(count), 0), count) == (len(taken) == count)
     # The state does not depend on the way there.
     assert {key: word for key, word in words.words.items() if word} == claimed(count, *sorted(taken)).words

@@ -316,13 +316,41 @@ def test_gc_of_a_node_that_is_gone(run: Run, manifests: str) -> None:
     with open_datastore(run.url) as datastore:
         Allocator(datastore, (POOL,)).assign(request(5, 1_700_000_000, "n2"))
 
-    done = run.rows("gc", "--node-name", "n9", *NOW, "--manifests", manifests)
+    done = run.rows("gc", "--node-name", "n1", *NOW, "--manifests", manifests)
 
     assert [(row["address"], row["reason"]) for row in done["addresses"]] == [
-        ("10.0.0.8", "its node n2 is gone")
+        ("10.0.0.1", "its network namespace /nowhere is gone"),
+        ("10.0.0.8", "its node n2 is gone"),
     ]
     assert {row["node"] for row in run.rows("show", "--all")} == {"n1"}
     assert run("check", "--node-name", "n1", *NOW, "--repair")[0] == 0
+
+
+@pytest.mark.parametrize("command", [("gc",), ("gc", "--dry-run"), ("check", "--repair")])
+@pytest.mark.parametrize(
+    ("there", "who"),
+    [
+        pytest.param([], "n1", id="none"),
+        pytest.param(["n2"], "n1", id="not us"),
+        pytest.param(["n9"], "any node that has blocks", id="none that has blocks"),
+    ],
+)
+def test_a_cluster_that_is_not_the_datastores_is_refused(
+    command: tuple[str, ...], there: list[str], who: str, run: Run, tmp_path: Path
+) -> None:
+    directory = tmp_path / "other"
+    directory.mkdir()
+    nodes = "---\n".join(f"{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}}}\n" for name in there)
+    (directory / "nodes.yaml").write_text(nodes)
+    before = run.rows("show", "--all")
+    node = "n9" if "n9" in there else "n1"
+
+    code, out, err = run(*command, "--node-name", node, *NOW, "--manifests", str(directory))
+
+    assert (code, out) == (2, "")
+    assert f"expected the cluster of this datastore, and it does not have {who}" in err
+    assert err.count("\n") == 1
+    assert run.rows("show", "--all") == before
 
 
 def test_pools(run: Run, tmp_path: Path) -> None:
@@ -494,3 +522,42 @@ def test_check_of_a_damaged_file(run: Run, path: Path) -> None:
 
     assert code == 1
     assert {row["subject"] for row in json.loads(out)} == {"file"}
+
+
+@pytest.mark.parametrize("place", ["group", "subcommand"])
+@pytest.mark.parametrize("command", [["list"], ["disable", "default"], ["delete", "default"]])
+def test_a_datastore_before_the_subcommand_of_pools_counts(
+    place: str, command: list[str], run: Run, path: Path, tmp_path: Path
+) -> None:
+    """Not the default one: a pool would be deleted where nobody meant it."""
+    where = ["--datastore", f"sqlite://{tmp_path / 'nothing.sqlite'}"]
+    arguments = ["pools", *where, *command] if place == "group" else ["pools", *command, *where]
+    run.monkeypatch.setattr("sys.argv", ["ipamctl", *arguments])
+
+    with pytest.raises(SystemExit) as exc:
+        cli.main()
+
+    assert exc.value.code == 1
+    assert "nothing.sqlite: there is no datastore" in run.capsys.readouterr().err
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["gc", "--observe", "inf"], id="observe inf"),
+        pytest.param(["gc", "--observe", "nan"], id="observe nan"),
+        pytest.param(["gc", "--observe", "1e300"], id="observe 1e300"),
+        pytest.param(["show", "fd00::5%eth0"], id="address with a zone"),
+        pytest.param(["show", "--datastore", "memory://x"], id="a process's own datastore"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_one_line(arguments: list[str], run: Run) -> None:
+    given = [*arguments] if "--datastore" in arguments else [*arguments, "--datastore", run.url]
+    run.monkeypatch.setattr("sys.argv", ["ipamctl", *given])
+
+    with pytest.raises(SystemExit) as exc:
+        cli.main()
+
+    assert exc.value.code == 2
+    assert "Traceback" not in run.capsys.readouterr().err

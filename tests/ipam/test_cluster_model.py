@@ -17,12 +17,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from ipam.allocator import Allocator, release_allocation
+from ipam.allocator import Allocator
 from ipam.check import find_contradictions, read_snapshot
+from ipam.collection import by_handle, collect
 from ipam.datastore import Datastore, open_store
 from ipam.errors import AddressInUseError, AddressRefusedError, ExhaustedError
+from ipam.leaks import Leak
 from ipam.ledger import LedgerReader
-from ipam.model import Address, Allocation, Policy, Pool
+from ipam.model import Address, Allocation, Handle, Policy, Pool
 from ipam.pool_space import block_at, number_of
 from ipam.reclaim import find_reclaimable, reclaim
 from tests.etcd.processes import EtcdCluster
@@ -39,10 +41,16 @@ POOLS = (FOUR, SPARE, SIX)
 RESERVED = [(), (network("10.0.0.5/32"),), (network("10.0.0.0/31"), network("10.0.0.6/32"))]
 
 NODES = ["n1", "n2", "n5"]
-CONTAINERS = st.integers(0, 11)
+CONTAINER_COUNT = 15
+CONTAINERS = st.integers(0, CONTAINER_COUNT - 1)
 FAMILIES = st.sampled_from([(4, 6), (4,), (6,)])
 MOMENTS: st.SearchStrategy[Moment] = st.sampled_from(["before", "after"])
 POLICIES = st.builds(Policy, strict_affinity=st.booleans(), max_blocks_per_node=st.sampled_from([0, 1, 2]))
+
+
+def home(number: int) -> str:
+    """Return the node that a container is on: whoever asks for it again asks from there."""
+    return NODES[number % len(NODES)]
 
 
 class Cluster(RuleBasedStateMachine):
@@ -65,6 +73,8 @@ class Cluster(RuleBasedStateMachine):
         self.held: dict[int, tuple[Address, ...]] = {}
         self.last_use_s: dict[Address, int] = {}
         self.observed: list[Allocation] = []
+        # Containers whose namespace is gone.
+        self.dead: set[int] = set()
 
     @initialize(policy=POLICIES)
     def begin(self, policy: Policy) -> None:
@@ -76,9 +86,10 @@ class Cluster(RuleBasedStateMachine):
         """Let time pass."""
         self.now_s += seconds
 
-    @rule(node=st.sampled_from(NODES), number=CONTAINERS, families=FAMILIES)
-    def add(self, node: str, number: int, families: tuple[int, ...]) -> None:
+    @rule(number=CONTAINERS, families=FAMILIES)
+    def add(self, number: int, families: tuple[int, ...]) -> None:
         """Give a container its addresses, or those that it has; or say that there are none."""
+        node = home(number)
         before = self.world()
         choices = [self.possible(before, node, family) for family in families]
         try:
@@ -95,25 +106,25 @@ class Cluster(RuleBasedStateMachine):
             assert address in allowed
         self.held[number] = got
 
-    @rule(node=st.sampled_from(NODES), first=CONTAINERS, families=FAMILIES)
-    def add_several(self, node: str, first: int, families: tuple[int, ...]) -> None:
-        """Fill a block, and begin the next."""
-        for number in range(first, first + 5):
-            self.add(node, number % 12, families)
+    @rule(first=CONTAINERS, families=FAMILIES)
+    def add_several(self, first: int, families: tuple[int, ...]) -> None:
+        """Fill a block of one node, and begin the next."""
+        for number in range(first, first + 5 * len(NODES), len(NODES)):
+            self.add(number % CONTAINER_COUNT, families)
 
     @rule(node=st.sampled_from(NODES), first=CONTAINERS)
     def delete_several(self, node: str, first: int) -> None:
         """Empty blocks."""
         for number in range(first, first + 5):
-            self.delete(node, number % 12)
+            self.delete(node, number % CONTAINER_COUNT)
 
     @rule(
-        node=st.sampled_from(NODES),
         number=CONTAINERS,
         wanted=st.sampled_from([f"10.0.0.{last}" for last in range(8)]),
     )
-    def add_wanted(self, node: str, number: int, wanted: str) -> None:
+    def add_wanted(self, number: int, wanted: str) -> None:
         """Give a container the very address that it asks for, unless there is a reason not to."""
+        node = home(number)
         address = ip_address(wanted)
         is_refused = self.is_refused(address, node)
         try:
@@ -135,12 +146,13 @@ class Cluster(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES), number=CONTAINERS)
     def delete(self, node: str, number: int) -> None:
         """Free what a container holds, known or not; a DEL may come from anywhere."""
-        assert self.allocator(node).release(handle(number)) == (number in self.held)
+        assert self.allocator(node).release(self.handle_of(number)) == (number in self.held)
         self.forget(number)
 
-    @rule(node=st.sampled_from(NODES), number=CONTAINERS, moment=MOMENTS)
-    def add_and_die(self, node: str, number: int, moment: Moment) -> None:
+    @rule(number=CONTAINERS, moment=MOMENTS)
+    def add_and_die(self, number: int, moment: Moment) -> None:
         """Die in the middle of an ADD; what was committed is found by the next."""
+        node = home(number)
         self.nodes[node].dies = moment
         with suppress(DiedError, ExhaustedError):
             self.assign(node, number, ())
@@ -152,19 +164,14 @@ class Cluster(RuleBasedStateMachine):
         """Die in the middle of a DEL."""
         self.nodes[node].dies = moment
         with suppress(DiedError):
-            self.allocator(node).release(handle(number))
+            self.allocator(node).release(self.handle_of(number))
         self.restart(node)
         self.adopt(number)
 
-    @rule(
-        node=st.sampled_from(NODES),
-        number=CONTAINERS,
-        other=st.sampled_from(NODES),
-        other_number=CONTAINERS,
-        other_adds=st.booleans(),
-    )
-    def add_while(self, node: str, number: int, other: str, other_number: int, other_adds: bool) -> None:
+    @rule(number=CONTAINERS, other_number=CONTAINERS, other_adds=st.booleans())
+    def add_while(self, number: int, other_number: int, other_adds: bool) -> None:
         """Add while another node adds or deletes, between the look and the commit."""
+        node, other = home(number), home(other_number)
         if node == other or not self.may_overlap:
             return
         self.nodes[node].meanwhile = partial(self.add_any if other_adds else self.delete, other, other_number)
@@ -182,21 +189,42 @@ class Cluster(RuleBasedStateMachine):
         """Take the look that a collector decides by."""
         self.observed = self.observer.read(LedgerReader.allocations)
 
-    @rule(node=st.sampled_from(NODES), data=st.data())
-    def collect(self, node: str, data: st.DataObject) -> None:
-        """Free an allocation as it was observed: it goes if it is still that one, and no other does."""
+    @rule(number=CONTAINERS)
+    def end(self, number: int) -> None:
+        """Let a container's namespace go without a DEL; an ADD may bring it back under the same path."""
+        self.dead.add(number)
+
+    @rule(node=st.sampled_from(NODES), data=st.data(), comes_back=st.booleans())
+    def collect(self, node: str, data: st.DataObject, comes_back: bool) -> None:
+        """Free what a handle was observed to hold; not when its pod came back meanwhile, same path or not."""
         if not self.observed:
             return
-        seen = data.draw(st.sampled_from(self.observed))
-        current = self.observer.read(lambda ledger: ledger.allocation(seen.address))
-        now_s = self.now_s
-        done = Datastore(self.nodes[node]).transact(lambda ledger: release_allocation(ledger, seen, now_s))
-        assert done == (current == seen)
-        if done:
-            [number] = [number for number in self.held if handle(number) == seen.handle]
-            self.held[number] = tuple(item for item in self.held[number] if item != seen.address)
-            self.last_use_s[seen.address] = self.now_s
-            if not self.held[number]:
+        group = data.draw(st.sampled_from(by_handle(self.observed)))
+        [number] = [number for number in range(CONTAINER_COUNT) if group[0].handle == self.handle_of(number)]
+        alive_before = number not in self.dead
+        current = self.observer.read(lambda ledger: [ledger.allocation(item.address) for item in group])
+
+        def come_back() -> None:
+            with suppress(ExhaustedError):
+                self.assign(group[0].node, number, ())
+            self.dead.discard(number)
+            self.adopt(number)
+
+        if comes_back and self.may_overlap and group[0].node != node and number in self.held:
+            self.nodes[node].meanwhile = come_back
+        due = [Leak(item, "its namespace is gone") for item in group]
+        done = collect(Datastore(self.nodes[node]), due, lambda _: number in self.dead, self.now_s)
+        self.nodes[node].meanwhile = None
+        if alive_before or number not in self.dead:
+            assert done.freed == ()
+        else:
+            assert bool(done.freed) == (current == group)
+        if done.freed:
+            gone = {item.address for item in group}
+            left = tuple(item for item in self.held[number] if item not in gone)
+            self.last_use_s.update(dict.fromkeys(gone, self.now_s))
+            self.held[number] = left
+            if not left:
                 del self.held[number]
 
     @rule(node=st.sampled_from(NODES), alive=st.sets(st.sampled_from(NODES)))
@@ -230,7 +258,9 @@ class Cluster(RuleBasedStateMachine):
         snapshot = self.observer.read(read_snapshot)
         assert find_contradictions(snapshot) == []
         assert {(item.handle, item.address) for item in snapshot.allocations} == {
-            (handle(number), address) for number, addresses in self.held.items() for address in addresses
+            (self.handle_of(number), address)
+            for number, addresses in self.held.items()
+            for address in addresses
         }
         pools = {pool.name: pool for pool in self.pools}
         blocks = {block.network: block for block in snapshot.blocks}
@@ -247,6 +277,8 @@ class Cluster(RuleBasedStateMachine):
     def assign(
         self, node: str, number: int, families: tuple[int, ...], wanted: tuple[Address, ...] = ()
     ) -> tuple[Address, ...]:
+        # Whoever asks has made the namespace anew.
+        self.dead.discard(number)
         wish = request(number, self.now_s, node, families=families, addresses=wanted)
         return tuple(ip.address.ip for ip in self.allocator(node).assign(wish).ips)
 
@@ -255,6 +287,9 @@ class Cluster(RuleBasedStateMachine):
         with suppress(ExhaustedError):
             self.assign(node, number, ())
         self.adopt(number)
+
+    def handle_of(self, number: int) -> Handle:
+        return handle(number, home(number))
 
     def used(self) -> set[Address]:
         return {address for addresses in self.held.values() for address in addresses}
@@ -279,7 +314,7 @@ class Cluster(RuleBasedStateMachine):
 
     def adopt(self, number: int) -> None:
         """Learn from the datastore whether a request that got no answer took place."""
-        found = self.observer.read(lambda ledger: ledger.addresses(handle(number)))
+        found = self.observer.read(lambda ledger: ledger.addresses(self.handle_of(number)))
         if found:
             assert self.held.setdefault(number, found) == found
         else:

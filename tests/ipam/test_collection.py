@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ipam.collection import Patience, collect
+from ipam.collection import Absence, Patience, collect
 from ipam.leaks import Leak
 from ipam.model import Pool
 from tests.ipam.stand import Stand
@@ -75,3 +75,32 @@ def test_a_repeated_add_saves_its_address() -> None:
 
     assert done.freed == ()
     assert [str(item.address) for item in stand.allocations()] == [address]
+
+
+def test_the_last_look_is_within_the_transaction() -> None:
+    """A namespace is made anew and its ADD answered after that look: the records differ, it is kept."""
+    stand = Stand(POOL)
+    address = stand.add(1)
+    [leak] = [Leak(item, "gone") for item in stand.allocations()]
+    looks: list[Leak] = []
+
+    def still(seen: Leak) -> bool:
+        looks.append(seen)
+        assert stand.add(1) == address
+        return True
+
+    assert collect(stand.datastore, [leak], still, 2000).freed == ()
+    assert len(looks) == 1
+    assert [str(item.address) for item in stand.allocations()] == [address]
+
+
+def test_absence() -> None:
+    absence = Absence(300)
+    named = {"n1", "n2"}
+
+    assert absence.judge({"n1"}, named, 0) == {"n1", "n2"}
+    assert absence.judge({"n1"}, named, 299) == {"n1", "n2"}
+    assert absence.is_waiting
+    assert absence.judge({"n1"}, named, 300) == {"n1"}
+    assert absence.judge({"n1", "n2"}, named, 301) == {"n1", "n2"}
+    assert absence.judge({"n1"}, named, 302) == {"n1", "n2"}

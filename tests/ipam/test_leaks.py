@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ipam.leaks import Leak, find_leaks, netns_exists
+from ipam.leaks import Here, Leak, find_leaks, netns_exists
 from ipam.model import Allocation
 from tests.ipam.values import allocation
 
 # Of node n1, in /run/netns/p1.
 HELD = allocation(1, "10.0.0.64")
+HERE = Here("n1", "now", "m")
 GONE = "its network namespace /run/netns/p1 is gone"
 
 
@@ -25,8 +26,12 @@ def held(**fields: object) -> Allocation:
         pytest.param(HELD, False, None, (GONE, False), id="gone"),
         pytest.param(HELD, True, None, None, id="alive"),
         pytest.param(held(boot_id="now"), False, None, (GONE, False), id="gone in this boot"),
-        pytest.param(held(boot_id="before"), False, None, (GONE, True), id="of an earlier boot"),
-        pytest.param(held(boot_id="before"), True, None, None, id="of an earlier boot, yet there"),
+        pytest.param(
+            held(boot_id="before", machine_id="m"), False, None, (GONE, True), id="of an earlier boot"
+        ),
+        pytest.param(
+            held(boot_id="before", machine_id="m"), True, None, None, id="of an earlier boot, yet there"
+        ),
         pytest.param(held(node="n2"), False, None, None, id="another node's"),
         pytest.param(held(netns=""), False, None, None, id="nothing known"),
         pytest.param(held(use="tunnel"), False, None, None, id="a node's own"),
@@ -41,7 +46,7 @@ def held(**fields: object) -> Allocation:
 def test_find_leaks(
     item: Allocation, exists: bool, nodes: set[str] | None, expected: tuple[str, bool] | None
 ) -> None:
-    found = find_leaks([item], "n1", lambda _: exists, boot_id="now", nodes=nodes)
+    found = find_leaks([item], HERE, lambda _: exists, nodes=nodes)
 
     assert found == ([] if expected is None else [Leak(item, *expected)])
 

@@ -58,6 +58,7 @@ def test_what_rested_longest_in_all_own_blocks_comes_first() -> None:
         pytest.param(59, "10.0.0.4", id="almost rested"),
         pytest.param(60, "10.0.0.1", id="rested"),
         pytest.param(-30, "10.0.0.4", id="freed in the future: a clock was set back"),
+        pytest.param(-3000, "10.0.0.1", id="freed in a far future: nobody waits for it"),
     ],
 )
 def test_a_freed_address_rests(age_s: int, expected: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ipam.boot import read_boot_id
+from ipam.boot import read_boot_id, read_machine_id
 from ipam.config import NetworkConfig, build_supply
 from ipam.model import Handle, PodRef
 from ipam.pod_request import build_request
@@ -50,8 +50,9 @@ def build(ipam: dict[str, Any], **fields: Any) -> dict[str, Any]:
     found = msgspec.structs.asdict(request)
     assert found.pop("now_s") > 1_700_000_000
     assert found.pop("boot_id") == read_boot_id() != ""
+    assert found.pop("machine_id") == read_machine_id()
     same = {
-        "handle": Handle("c1", "eth0"),
+        "handle": Handle("c1", "eth0", "n1"),
         "pod": PodRef("team", "web", "u1"),
         "node": "n1",
         "netns": "/run/netns/p1",

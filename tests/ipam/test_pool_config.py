@@ -1,5 +1,6 @@
 """Pools as they are written."""
 
+import msgspec
 import pytest
 
 from ipam.model import Pool
@@ -174,3 +175,24 @@ def test_build_pools_refuses(pools: list[PoolConfig], field: str, expected: str)
         build_pools(pools, "PLACE", "ipam.pools")
 
     assert (caught.value.field, caught.value.expected) == (field, expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({"cidr": "224.0.0.0/24"}, "addresses that pods can have", id="multicast"),
+        pytest.param({"cidr": "127.0.0.0/24"}, "addresses that pods can have", id="loopback"),
+        pytest.param({"cidr": "ff02::/64"}, "addresses that pods can have", id="multicast IPv6"),
+        pytest.param({"reserved": ("10.0.0.0/25", "10.0.0.128/25")}, "all are reserved", id="all reserved"),
+    ],
+)
+def test_a_pool_that_can_give_nothing_is_refused(fields: dict[str, object], expected: str) -> None:
+    item = PoolConfig("p", "10.0.0.0/24")
+
+    with pytest.raises(ConfigError, match=expected):
+        build_pools([msgspec.structs.replace(item, **fields)], "PLACE", "pools")
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="blocksize"):
+        msgspec.convert({"name": "p", "cidr": "10.0.0.0/24", "blocksize": 28}, PoolConfig)

@@ -25,7 +25,7 @@ BLOCKS = st.builds(
     lent=st.lists(st.builds(Lent, COUNTS, st.text())).map(tuple),
     sequence=COUNTS,
 )
-HANDLES = st.builds(Handle, st.text(), st.text())
+HANDLES = st.builds(Handle, st.text(), st.text(), st.text())
 ALLOCATIONS = st.builds(
     Allocation,
     address=st.ip_addresses(),
@@ -39,6 +39,8 @@ ALLOCATIONS = st.builds(
     sequence=COUNTS,
     network=st.text(),
     boot_id=st.text(),
+    machine_id=st.text(),
+    renewals=COUNTS,
     use=st.sampled_from(["pod", "tunnel"]),
 )
 POOLS = st.builds(
@@ -124,14 +126,15 @@ def test_what_is_no_record(value: bytes) -> None:
         pytest.param(
             records.encode_allocation(allocation(1, "10.0.0.65")),
             b'{"address":"10.0.0.65","block":"10.0.0.64/26","pool":"default","node":"n1",'
-            b'"handle":{"container_id":"c1","interface":"eth0"},'
+            b'"handle":{"container_id":"c1","interface":"eth0","node":"n1"},'
             b'"pod":{"namespace":"default","name":"web-1","uid":"uid-1"},'
-            b'"netns":"/run/netns/p1","assignedAt":1000,"sequence":1,"network":"","bootId":"","use":"pod"}',
+            b'"netns":"/run/netns/p1","assignedAt":1000,"sequence":1,"network":"","bootId":"",'
+            b'"machineId":"","renewals":0,"use":"pod"}',
             id="allocation",
         ),
         pytest.param(
-            records.encode_handle(Handle("c1", "eth0"), (ip_address("10.0.0.65"),)),
-            b'{"handle":{"container_id":"c1","interface":"eth0"},"addresses":["10.0.0.65"]}',
+            records.encode_handle(Handle("c1", "eth0", "n1"), (ip_address("10.0.0.65"),)),
+            b'{"handle":{"container_id":"c1","interface":"eth0","node":"n1"},"addresses":["10.0.0.65"]}',
             id="handle",
         ),
     ],
@@ -158,7 +161,7 @@ def test_layout_is_that_of_the_schema_version(value: bytes, expected: bytes) -> 
         pytest.param(
             records.allocation_key(ip_address("10.0.0.65")), "allocations/10.0.0.65", id="allocation"
         ),
-        pytest.param(records.handle_key(Handle("c1", "eth0")), "handles/c1/eth0", id="handle"),
+        pytest.param(records.handle_key(Handle("c1", "eth0", "n1")), "handles/c1/eth0/n1", id="handle"),
     ],
 )
 def test_keys(key: str | None, expected: str | None) -> None:

@@ -66,13 +66,13 @@ def test_an_allocation_out_of_an_own_block() -> None:
 
     assert set(noting.read) == {
         "pools",
-        "handles/c2/eth0",
+        "handles/c2/eth0/n1",
         "nodes/n1/default",
         "nodes/n1/default/140000",
         "blocks/default/10.0.0.0-30",
         "allocations/10.0.0.1",
     }
-    assert set(noting.written) == {"handles/c2/eth0", "blocks/default/10.0.0.0-30", "allocations/10.0.0.1"}
+    assert set(noting.written) == {"handles/c2/eth0/n1", "blocks/default/10.0.0.0-30", "allocations/10.0.0.1"}
 
 
 def test_an_allocation_of_a_released_address_moves_the_block_in_the_indexes() -> None:
@@ -84,7 +84,7 @@ def test_an_allocation_of_a_released_address_moves_the_block_in_the_indexes() ->
     noting = assign_noted(stand, request(20, stand.now_s))
 
     assert set(noting.written) == {
-        "handles/c20/eth0",
+        "handles/c20/eth0/n1",
         "blocks/default/10.0.0.0-30",
         "allocations/10.0.0.3",
         "nodes/n1/default",
@@ -93,11 +93,12 @@ def test_an_allocation_of_a_released_address_moves_the_block_in_the_indexes() ->
     }
 
 
-def test_a_repeated_request_writes_nothing() -> None:
+def test_a_repeated_request_writes_its_allocation() -> None:
+    """A collector that saw its pod dead before must find another record."""
     stand = Stand(POOL)
     stand.add(1)
 
-    assert assign_noted(stand, request(1)).written == []
+    assert assign_noted(stand, request(1)).written == ["allocations/10.0.0.0"]
 
 
 def test_a_new_block_costs_a_word_of_the_map() -> None:

@@ -63,7 +63,8 @@ def test_matches(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("zone ==", "expected a value, got the end", id="no value"),
+        pytest.param("zone contains", "expected a value, got the end", id="no value"),
+        pytest.param("(" * 3000, "expected at most 32 '!' and '(' within one another", id="nested deeply"),
         pytest.param("zone in a", "expected ( or {, got 'a'", id="no list"),
         pytest.param("zone in (a", "expected ), got the end", id="list without end"),
         pytest.param("zone in (a}", "expected ), got '}'", id="list with the wrong end"),

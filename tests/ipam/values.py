@@ -17,14 +17,14 @@ def network(text: str) -> Network:
     return ip_network(text)
 
 
-def handle(number: int) -> Handle:
-    """Return the handle of the container of that number."""
-    return Handle(f"c{number}", "eth0")
+def handle(number: int, node: str = "n1") -> Handle:
+    """Return the handle of the container of that number, on that node."""
+    return Handle(f"c{number}", "eth0", node)
 
 
 def request(number: int, now_s: int = 1000, node: str = "n1", **fields: object) -> Request:
     """Return the request of the container of that number."""
-    wish = Request(handle(number), WEB, node, f"/run/netns/p{number}", now_s)
+    wish = Request(handle(number, node), WEB, node, f"/run/netns/p{number}", now_s)
     return msgspec.structs.replace(wish, **fields)
 
 
@@ -35,7 +35,7 @@ def allocation(number: int, address: str, sequence: int = 1, block: Block = BLOC
         block=block.network,
         pool=block.pool,
         node=block.node,
-        handle=handle(number),
+        handle=handle(number, block.node),
         pod=WEB,
         netns=f"/run/netns/p{number}",
         assigned_at_s=1000,

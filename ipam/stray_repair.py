@@ -1,0 +1,114 @@
+"""Put right what lies under a wrong key or can't be read, from what the other records say of it.
+
+An address that such an entry may stand for stays in use: where the others do not tell, nothing is done.
+"""
+
+from contextlib import suppress
+
+import msgspec
+
+from ipam import records
+from ipam.errors import DatastoreError, UnreadableError
+from ipam.ledger import Ledger
+from ipam.model import Address, Allocation, Block, Handle, PodRef
+from ipam.pool_space import block_at, number_of
+from ipam.strays import address_of, block_of, handle_of
+
+
+def settle_key(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str | None:
+    """Put right what lies under a key; return what was done: "" nothing any more, None nothing."""
+    if ledger.entry(key) != seen:
+        return ""
+    if key == records.POOLS:
+        ledger.put_entry(key, None)
+        return "removed: put the pools back with ipamctl pools apply"
+    if key.startswith(records.ALLOCATIONS):
+        return _settle_allocation(ledger, key, seen, now_s)
+    if key.startswith(records.BLOCKS):
+        return _settle_block(ledger, key)
+    handle = handle_of(key)
+    return None if handle is None else _settle_handle(ledger, handle)
+
+
+def _settle_allocation(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str | None:
+    address = address_of(key)
+    if address is None:
+        return None
+    try:
+        stray = records.decode_allocation(seen)
+    except DatastoreError:
+        return _rebuild(ledger, address, now_s)
+    listed = _listed(ledger, stray.handle)
+    if stray.address in listed and address not in listed:
+        own = records.allocation_key(stray.address)
+        there = ledger.entry(own)
+        if there is not None and ledger.allocation(stray.address) != stray:
+            return None
+        ledger.put_entry(own, seen)
+        ledger.put_entry(key, None)
+        return "moved to its own key" if there is None else "a copy: removed"
+    if address in listed and stray.address not in listed and address in stray.block:
+        ledger.put_allocation(msgspec.structs.replace(stray, address=address))
+        return "its address is its key's"
+    return None
+
+
+def _rebuild(ledger: Ledger, address: Address, now_s: int) -> str | None:
+    """Write an allocation anew for the handle that lists its address."""
+    holder = next((handle for handle, held in ledger.look_handles() if address in held), None)
+    pool = next((pool for pool in ledger.pools() if address in pool.network), None)
+    if holder is None or pool is None or address not in ledger.addresses(holder):
+        return None
+    block = ledger.block(pool.name, block_at(pool, number_of(pool, address)))
+    if block is None:
+        return None
+    lent = {block.network[item.ordinal]: item.node for item in block.lent}
+    ledger.put_allocation(
+        Allocation(
+            address=address,
+            block=block.network,
+            pool=pool.name,
+            node=lent.get(address, block.node),
+            handle=holder,
+            pod=PodRef(),
+            # Without a namespace nobody takes it for a leak: its pod's DEL frees it.
+            netns="",
+            assigned_at_s=now_s,
+            sequence=block.sequence,
+            use="tunnel" if holder.container_id.startswith("node:") else "pod",
+        )
+    )
+    return f"written anew for {holder}"
+
+
+def _settle_block(ledger: Ledger, key: str) -> str | None:
+    """Write a block anew, all in use; what is not so is found next."""
+    place = block_of(key)
+    if place is None:
+        return None
+    name, network = place
+    pool = next((pool for pool in ledger.pools() if pool.name == name), None)
+    if pool is None or network.prefixlen != pool.block_size or network.network_address not in pool.network:
+        return None
+    users = [item for item in ledger.look_allocations() if item.address in network]
+    node = users[0].node if users else ""
+    ledger.claim_block(pool, Block(network, name, node, fresh=network.num_addresses))
+    return f"block written anew for {f'node {node}' if node else 'no node'}"
+
+
+def _settle_handle(ledger: Ledger, handle: Handle) -> str:
+    """Write a handle anew with the addresses that are allocated to it."""
+    found = [item.address for item in ledger.look_allocations() if item.handle == handle]
+    held = []
+    for address in found:
+        allocation = ledger.allocation(address)
+        if allocation is not None and allocation.handle == handle:
+            held.append(address)
+    ledger.put_addresses(handle, tuple(held))
+    return f"lists {', '.join(map(str, held))}" if held else "forgotten"
+
+
+def _listed(ledger: Ledger, handle: Handle) -> tuple[Address, ...]:
+    with suppress(UnreadableError):
+        return ledger.addresses(handle)
+    return ()
