@@ -15,7 +15,7 @@ from nodeplane.datapath import netlink as nl
 from nodeplane.errors import KernelError, kernel_error
 
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 12
 _BUFFER_BYTES = 4 << 20
 # The kernel writes a dump in pieces of at most 32 KiB (netlink_dump).
 _RECEIVE_BYTES = 1 << 16
@@ -31,17 +31,23 @@ class NetlinkSocket:
     Args:
         protocol: NETLINK_ROUTE, NETLINK_NETFILTER.
         buffer_bytes: How long the longest request may be.
+        is_strict: Whether the kernel is to check requests and to apply a dump's filters (4.20).
+        groups: Whose notifications to receive, as a bit mask.
 
     Raises:
         KernelError: the socket can't be had.
     """
 
-    def __init__(self, protocol: int, buffer_bytes: int = _BUFFER_BYTES) -> None:
-        self._socket = open_socket(protocol, "open a netlink socket")
+    def __init__(
+        self, protocol: int, buffer_bytes: int = _BUFFER_BYTES, *, is_strict: bool = False, groups: int = 0
+    ) -> None:
+        self._socket = open_socket(protocol, "open a netlink socket", groups)
         force_buffer(self._socket, _SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer_bytes)
         force_buffer(self._socket, _SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
         # An error need not bring its whole request back.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        if is_strict:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         # The kernel answers at once; this only keeps a lost answer from hanging a node.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_LIMIT_S, 0))
 
@@ -51,14 +57,27 @@ class NetlinkSocket:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
+    @property
+    def port(self) -> int:
+        """The netlink port that the kernel's notifications name as the author of our changes."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for poll and for ioctl."""
+        return self._socket.fileno()
+
+    def notifications(self, operation: str) -> Iterator[tuple[int, int, int, memoryview]]:
+        """Receive one datagram of notifications; yields as `netlink.messages` does.
+
+        Raises:
+            KernelError: there is none, or some were lost (ENOBUFS).
+        """
+        yield from nl.messages(self._receive(operation))
+
     def close(self) -> None:
         """Close the socket; it can't be used any more."""
         self._socket.close()
-
-    @property
-    def port(self) -> int:
-        """The netlink port by which the kernel names us in its notifications."""
-        return int(self._socket.getsockname()[0])
 
     def ask(self, operation: str, request: bytes) -> list[memoryview]:
         """Send one request with NLM_F_ACK and return the payloads of its answers.

@@ -1,16 +1,30 @@
 """Links, addresses and routes of one network namespace: the values, and what can be done with them.
 
 Says what there is and does what it is told; whose a link or a route is, its caller knows. Everything is
-synchronous and bound to the thread that opened it: asyncio programs open and call it in one thread of a
-single-thread executor (pyroute2's synchronous classes refuse to run inside a running loop).
+synchronous and for one thread at a time: asyncio programs call it in a thread of a single-thread executor.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
+
+from nodeplane.errors import KernelError
+
+Family = Literal[4, 6]
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
 
 ROUTE_PROTOCOL = 110
 """The protocol number (rtm_protocol) of nodeplane's routes; rt_protos(5) leaves 110 free."""
@@ -20,7 +34,7 @@ LOCAL_TABLE = 255
 
 ALIAS_BYTES = 254
 """The longest alias: the kernel takes 255 bytes (net/core/rtnetlink.c: IFALIASZ - 1, as NLA_BINARY), and
-pyroute2 sends the closing zero as one of them."""
+the closing zero is sent as one of them."""
 
 RouteKind = Literal["unicast", "local", "blackhole"]
 Scope = Literal["global", "link", "host"]
@@ -45,22 +59,56 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """An IPv4 route. Read back, a route through a gateway also names the link that the kernel chose."""
+    """A route. Read back, one through a gateway also names the link that the kernel chose.
 
-    destination: IPv4Network
-    gateway: IPv4Address | None = None
+    IPv6 has no scopes, and gives a route without a metric 1024 (linux/ipv6_route.h, IP6_RT_PRIO_USER): read
+    back, its scope is always "global", and its metric 1024 is 0. The kernel binds a local or blackhole route
+    of IPv6 to the loopback: read back, that is its link.
+    """
+
+    destination: Network
+    gateway: Address | None = None
     link: str | None = None
     kind: RouteKind = "unicast"
     protocol: int = ROUTE_PROTOCOL
     scope: Scope = "global"
     table: int = MAIN_TABLE
-    source: IPv4Address | None = None
+    source: Address | None = None
     metric: int = 0
+    mtu_bytes: int = 0
+    advmss_bytes: int = 0
 
     def __str__(self) -> str:
         parts = ["" if self.kind == "unicast" else self.kind, str(self.destination)]
         parts += [f"via {self.gateway}" if self.gateway else "", f"dev {self.link}" if self.link else ""]
         return " ".join(part for part in parts if part)
+
+
+class LinkChange(msgspec.Struct, frozen=True):
+    """What is to be different about a link; None is left as it is."""
+
+    name: str
+    is_up: bool | None = None
+    mtu_bytes: int | None = None
+    mac: str | None = None
+    alias: str | None = None
+
+
+class AddressAddition(msgspec.Struct, frozen=True):
+    """An address that a link is to get."""
+
+    name: str
+    address: Interface
+    scope: Scope = "global"
+
+
+class RouteAddition(msgspec.Struct, frozen=True):
+    """A route that is to be added, in nobody's place."""
+
+    route: Route
+
+
+Change = LinkChange | AddressAddition | RouteAddition
 
 
 class Rtnl(Protocol):
@@ -84,8 +132,19 @@ class Rtnl(Protocol):
         """Return one link; its cost does not grow with the number of links."""
         ...
 
+    def find_link(self, name: str) -> Link | None:
+        """Return one link, None if it is not there."""
+        ...
+
     def add_veth(
-        self, name: str, peer: str, peer_netns: Path | None = None, mtu_bytes: int | None = None
+        self,
+        name: str,
+        peer: str,
+        peer_netns: Path | None = None,
+        mtu_bytes: int | None = None,
+        *,
+        mac: str | None = None,
+        peer_mac: str | None = None,
     ) -> None:
         """Create a veth pair, its peer straight in another namespace; both ends are down."""
         ...
@@ -122,30 +181,42 @@ class Rtnl(Protocol):
         """Set a link's free text, which `ip link` shows (ERANGE above `ALIAS_BYTES`)."""
         ...
 
-    def addresses(self, name: str) -> set[IPv4Interface]:
-        """Return a link's IPv4 addresses."""
+    def addresses(self, name: str, family: Family = 4) -> set[Interface]:
+        """Return a link's addresses of a family."""
         ...
 
-    def addresses_by_link(self) -> dict[str, set[IPv4Interface]]:
+    def addresses_by_link(self, family: Family = 4) -> dict[str, set[Interface]]:
         """Return the addresses of every link that has any; links that have none cost nothing."""
         ...
 
-    def add_address(self, name: str, address: IPv4Interface, scope: Scope = "global") -> None:
-        """Give a link an address."""
+    def add_address(self, name: str, address: Interface, scope: Scope = "global") -> None:
+        """Give a link an address.
+
+        An IPv6 address can be used at once, without detection of duplicates; EACCES on a link where IPv6 is
+        switched off.
+        """
         ...
 
-    def delete_address(self, name: str, address: IPv4Interface) -> None:
+    def delete_address(self, name: str, address: Interface) -> None:
         """Take an address from a link (EADDRNOTAVAIL if it has none such)."""
         ...
 
-    def egress_link(self, destination: IPv4Address) -> str:
+    def egress_link(self, destination: Address) -> str:
         """Return the link that packets to an address leave by (ENETUNREACH if none); one lookup, no dump."""
         ...
 
     def routes(
-        self, protocol: int | None = None, *, table: int = MAIN_TABLE, link: str | None = None
+        self,
+        protocol: int | None = None,
+        *,
+        table: int = MAIN_TABLE,
+        link: str | None = None,
+        family: Family = 4,
     ) -> list[Route]:
-        """Return a table's unicast, local and blackhole routes; the kernel picks by protocol and link."""
+        """Return a table's unicast, local and blackhole routes; the kernel picks by protocol and link.
+
+        Table 0 means all of them.
+        """
         ...
 
     def add_route(self, route: Route) -> None:
@@ -160,6 +231,13 @@ class Rtnl(Protocol):
         """Delete the route that `route` describes; gateway, link, source and metric may be left out."""
         ...
 
+    def apply(self, changes: Sequence[Change]) -> Mapping[int, KernelError]:
+        """Send several changes to the kernel at once, and return what it refused, by position.
+
+        They are made in order; one that is refused does not stop those behind it.
+        """
+        ...
+
 
 def open_rtnl(namespace: Path | None = None) -> AbstractContextManager[Rtnl]:
     """Open the kernel's `Rtnl` of a namespace (default: the calling thread's), as a context manager.
@@ -167,7 +245,7 @@ def open_rtnl(namespace: Path | None = None) -> AbstractContextManager[Rtnl]:
     Raises:
         KernelNotFoundError: there is no such namespace.
     """
-    # Late: pyroute2 takes 160 ms to import, and most modules only speak of routes.
+    # Late: most modules only speak of routes.
     from nodeplane.datapath.rtnl_kernel import KernelRtnl
 
     return KernelRtnl(namespace)

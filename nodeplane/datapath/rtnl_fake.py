@@ -1,19 +1,34 @@
 """A network stack's links, addresses and routes in memory, as strict as the kernel where `Rtnl` can tell.
 
 One contract test holds `FakeRtnl` and `KernelRtnl` to the same answers. Left out: the kernel's own routes
-(protocol 2) are not listed, and IPv6 does not exist.
+(protocol 2) are not listed, and no link has an IPv6 address that nobody gave it.
 """
 
 import errno
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Interface, ip_network
 from itertools import count
 from pathlib import Path
 
 import msgspec
 
-from nodeplane.datapath.rtnl import ALIAS_BYTES, LOCAL_TABLE, MAIN_TABLE, Link, Route, Scope
-from nodeplane.errors import kernel_error
+from nodeplane.datapath.rtnl import (
+    ALIAS_BYTES,
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    Address,
+    AddressAddition,
+    Change,
+    Family,
+    Interface,
+    Link,
+    LinkChange,
+    Network,
+    Route,
+    RouteAddition,
+    Scope,
+)
+from nodeplane.errors import KernelError, kernel_error
 
 _LOOPBACK = IPv4Interface("127.0.0.1/8")
 _NO_MAC = "00:00:00:00:00:00"
@@ -22,7 +37,10 @@ _ETHERNET_MTU_BYTES = 1500
 _MTU_BYTES = range(68, 65536)
 _NAME_BYTES = 15
 
-_RouteKey = tuple[int, IPv4Network, int]
+# linux/ipv6_route.h: IP6_RT_PRIO_USER.
+_IPV6_METRIC = 1024
+
+_RouteKey = tuple[int, Network, int]
 
 
 class FakeKernel:
@@ -55,7 +73,7 @@ class FakeRtnl:
         self.writes = 0
         self._kernel = FakeKernel() if kernel is None else kernel
         self._links: dict[str, Link] = {}
-        self._addresses: dict[str, dict[IPv4Interface, Scope]] = {}
+        self._addresses: dict[str, dict[Interface, Scope]] = {}
         self._routes: dict[_RouteKey, Route] = {}
         self._peers: dict[str, tuple[FakeRtnl, str]] = {}
         self._indexes = count(1)
@@ -80,8 +98,19 @@ class FakeRtnl:
         # A veth has a carrier while both ends are up (drivers/net/veth.c).
         return msgspec.structs.replace(link, peer_index=far.index, has_carrier=link.is_up and far.is_up)
 
+    def find_link(self, name: str) -> Link | None:
+        """See `Rtnl`."""
+        return self.link(name) if name in self._links else None
+
     def add_veth(
-        self, name: str, peer: str, peer_netns: Path | None = None, mtu_bytes: int | None = None
+        self,
+        name: str,
+        peer: str,
+        peer_netns: Path | None = None,
+        mtu_bytes: int | None = None,
+        *,
+        mac: str | None = None,
+        peer_mac: str | None = None,
     ) -> None:
         """See `Rtnl`."""
         operation = f"create veth {name} with peer {peer}"
@@ -97,8 +126,10 @@ class FakeRtnl:
                 raise kernel_error(operation, errno.EEXIST)
         if mtu not in _MTU_BYTES:
             raise kernel_error(operation, errno.EINVAL)
-        there._insert(peer, "veth", self._kernel.next_mac(), mtu)
-        self._insert(name, "veth", self._kernel.next_mac(), mtu)
+        for given in (mac, peer_mac):
+            _check_mac(operation, given)
+        there._insert(peer, "veth", peer_mac or self._kernel.next_mac(), mtu)
+        self._insert(name, "veth", mac or self._kernel.next_mac(), mtu)
         self._peers[name], there._peers[peer] = (there, peer), (self, name)
 
     def add_bridge(self, name: str) -> None:
@@ -130,6 +161,9 @@ class FakeRtnl:
     def set_down(self, name: str) -> None:
         """See `Rtnl`."""
         self._change(name, is_up=False, has_carrier=False)
+        # net/ipv6/addrconf.c, addrconf_ifdown: those of IPv6 go, unless keep_addr_on_down says otherwise.
+        held = self._addresses[name]
+        self._addresses[name] = {address: scope for address, scope in held.items() if address.version == 4}
         self._drop_routes(name)
 
     def set_master(self, name: str, master: str | None) -> None:
@@ -141,6 +175,7 @@ class FakeRtnl:
 
     def set_mac(self, name: str, mac: str) -> None:
         """See `Rtnl`."""
+        _check_mac(f"set link {name} address {mac}", mac)
         self._change(name, mac=mac)
 
     def set_mtu(self, name: str, mtu_bytes: int) -> None:
@@ -155,16 +190,17 @@ class FakeRtnl:
             raise kernel_error(f"set link {name} alias {alias!r}", errno.ERANGE)
         self._change(name, alias=alias)
 
-    def addresses(self, name: str) -> set[IPv4Interface]:
+    def addresses(self, name: str, family: Family = 4) -> set[Interface]:
         """See `Rtnl`."""
         self._link(f"list addresses of {name}", name)
-        return set(self._addresses[name])
+        return {address for address in self._addresses[name] if address.version == family}
 
-    def addresses_by_link(self) -> dict[str, set[IPv4Interface]]:
+    def addresses_by_link(self, family: Family = 4) -> dict[str, set[Interface]]:
         """See `Rtnl`."""
-        return {name: set(addresses) for name, addresses in self._addresses.items() if addresses}
+        found = {name: self.addresses(name, family) for name in self._addresses}
+        return {name: addresses for name, addresses in found.items() if addresses}
 
-    def add_address(self, name: str, address: IPv4Interface, scope: Scope = "global") -> None:
+    def add_address(self, name: str, address: Interface, scope: Scope = "global") -> None:
         """See `Rtnl`."""
         operation = f"add address {address} to {name}"
         self._link(operation, name)
@@ -173,7 +209,7 @@ class FakeRtnl:
         self._addresses[name][address] = scope
         self.writes += 1
 
-    def delete_address(self, name: str, address: IPv4Interface) -> None:
+    def delete_address(self, name: str, address: Interface) -> None:
         """See `Rtnl`."""
         operation = f"delete address {address} from {name}"
         self._link(operation, name)
@@ -183,7 +219,7 @@ class FakeRtnl:
         self._routes = {key: route for key, route in self._routes.items() if route.source != address.ip}
         self.writes += 1
 
-    def egress_link(self, destination: IPv4Address) -> str:
+    def egress_link(self, destination: Address) -> str:
         """See `Rtnl`."""
         operation = f"look up the route to {destination}"
         found = max(self._covering(destination), key=lambda hit: hit[0].prefixlen, default=None)
@@ -194,21 +230,32 @@ class FakeRtnl:
         return found[1]
 
     def routes(
-        self, protocol: int | None = None, *, table: int = MAIN_TABLE, link: str | None = None
+        self,
+        protocol: int | None = None,
+        *,
+        table: int = MAIN_TABLE,
+        link: str | None = None,
+        family: Family = 4,
     ) -> list[Route]:
         """See `Rtnl`; the kernel's own routes are not listed."""
         if link is not None:
             self._link(f"list routes of {link}", link)
         return [
             route
-            for _, route in sorted(self._routes.items())
-            if route.table == table and protocol in {None, route.protocol} and link in {None, route.link}
+            for _, route in sorted(self._routes.items(), key=lambda item: str(item[0]))
+            if table in {0, route.table}
+            and route.destination.version == family
+            and protocol in {None, route.protocol}
+            and link in {None, route.link}
         ]
 
     def add_route(self, route: Route) -> None:
         """See `Rtnl`."""
-        if _route_key(route) in self._routes:
-            raise kernel_error(f"add route {route}", errno.EEXIST)
+        operation = f"add route {route}"
+        if route.link is not None:
+            self._link(operation, route.link)
+        if _route_key(_as_kept(route)) in self._routes:
+            raise kernel_error(operation, errno.EEXIST)
         self._put("add", route)
 
     def replace_route(self, route: Route) -> None:
@@ -219,6 +266,7 @@ class FakeRtnl:
         """See `Rtnl`."""
         if route.link is not None:
             self._link(f"del route {route}", route.link)
+        route = _as_kept(route)
         for key, there in self._routes.items():
             if _agrees(there, route):
                 del self._routes[key]
@@ -226,8 +274,42 @@ class FakeRtnl:
                 return
         raise kernel_error(f"del route {route}", errno.ESRCH)
 
+    def apply(self, changes: Sequence[Change]) -> Mapping[int, KernelError]:
+        """See `Rtnl`."""
+        refused: dict[int, KernelError] = {}
+        for position, change in enumerate(changes):
+            try:
+                self._apply(change)
+            except KernelError as exc:
+                refused[position] = exc
+        return refused
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case LinkChange():
+                self._change_link(change)
+            case AddressAddition(name, address, scope):
+                self.add_address(name, address, scope)
+            case RouteAddition(route):
+                self.add_route(route)
+
+    def _change_link(self, change: LinkChange) -> None:
+        name = change.name
+        self._link(f"set link {name}", name)
+        # In the kernel's order (net/core/rtnetlink.c, do_setlink): what is behind a refusal is not done.
+        steps: list[tuple[object, Callable[[], None]]] = [
+            (change.mac, lambda: self.set_mac(name, change.mac or "")),
+            (change.mtu_bytes, lambda: self.set_mtu(name, change.mtu_bytes or 0)),
+            (change.alias, lambda: self.set_alias(name, change.alias or "")),
+            (change.is_up, lambda: self.set_up(name) if change.is_up else self.set_down(name)),
+        ]
+        for wanted, step in steps:
+            if wanted is not None:
+                step()
+
     def _put(self, verb: str, route: Route) -> None:
         operation = f"{verb} route {route}"
+        route = _as_kept(route)
         if route.gateway is not None:
             link = self._gateway_link(operation, route.gateway, route.link)
             route = msgspec.structs.replace(route, link=link)
@@ -239,7 +321,7 @@ class FakeRtnl:
         self._routes[_route_key(route)] = route
         self.writes += 1
 
-    def _gateway_link(self, operation: str, gateway: IPv4Address, link: str | None) -> str:
+    def _gateway_link(self, operation: str, gateway: Address, link: str | None) -> str:
         """Find the link that a gateway is reached by: on its own subnet, or by an on-link route."""
         if link is not None:
             self._link(operation, link)
@@ -252,7 +334,7 @@ class FakeRtnl:
             raise kernel_error(operation, errno.ENETUNREACH)
         return max(hits)[1]
 
-    def _on_link(self) -> Iterator[tuple[IPv4Network, str]]:
+    def _on_link(self) -> Iterator[tuple[Network, str]]:
         """Yield the networks that links reach without a gateway."""
         for name, addresses in self._addresses.items():
             if self._links[name].is_up:
@@ -261,11 +343,11 @@ class FakeRtnl:
             if route.kind == "unicast" and route.gateway is None and route.link is not None:
                 yield route.destination, route.link
 
-    def _covering(self, destination: IPv4Address) -> Iterator[tuple[IPv4Network, str | None]]:
+    def _covering(self, destination: Address) -> Iterator[tuple[Network, str | None]]:
         """Yield the routes to an address: the network and the link, which a blackhole has not."""
         for name, addresses in self._addresses.items():
             if any(address.ip == destination for address in addresses):
-                yield IPv4Network(destination), "lo"
+                yield ip_network(destination), "lo"
             elif self._links[name].is_up:
                 yield from (
                     (address.network, name) for address in addresses if destination in address.network
@@ -308,6 +390,16 @@ def _route_key(route: Route) -> _RouteKey:
     return route.table, route.destination, route.metric
 
 
+def _as_kept(route: Route) -> Route:
+    """Return a route as it is read back."""
+    if route.destination.version == 4:
+        return route
+    metric = 0 if route.metric == _IPV6_METRIC else route.metric
+    is_bound = route.kind in {"local", "blackhole"}
+    link = "lo" if is_bound and route.link is None else route.link
+    return msgspec.structs.replace(route, scope="global", metric=metric, link=link)
+
+
 def _agrees(there: Route, wanted: Route) -> bool:
     """Say whether the kernel would take `wanted`, which may leave some fields out, for `there`."""
     full = msgspec.structs.replace(
@@ -318,6 +410,12 @@ def _agrees(there: Route, wanted: Route) -> bool:
         metric=wanted.metric or there.metric,
     )
     return full == there
+
+
+def _check_mac(operation: str, mac: str | None) -> None:
+    """Refuse an address that no link may have (net/ethernet/eth.c, eth_prepare_mac_addr_change)."""
+    if mac is not None and (int(mac[:2], 16) & 1 or mac == _NO_MAC):
+        raise kernel_error(operation, errno.EADDRNOTAVAIL)
 
 
 def _check_name(operation: str, name: str) -> None:

@@ -1,13 +1,23 @@
 """One contract for the kernel's rtnetlink and for the fake that stands in for it."""
 
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from nodeplane.datapath.rtnl import ALIAS_BYTES, ROUTE_PROTOCOL, Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl import (
+    ALIAS_BYTES,
+    ROUTE_PROTOCOL,
+    AddressAddition,
+    Change,
+    LinkChange,
+    Route,
+    RouteAddition,
+    Rtnl,
+    open_rtnl,
+)
 from nodeplane.datapath.rtnl_fake import FakeKernel
 from nodeplane.errors import KernelError
 from tests.netns_fixture import namespace
@@ -17,6 +27,9 @@ LOOPBACK = IPv4Interface("127.0.0.1/8")
 SUBNET = IPv4Interface("10.0.0.1/24")
 BLOCK = IPv4Network("10.244.0.64/26")
 POD = IPv4Network("10.244.0.5/32")
+SUBNET_6 = IPv6Interface("2001:db8::1/64")
+POD_6, BLOCK_6 = IPv6Network("2001:db8:5::5/128"), IPv6Network("2001:db8:5::/64")
+PEER_6, FAR_6 = IPv6Address("2001:db8::2"), IPv6Address("2001:db8:9::9")
 PEER, OTHER, FAR = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3"), IPv4Address("192.0.2.9")
 
 
@@ -58,10 +71,17 @@ def on_link(link: str, destination: IPv4Network = POD) -> Route:
 
 
 BLACKHOLE = Route(BLOCK, kind="blackhole")
+POD_ROUTE_6 = Route(POD_6, link="v0")
 
 FAR_NETWORK = IPv4Network(FAR)
 
 Step = Callable[[Pair], object]
+
+
+def twice(pair: Pair, step: Step) -> None:
+    for _ in range(2):
+        step(pair)
+
 
 REFUSALS: list[tuple[str, Step, str]] = [
     ("link that is not there", lambda p: p.near.link("no"), "ENODEV"),
@@ -96,6 +116,25 @@ REFUSALS: list[tuple[str, Step, str]] = [
     ("gateway behind no link", lambda p: p.near.add_route(via(PEER, link="no")), "ENODEV"),
     ("delete a route not there", lambda p: p.near.delete_route(BLACKHOLE), "ESRCH"),
     ("egress to nowhere", lambda p: p.near.egress_link(FAR), "ENETUNREACH"),
+    ("IPv6 egress to nowhere", lambda p: p.near.egress_link(FAR_6), "ENETUNREACH"),
+    ("a group's MAC", lambda p: p.near.set_mac("v0", "01:00:00:00:00:01"), "EADDRNOTAVAIL"),
+    (
+        "veth, no MAC",
+        lambda p: p.near.add_veth("v9", "eth9", p.far_path, mac="00:00:00:00:00:00"),
+        "EADDRNOTAVAIL",
+    ),
+    (
+        "IPv6 address twice",
+        lambda p: twice(p, lambda q: q.near.add_address("v0", SUBNET_6)),
+        "EEXIST",
+    ),
+    ("IPv6 route twice", lambda p: twice(p, lambda q: q.near.add_route(POD_ROUTE_6)), "EEXIST"),
+    ("IPv6 route not there", lambda p: p.near.delete_route(POD_ROUTE_6), "ESRCH"),
+    (
+        "delete an IPv6 address not there",
+        lambda p: p.near.delete_address("v0", SUBNET_6),
+        "EADDRNOTAVAIL",
+    ),
 ]
 
 
@@ -282,3 +321,163 @@ def test_egress_follows_the_most_specific_route(pair: Pair) -> None:
 def test_opening_no_namespace_is_refused() -> None:
     with pytest.raises(KernelError, match="ENOENT"), open_rtnl(MISSING):
         pass
+
+
+ROUTES_6: list[tuple[str, list[Step], list[Route]]] = [
+    ("on link", [lambda p: p.near.add_route(POD_ROUTE_6)], [POD_ROUTE_6]),
+    (
+        "a scope is nothing to IPv6, nor is the kernel's own metric",
+        [lambda p: p.near.add_route(Route(POD_6, link="v0", scope="link", metric=1024))],
+        [POD_ROUTE_6],
+    ),
+    (
+        "via a gateway, the link found",
+        [lambda p: p.near.add_route(Route(BLOCK_6, gateway=PEER_6))],
+        [Route(BLOCK_6, gateway=PEER_6, link="v0")],
+    ),
+    (
+        "blackhole, which the kernel binds to the loopback",
+        [lambda p: p.near.add_route(Route(BLOCK_6, kind="blackhole"))],
+        [Route(BLOCK_6, kind="blackhole", link="lo")],
+    ),
+    (
+        "replaced, and deleted without naming the link",
+        [
+            lambda p: p.near.add_route(POD_ROUTE_6),
+            lambda p: p.near.replace_route(Route(POD_6, gateway=PEER_6)),
+            lambda p: p.near.add_route(Route(BLOCK_6, gateway=PEER_6)),
+            lambda p: p.near.delete_route(Route(BLOCK_6, gateway=PEER_6)),
+        ],
+        [Route(POD_6, gateway=PEER_6, link="v0")],
+    ),
+    (
+        "two metrics are two routes",
+        [
+            lambda p: p.near.add_route(POD_ROUTE_6),
+            lambda p: p.near.add_route(Route(POD_6, link="v0", metric=7)),
+        ],
+        [POD_ROUTE_6, Route(POD_6, link="v0", metric=7)],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [pytest.param(steps, routes, id=row) for row, steps, routes in ROUTES_6]
+)
+def test_ipv6_routes_are_read_as_written(pair: Pair, steps: list[Step], expected: list[Route]) -> None:
+    pair.near.set_up("lo")
+    pair.near.add_address("v0", SUBNET_6)
+    for step in steps:
+        step(pair)
+
+    found = pair.near.routes(ROUTE_PROTOCOL, family=6)
+
+    assert sorted(found, key=repr) == sorted(expected, key=repr)
+    assert pair.near.routes(ROUTE_PROTOCOL) == []
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        pytest.param(Route(BLOCK, gateway=PEER, link="v0", mtu_bytes=1400, advmss_bytes=1300), id="IPv4"),
+        pytest.param(Route(BLOCK_6, gateway=PEER_6, link="v0", mtu_bytes=1400, advmss_bytes=1300), id="IPv6"),
+        pytest.param(Route(BLOCK, link="v0", scope="link", table=1000), id="in another table"),
+    ],
+)
+def test_what_a_route_says_beside_the_way(pair: Pair, route: Route) -> None:
+    pair.near.add_address("v0", SUBNET_6)
+    pair.near.add_route(route)
+
+    for table in (route.table, 0):
+        found = pair.near.routes(ROUTE_PROTOCOL, table=table, family=route.destination.version)
+        assert found == [route]
+
+
+def test_ipv6_addresses(pair: Pair) -> None:
+    pair.near.add_address("v0", SUBNET_6)
+
+    assert SUBNET_6 in pair.near.addresses("v0", 6)
+    assert pair.near.addresses("v0") == {SUBNET}
+    assert SUBNET_6 in pair.near.addresses_by_link(6)["v0"]
+    assert pair.near.egress_link(PEER_6) == "v0"
+
+    pair.near.delete_address("v0", SUBNET_6)
+
+    assert SUBNET_6 not in pair.near.addresses("v0", 6)
+
+
+def test_a_link_that_is_down_loses_its_ipv6_addresses(pair: Pair) -> None:
+    pair.near.add_address("v0", SUBNET_6)
+    pair.near.set_down("v0")
+
+    assert (pair.near.addresses("v0"), pair.near.addresses("v0", 6)) == ({SUBNET}, set())
+
+
+def test_find_link(pair: Pair) -> None:
+    assert pair.near.find_link("v0") == pair.near.link("v0")
+    assert pair.near.find_link("no") is None
+
+
+def test_a_veth_with_addresses_of_its_own(pair: Pair) -> None:
+    pair.near.add_veth(
+        "v1", "eth1", pair.far_path, 1300, mac="ee:ee:ee:ee:ee:ee", peer_mac="02:00:00:00:00:09"
+    )
+
+    near, far = pair.near.link("v1"), pair.far.link("eth1")
+    assert (near.mac, far.mac, near.is_up, far.is_up) == (
+        "ee:ee:ee:ee:ee:ee",
+        "02:00:00:00:00:09",
+        False,
+        False,
+    )
+
+
+V0_OTHERWISE = LinkChange("v0", is_up=False, mtu_bytes=1300, mac="02:00:00:00:00:07", alias="pod")
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        pytest.param([], {}, id="nothing"),
+        pytest.param(
+            [
+                LinkChange("v0", mtu_bytes=1300, mac="02:00:00:00:00:07", alias="pod"),
+                AddressAddition("v0", IPv4Interface("192.0.2.1/32")),
+                AddressAddition("v0", SUBNET_6),
+                RouteAddition(on_link("v0")),
+                RouteAddition(Route(BLOCK, gateway=POD.network_address, link="v0")),
+                RouteAddition(Route(BLOCK_6, gateway=PEER_6, link="v0")),
+            ],
+            {},
+            id="each builds on those before it",
+        ),
+        pytest.param(
+            [
+                LinkChange("no", is_up=True),
+                AddressAddition("v0", SUBNET),
+                RouteAddition(on_link("v0")),
+                RouteAddition(on_link("v0")),
+                RouteAddition(on_link("no")),
+                AddressAddition("v0", SUBNET_6),
+            ],
+            {0: "ENODEV", 1: "EEXIST", 3: "EEXIST", 4: "ENODEV"},
+            id="a refusal does not stop the rest",
+        ),
+    ],
+)
+def test_several_changes_at_once(pair: Pair, changes: list[Change], refused: dict[int, str]) -> None:
+    found = pair.near.apply(changes)
+
+    assert {
+        position: str(error).rpartition("(")[2].rstrip(")") for position, error in found.items()
+    } == refused
+    if changes:
+        assert on_link("v0") in pair.near.routes(ROUTE_PROTOCOL)
+        assert SUBNET_6 in pair.near.addresses("v0", 6)
+
+
+def test_a_changed_link(pair: Pair) -> None:
+    assert pair.near.apply([V0_OTHERWISE]) == {}
+
+    link = pair.near.link("v0")
+    assert LinkChange(link.name, link.is_up, link.mtu_bytes, link.mac, link.alias) == V0_OTHERWISE

@@ -32,6 +32,7 @@ EVERYWHERE = Route(IPv4Network("0.0.0.0/0"), gateway=IPv4Address("192.0.2.2"), p
 
 def route_event(route: Route, *, is_deleted: bool = False) -> RouteEvent:
     on_link = route.scope != "global"
+    assert isinstance(route.destination, IPv4Network)
     return RouteEvent(route.destination, route.protocol, is_on_link=on_link, is_deleted=is_deleted, port=1)
 
 

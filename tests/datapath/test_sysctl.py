@@ -28,6 +28,15 @@ def test_a_setting_is_read_as_written(settings: Sysctls) -> None:
     assert settings.read(FORWARD) == "1"
 
 
+def test_several_settings_up_to_the_first_that_fails(settings: Sysctls) -> None:
+    settings.write_all([(FORWARD, 0), (FORWARD, 1)])
+    assert settings.read(FORWARD) == "1"
+
+    with pytest.raises(KernelNotFoundError, match=r"write sysctl net\.ipv4\.conf\.no\.forwarding=1"):
+        settings.write_all([(FORWARD, 0), ("net.ipv4.conf.no.forwarding", 1), (FORWARD, 1)])
+    assert settings.read(FORWARD) == "0"
+
+
 def test_a_setting_that_is_not_there_is_not_found(settings: Sysctls) -> None:
     with pytest.raises(KernelNotFoundError, match=r"read sysctl net\.ipv4\.conf\.no\.forwarding"):
         settings.read("net.ipv4.conf.no.forwarding")
