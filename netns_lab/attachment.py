@@ -18,7 +18,7 @@ from netns_lab.netlink import open_whole_rtnl
 from netns_lab.programs import environment
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import Link
+from nodeplane.datapath.rtnl import Link, Network
 from nodeplane.errors import NodeplaneError
 
 RECORDS = "attachments"
@@ -71,7 +71,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 class _NodeView(msgspec.Struct, frozen=True):
     links: Mapping[str, Link]
-    routes: frozenset[tuple[IPv4Network, str | None]]
+    routes: frozenset[tuple[Network, str | None]]
 
 
 def attached(state: StateDirectory, desired: Iterable[Attachment]) -> dict[str, IPv4Address]:

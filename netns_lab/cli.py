@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netns_lab.apiserver.cli import apiserver
+from netns_lab.cni_cli import cni
 from netns_lab.names import LAB_NAME_WORDS, is_lab_name
 from nodeplane.errors import ConfigError, NodeplaneError, SetupError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
@@ -185,6 +186,7 @@ def schema() -> None:
 
 
 program.add_command(apiserver)
+program.add_command(cni)
 
 
 def main() -> None:

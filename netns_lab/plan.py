@@ -69,7 +69,8 @@ def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer |
     workloads: list[Program] = []
     for node in topology.nodes:
         corefile = _corefile(topology, state, str(addresses[node.name])).encode()
-        agent_config = msgspec.json.encode({"datastore": _datastore(state)})
+        # Without a socket: the lab's plugins work in their own process, and the machine may have an agent.
+        agent_config = msgspec.json.encode({"datastore": _datastore(state), "socket": ""})
         files |= {f"nodes/{node.name}/Corefile": corefile, f"nodes/{node.name}/cni-agent.yaml": agent_config}
         node_programs += _node_programs(topology, state, node, corefile, agent_config)
     for pod in topology.pods:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from netns_lab.names import SEGMENT, fabric_namespace, lab_of
@@ -93,7 +93,8 @@ def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
             links[namespace] = rtnl.links()
             yield from _link_facts(namespace, links[namespace])
             for link in (link for link in links[namespace] if (namespace, link) in addressed):
-                yield from (Address(namespace, link, address) for address in rtnl.addresses(link))
+                held = (each for each in rtnl.addresses(link) if isinstance(each, IPv4Interface))
+                yield from (Address(namespace, link, address) for address in held)
             if namespace in routed:
                 yield from _default_routes(namespace, rtnl)
     yield from _cable_facts(lab, links, [fact for fact in desired if isinstance(fact, Cable)])
@@ -111,7 +112,7 @@ def _link_facts(namespace: str, links: Mapping[str, Link]) -> Iterator[Fact]:
 
 def _default_routes(namespace: str, rtnl: Rtnl) -> Iterator[Fact]:
     for route in rtnl.routes():
-        if route.destination == _DEFAULT and route.gateway is not None:
+        if route.destination == _DEFAULT and isinstance(route.gateway, IPv4Address):
             yield DefaultRoute(namespace, route.gateway)
 
 

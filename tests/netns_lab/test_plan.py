@@ -42,7 +42,7 @@ def test_files() -> None:
 
     assert PLAN.files == {
         "nodes/n1/Corefile": COREFILE,
-        "nodes/n1/cni-agent.yaml": b'{"datastore":"sqlite:///run/labs/lab/ipam.sqlite"}',
+        "nodes/n1/cni-agent.yaml": b'{"datastore":"sqlite:///run/labs/lab/ipam.sqlite","socket":""}',
         "pods/x/idle/resolv.conf": resolver("x"),
         "pods/default/web/resolv.conf": resolver("default"),
         "pods/default/job/resolv.conf": resolver("default"),

@@ -41,6 +41,12 @@ class ServerInNamespace:
         """End it by SIGKILL; one that has ended is fine."""
         self._stack.close()
 
+    def read(self, path: str) -> Any:
+        """Return an object that is there."""
+        done = self._request("GET", path)
+        assert done.is_success, done.text
+        return done.json()
+
     def write(self, path: str, value: dict[str, Any]) -> None:
         """Create an object of a collection, or change it."""
         done = self._request("PATCH", f"{path}/{value['metadata']['name']}", value)
