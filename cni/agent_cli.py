@@ -23,7 +23,7 @@ def program() -> None:
     "config_file",
     required=True,
     type=FILE_PATH,
-    help="YAML file with `datastore:`, the URL that nodeplane-cni uses too; see docs/cni-agent.md.",
+    help="YAML file: the datastore that nodeplane-cni uses too, what to install; see docs/cni-agent.md.",
 )
 @source_options
 def run_command(
@@ -31,18 +31,27 @@ def run_command(
 ) -> None:
     """Keep this node's routes in step with the cluster until SIGTERM; they stay in force afterwards.
 
+    Once ready, gives the container runtime the plugin and tells the API server, as the configuration says.
+
     With neither manifests nor a kubeconfig there are no other nodes.
     """
     # Late: `--help` needs neither pyroute2 nor SQLite.
     from cni import agent
-    from cni.agent_config import read_agent_config
+    from cni.agent_config import read_agent_config, read_files
     from nodeplane.kube.open_source import open_source
     from nodeplane.runtime.daemon import run_daemon
 
     config = read_agent_config(config_file)
     is_chosen = any(option is not None for option in (manifests, kubeconfig, master))
     source = open_source(manifests, kubeconfig, master) if is_chosen else None
-    run_daemon(agent.run(node_name, source, config))
+    files = read_files(config, node_name)
+    condition = None
+    if kubeconfig is not None and config.node_condition:
+        from cni.node_condition import NodeCondition
+        from nodeplane.kube.connection import Connection
+
+        condition = NodeCondition(Connection.from_kubeconfig(kubeconfig, master), node_name)
+    run_daemon(agent.run(node_name, source, config, files, condition))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 An attachment is one interface of one container (SPEC section 2). Its link on the host has a name that
 follows from the pod, so that whoever knows the pod (a policy, a person) finds the link. A pod may get a
 second sandbox before the first is gone, so the name alone does not say whose link it is; the link's alias
-does: `CONTAINER/INTERFACE NAMESPACE/POD`, which `ip link` shows.
+does: `CONTAINER/INTERFACE NETWORK NAMESPACE/POD`, which `ip link` shows.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ class Attachment(msgspec.Struct, frozen=True):
     netns: Path | None
     pod_namespace: str = ""
     pod_name: str = ""
+    network: str = ""
 
     @property
     def host_link(self) -> str:
@@ -42,16 +43,38 @@ class Attachment(msgspec.Struct, frozen=True):
     def alias(self) -> str:
         """The text on the host's link; cut off where the kernel would refuse it."""
         pod = f" {self.pod_namespace}/{self.pod_name}" if self.pod_name else ""
-        return _cut(self._identity + pod)
+        # Before the pod, which may be cut off: GC goes by the network.
+        network = f" {self.network}" if self.network else ""
+        return _cut(self._identity + network + pod)
 
     def is_named_by(self, alias: str) -> bool:
         """Say whether an alias names this attachment, whatever it says of the pod."""
-        return alias.partition(" ")[0] == _cut(self._identity)
+        return read_owner(alias).identity == identity_on_link(self.container_id, self.interface)
 
     @property
     def _identity(self) -> str:
         # SPEC: a container id has only ASCII letters, digits and _.-, so the first slash ends it.
         return f"{self.container_id}/{self.interface}"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a link is by its alias; `network` is empty where the alias does not say."""
+
+    identity: str
+    network: str = ""
+
+
+def read_owner(alias: str) -> Owner:
+    """Read out of a link's alias whose it is."""
+    identity, _, rest = alias.partition(" ")
+    network = rest.partition(" ")[0]
+    # SPEC section 1: a network's name has no slash; a pod is NAMESPACE/POD.
+    return Owner(identity, "" if "/" in network else network)
+
+
+def identity_on_link(container_id: str, interface: str) -> str:
+    """Return what `read_owner` finds on the link of an attachment."""
+    return _cut(f"{container_id}/{interface}")
 
 
 def _cut(alias: str) -> str:
@@ -69,6 +92,7 @@ def build_attachment(request: Request) -> Attachment:
         netns=Path(request.netns) if request.netns else None,
         pod_namespace=request.args.get("K8S_POD_NAMESPACE", ""),
         pod_name=request.args.get("K8S_POD_NAME", ""),
+        network=request.network,
     )
 
 

@@ -1,50 +1,51 @@
-"""Who gives the address: the IPAM plugin that the configuration names.
+"""Who gives the addresses: the IPAM plugin that the configuration names.
 
-Ours is called in this process, with the same request and the same answer as if it were run (SPEC section 4,
-"Plugin Delegation"); others are not run yet, and the error says so.
+Ours is called in this process, with the same request and the same answer as if it were run; every other is
+run (`cni.delegation`).
 """
 
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Mapping
+from functools import partial
 
-import msgspec
-
+from cni.delegation import run_delegate
 from ipam import plugin as nodeplane_ipam
 from nodeplane.cniresult import Result
-from nodeplane.cnispec import PLACE, CniError, ErrorCode, Request
-from nodeplane.errors import ConfigError
+from nodeplane.cnispec import CniError, Command, ErrorCode, Request
+from nodeplane.datapath.rtnl import Address
+
+OURS = "nodeplane-ipam"
+_COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
+
+_IN_PROCESS: Mapping[str, Mapping[str, Command]] = {OURS: nodeplane_ipam.COMMANDS}
 
 
-class IpamPlugin(msgspec.Struct, frozen=True):
-    """The two commands of an IPAM plugin."""
-
-    add: Callable[[Request], Result]
-    delete: Callable[[Request], None]
-
-
-_PLUGINS = {"nodeplane-ipam": IpamPlugin(nodeplane_ipam.add, nodeplane_ipam.delete)}
+def find_ipam(kind: str) -> Mapping[str, Command]:
+    """Return what the IPAM plugin of that type does for each command, for some perhaps nothing."""
+    if kind in _IN_PROCESS:
+        return _IN_PROCESS[kind]
+    return {command: partial(run_delegate, kind, command) for command in _COMMANDS}
 
 
-def find_ipam(kind: str) -> IpamPlugin:
-    """Return the IPAM plugin of that type.
+def call_ipam(kind: str, command: str, request: Request) -> None:
+    """Have the IPAM plugin do its part of a command that has no result; without a type there is none."""
+    step = find_ipam(kind).get(command) if kind else None
+    if step is not None:
+        step(request)
+
+
+def needs_link(kind: str) -> bool:
+    """Say whether the IPAM plugin wants the pod's interface first, since it asks through it."""
+    return kind == "dhcp"
+
+
+def pod_addresses(result: Result) -> tuple[Address, ...]:
+    """Return the addresses out of an IPAM plugin's result; prefixes mean nothing on a routed link.
 
     Raises:
-        ConfigError: it is not one that can be called.
+        CniError: there is none, or one stands twice.
     """
-    if kind not in _PLUGINS:
-        raise ConfigError(PLACE, "ipam.type", f"expected {' or '.join(_PLUGINS)}, got {kind!r}")
-    return _PLUGINS[kind]
-
-
-def pod_address(result: Result) -> IPv4Address:
-    """Return the address out of an IPAM plugin's result.
-
-    Raises:
-        CniError: it is not exactly one IPv4 address.
-    """
-    addresses = [ip.address for ip in result.ips]
-    match addresses:
-        case [IPv4Interface() as address]:
-            return address.ip
-    got = ", ".join(map(str, addresses)) or "none"
-    raise CniError(ErrorCode.INVALID_CONFIG, "ipam: expected one IPv4 address", f"got {got}")
+    addresses = tuple(ip.address.ip for ip in result.ips)
+    if not addresses or len(set(addresses)) != len(addresses):
+        got = ", ".join(map(str, addresses)) or "none"
+        raise CniError(ErrorCode.INVALID_CONFIG, "ipam: expected addresses, each once", f"got {got}")
+    return addresses

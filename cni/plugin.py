@@ -1,96 +1,189 @@
-"""The CNI plugin `nodeplane-cni`: ADD, DEL and VERSION of SPEC 1.1.0, done in this process.
+"""The CNI plugin `nodeplane-cni`: the commands of SPEC 1.1.0, and in which order ADD and DEL do things.
 
-Decides the order of things. An address is assigned before the link that carries it is made, and released
-after that link is gone, so that no two pods ever have one address; what is half done is undone before an
-error is reported, and completed by the next ADD or removed by the next DEL if this process is killed.
+An address is assigned before it is on a link, and released after that link is gone, so that no two pods ever
+have one address; what is half done is undone before an error is reported, and completed by the next ADD or
+removed by the next DEL if this process is killed.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
+
 from cni.apply import adopt_links, apply_plan, create_links, remove_links
 from cni.attachment import HOST_LINK_PREFIX, Attachment, build_attachment, is_ours, judge_links
-from cni.ipam_delegate import find_ipam, pod_address
-from cni.mtu import read_uplink_mtu
-from cni.network_config import decode_ipam_type, decode_network
-from cni.prev_result import append_result
-from cni.wiring import Plan, build_plan, build_result
+from cni.call_lock import exclusive, find_socket, lock_file
+from cni.error_codes import INTERFACE_EXISTS
+from cni.features import FEATURES
+from cni.free_address import require_free
+from cni.ipam_delegate import call_ipam, find_ipam, needs_link, pod_addresses
+from cni.ipv6_node import ensure_forwarding, require_ipv6
+from cni.mtu import read_pod_mtu
+from cni.network_config import NetworkConfig, check_args, decode_ipam_type, decode_network
+from cni.pod_netns import find_pod_link, require_netns
+from cni.prev_result import append_result, decode_result, decode_routes
+from cni.wiring import MIN_IPV6_MTU_BYTES, Plan, build_plan, build_result
 from ipam.errors import CNI_CODES
+from nodeplane import cniresult
 from nodeplane.cniresult import Result
-from nodeplane.cnispec import CniError, ErrorCode, Request, run_plugin
-from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import Link, Rtnl, open_rtnl
+from nodeplane.cnispec import PLACE, CniError, Command, Request, answer_call, run_plugin
+from nodeplane.datapath.rtnl import Address, Rtnl, open_rtnl
 from nodeplane.datapath.sysctl import KernelSysctls, Sysctls
-from nodeplane.errors import KernelNotFoundError, NodeplaneError
+from nodeplane.errors import ConfigError, NodeplaneError
 
 log = logging.getLogger(__name__)
 
-INTERFACE_EXISTS = 101
-"""Our own error code (SPEC: 100 and above): the pod has an interface of that name which is not ours."""
+_ABOUT = "nodeplane-cni: CNI plugin of nodeplane"
 
 
 def main() -> int:
     """Serve one CNI call; return the exit code."""
-    return run_plugin("nodeplane-cni: CNI plugin of nodeplane", {"ADD": add, "DEL": delete}, CNI_CODES)
+    lock = lock_file(find_socket(os.environ))
+    return run_plugin(_ABOUT, exclusive(commands(), lock), CNI_CODES)
+
+
+def answer(environ: Mapping[str, str], config: bytes, lock: Path) -> tuple[int, bytes]:
+    """Answer one CNI call: the exit code and the JSON for stdout, whoever makes it (`cni.call_server`)."""
+    return answer_call(environ, config, exclusive(commands(), lock), CNI_CODES)
+
+
+def commands() -> dict[str, Command]:
+    """Return what is done for each command."""
+    return {"ADD": add, "DEL": delete, "CHECK": check, "GC": collect_garbage, "STATUS": status}
+
+
+class _Wishes(msgspec.Struct, frozen=True):
+    """What the configuration and the runtime ask for, decoded before anything is made."""
+
+    network: NetworkConfig
+    mtu_bytes: int
+    pod_mac: str
+    routes: tuple[cniresult.Route, ...]
+    previous: Result | None
 
 
 def add(request: Request) -> Result:
-    """Give a container its interface and its address; a repeated ADD finds them and answers the same.
+    """Give a container its interface and its addresses; a repeated ADD finds them and answers the same.
 
     Raises:
         CniError: the namespace is not there or our own, or has a foreign interface of that name.
         NodeplaneError: no address is to be had, or the kernel refused; what was done is undone.
     """
+    check_args(request.args)
     network, attachment = decode_network(request.config), build_attachment(request)
-    ipam = find_ipam(network.ipam.type)
-    path = _pod_netns(attachment)
+    makers = [feature.prepare(request) for feature in FEATURES]
+    path = require_netns(attachment, request.environ)
+    kind, sysctls = network.ipam.type, KernelSysctls()
     with open_rtnl() as host, open_rtnl(path) as pod, _undo_on_error() as undo:
+        wishes = _read_wishes(network, request, host)
         is_there = _make_room(attachment, host, pod)
-        undo(lambda: ipam.delete(request))
-        address = pod_address(ipam.add(request))
-        sysctls = KernelSysctls()
-        plan = build_plan(
-            attachment,
-            path,
-            address,
-            mtu_bytes=network.mtu_bytes or read_uplink_mtu(host),
-            is_arp_strict=sysctls.read("net.ipv4.conf.all.arp_ignore") != "0",
-        )
-        undo(lambda: remove_links(host, plan.host.link))
-        _wire(plan, host, pod, sysctls, is_there=is_there)
-        macs = host.link(plan.host.link).mac, pod.link(plan.pod.link).mac
-    result = build_result(plan, *macs)
-    return result if network.prev_result is None else append_result(network.prev_result, result)
+        if needs_link(kind):
+            bare = _build_plan(attachment, path, wishes, sysctls, ())
+            undo(lambda: remove_links(host, [attachment.host_link]))
+            _ensure_links(bare, host, pod, is_there=is_there)
+            apply_plan(bare, host, pod, sysctls, KernelSysctls(path))
+            is_there = True
+        # SPEC section 4: an IPAM plugin that failed is run again, with DEL.
+        undo(lambda: call_ipam(kind, "DEL", request))
+        given = find_ipam(kind)["ADD"](request) or Result()
+        wishes = msgspec.structs.replace(wishes, routes=(*wishes.routes, *given.routes))
+        plan = _build_plan(attachment, path, wishes, sysctls, pod_addresses(given))
+        if 6 in plan.families:
+            _prepare_ipv6(plan, sysctls, host)
+        require_free(plan, host, pod)
+        undo(lambda: remove_links(host, [plan.host.link]))
+        _ensure_links(plan, host, pod, is_there=is_there)
+        apply_plan(plan, host, pod, sysctls, KernelSysctls(path))
+        undo(lambda: _remove_features(attachment))
+        for make in makers:
+            make(plan)
+    result = build_result(plan, network.result_dns(given.dns))
+    return result if wishes.previous is None else append_result(wishes.previous, result)
 
 
 def delete(request: Request) -> None:
-    """Take a container's interface and address away; whatever is gone already is fine.
+    """Take a container's interface and addresses away; whatever is gone already is fine.
 
     Raises:
         NodeplaneError: the kernel or the datastore refused; the runtime calls again.
     """
-    ipam, attachment = find_ipam(decode_ipam_type(request.config)), build_attachment(request)
+    kind, attachment = decode_ipam_type(request.config), build_attachment(request)
+    if not kind:
+        log.warning(
+            "configuration without IPAM plugin: no address is released container=%s", request.container_id
+        )
+    _remove_features(attachment)
     with open_rtnl() as host:
-        for name in _own_links(attachment, host):
-            remove_links(host, name)
-    ipam.delete(request)
+        remove_links(host, _own_links(attachment, host))
+    call_ipam(kind, "DEL", request)
 
 
-def _pod_netns(attachment: Attachment) -> Path:
-    """Return the pod's namespace.
+def check(request: Request) -> None:
+    """See `cni.check`: no pod start waits for it."""
+    from cni.check import check_attachment
+
+    check_attachment(request)
+
+
+def collect_garbage(request: Request) -> None:
+    """See `cni.garbage`."""
+    from cni.garbage import collect
+
+    collect(request)
+
+
+def status(request: Request) -> None:
+    """See `cni.status`."""
+    from cni.status import report_status
+
+    report_status(request)
+
+
+def _read_wishes(network: NetworkConfig, request: Request, host: Rtnl) -> _Wishes:
+    """Decode all that can be wrong with the configuration.
 
     Raises:
-        CniError: it is not there, or is the one that we are in.
+        ConfigError: a field is wrong.
     """
-    path = attachment.netns
-    if path is None or not netns.is_namespace(path):
-        raise CniError(ErrorCode.INVALID_NETNS, "expected CNI_NETNS to be a network namespace", f"got {path}")
-    if netns.is_current(path):
-        # As the Go library does: a pod's default route must not become the node's.
-        raise CniError(ErrorCode.INVALID_NETNS, "CNI_NETNS is the plugin's own namespace", f"got {path}")
-    return path
+    return _Wishes(
+        network=network,
+        mtu_bytes=network.mtu_bytes or read_pod_mtu(host, network.encapsulation),
+        pod_mac=network.pod_mac(request.args),
+        routes=tuple(decode_routes(network.routes, "routes")),
+        previous=None if network.prev_result is None else decode_result(network.prev_result),
+    )
+
+
+def _build_plan(
+    attachment: Attachment, path: Path, wishes: _Wishes, sysctls: Sysctls, addresses: tuple[Address, ...]
+) -> Plan:
+    return build_plan(
+        attachment,
+        path,
+        addresses,
+        mtu_bytes=wishes.mtu_bytes,
+        is_arp_strict=sysctls.read("net.ipv4.conf.all.arp_ignore") != "0",
+        host_mac=wishes.network.host_mac,
+        pod_mac=wishes.pod_mac,
+        routes=wishes.routes,
+    )
+
+
+def _prepare_ipv6(plan: Plan, sysctls: Sysctls, host: Rtnl) -> None:
+    """Make sure that the node can do what the plan asks of IPv6.
+
+    Raises:
+        CniError: IPv6 is off.
+        ConfigError: the MTU is too small for IPv6.
+    """
+    require_ipv6(sysctls)
+    if plan.mtu_bytes < MIN_IPV6_MTU_BYTES:
+        expected = f"expected at least {MIN_IPV6_MTU_BYTES} bytes for an IPv6 address, got {plan.mtu_bytes}"
+        raise ConfigError(PLACE, "mtu", expected)
+    ensure_forwarding(sysctls, host)
 
 
 def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
@@ -99,7 +192,7 @@ def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
     Raises:
         CniError: the pod has an interface of that name which is not ours.
     """
-    found = judge_links(attachment, _find(host, attachment.host_link), _find(pod, attachment.interface))
+    found = judge_links(attachment, host.find_link(attachment.host_link), pod.find_link(attachment.interface))
     if found == "foreign":
         raise CniError(
             INTERFACE_EXISTS,
@@ -107,23 +200,20 @@ def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
             f"in {attachment.netns}",
         )
     if found == "stale":
-        remove_links(host, attachment.host_link)
+        remove_links(host, [attachment.host_link])
     return found == "ours"
 
 
-def _wire(plan: Plan, host: Rtnl, pod: Rtnl, sysctls: Sysctls, *, is_there: bool) -> None:
+def _ensure_links(plan: Plan, host: Rtnl, pod: Rtnl, *, is_there: bool) -> None:
     if is_there:
         adopt_links(plan, host, pod)
     else:
         create_links(plan, host)
-    apply_plan(plan, host, pod, sysctls)
 
 
-def _find(rtnl: Rtnl, name: str) -> Link | None:
-    try:
-        return rtnl.link(name)
-    except KernelNotFoundError:
-        return None
+def _remove_features(attachment: Attachment) -> None:
+    for feature in reversed(FEATURES):
+        feature.remove(attachment.container_id, attachment.interface, attachment.host_link)
 
 
 def _own_links(attachment: Attachment, host: Rtnl) -> list[str]:
@@ -132,19 +222,12 @@ def _own_links(attachment: Attachment, host: Rtnl) -> list[str]:
     A DEL need not repeat them (SPEC section 2 asks the runtime, "should"), and they name the link. Were one
     left, its pod would go on with an address that is free for the next.
     """
-    pod = _find_pod_link(attachment)
-    named = _find(host, attachment.host_link)
+    pod = find_pod_link(attachment)
+    named = host.find_link(attachment.host_link)
     if named is not None and is_ours(attachment, named, pod):
         return [named.name]
     ours = (link for link in host.links().values() if link.name.startswith(HOST_LINK_PREFIX))
     return [link.name for link in ours if is_ours(attachment, link, pod)]
-
-
-def _find_pod_link(attachment: Attachment) -> Link | None:
-    if attachment.netns is None or not netns.is_namespace(attachment.netns):
-        return None
-    with open_rtnl(attachment.netns) as pod:
-        return _find(pod, attachment.interface)
 
 
 @contextmanager
@@ -163,5 +246,6 @@ def _try(step: Callable[[], None]) -> None:
     """Undo one step; when that fails too, the error that made us undo is still the one to report."""
     try:
         step()
-    except NodeplaneError:
-        log.exception("could not undo a step of ADD; DEL will")
+    except NodeplaneError as exc:
+        # What made ADD fail may make this fail too (an IPAM plugin that can't be had).
+        log.warning("could not undo a step of ADD, DEL will error=%r", str(exc))

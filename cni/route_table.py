@@ -7,13 +7,13 @@ from ipaddress import IPv4Network
 import msgspec
 
 from cni.routes import is_agents
-from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, Rtnl
+from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Network, Route, Rtnl
 from nodeplane.errors import KernelError, KernelNotFoundError
 from nodeplane.reconcile.delta import diff
 
 # The kernel tells routes to one destination apart by their metric; ours have none, so one with a metric
 # is stale.
-_RouteKey = tuple[IPv4Network, int]
+_RouteKey = tuple[Network, int]
 
 
 class SyncReport(msgspec.Struct, frozen=True):
@@ -45,7 +45,8 @@ class RouteTable:
         """
         if full:
             self._actual = self._read()
-        delta = diff({(network, 0): route for network, route in desired.items()}, self._actual)
+        wanted: dict[_RouteKey, Route] = {(network, 0): route for network, route in desired.items()}
+        delta = diff(wanted, self._actual)
         refused: set[str] = set()
         written = sum(self._try(self._write, key, route, refused) for key, route in delta.upsert.items())
         gone = {key: self._actual[key] for key in delta.delete}

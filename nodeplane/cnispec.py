@@ -75,7 +75,11 @@ class CniError(NodeplaneError):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One call of a plugin, validated; `netns` is empty when a DEL came without one."""
+    """One call of a plugin, validated.
+
+    `netns` is empty when a DEL came without one; `environ` is the whole environment of the call, for plugins
+    that are run on its behalf (SPEC section 4).
+    """
 
     command: str
     config: bytes
@@ -86,6 +90,7 @@ class Request(msgspec.Struct, frozen=True):
     interface: str = ""
     args: Mapping[str, str] = {}
     path: tuple[str, ...] = ()
+    environ: Mapping[str, str] = {}
 
 
 # What a plugin does for a command; None answers with no output.
@@ -128,20 +133,28 @@ def run_plugin(
         print(about, file=sys.stderr)
         print(f"CNI protocol versions supported: {', '.join(SUPPORTED_VERSIONS)}", file=sys.stderr)
         return 0
-    config = b""
+    config = b"" if command == "VERSION" and sys.stdin.isatty() else sys.stdin.buffer.read()
     try:
-        config = b"" if command == "VERSION" and sys.stdin.isatty() else sys.stdin.buffer.read()
-        _write(serve(os.environ, config, commands))
-    except NodeplaneError as exc:
-        _write(render_error(cni_error(exc, codes or {}), answer_version(config)))
-        return 1
+        code, stdout = answer_call(os.environ, config, commands, codes)
     except Exception as exc:
         # A defect: the runtime gets its JSON, stderr the traceback.
-        _write(
-            render_error(CniError(ErrorCode.INTERNAL, "internal error", repr(exc)), answer_version(config))
-        )
+        _write(render_defect(exc, config))
         raise
-    return 0
+    _write(stdout)
+    return code
+
+
+def answer_call(
+    environ: Mapping[str, str],
+    config: bytes,
+    commands: Mapping[str, Command],
+    codes: Mapping[type[NodeplaneError], int] | None = None,
+) -> tuple[int, bytes]:
+    """Answer one call: the exit code and the JSON for stdout; see `run_plugin`."""
+    try:
+        return 0, serve(environ, config, commands)
+    except NodeplaneError as exc:
+        return 1, render_error(cni_error(exc, codes or {}), answer_version(config))
 
 
 def serve(environ: Mapping[str, str], config: bytes, commands: Mapping[str, Command]) -> bytes:
@@ -193,6 +206,7 @@ def decode_request(environ: Mapping[str, str], config: bytes) -> Request:
         interface=interface,
         args=decode_args(environ.get("CNI_ARGS", "")),
         path=tuple(entry for entry in environ.get("CNI_PATH", "").split(os.pathsep) if entry),
+        environ=dict(environ),
     )
 
 
@@ -250,6 +264,11 @@ def cni_error(exc: NodeplaneError, codes: Mapping[type[NodeplaneError], int]) ->
 def render_error(error: CniError, version: str) -> bytes:
     """Render SPEC section 5's error object."""
     return msgspec.json.encode(_ErrorResult(version, error.code, error.msg, error.details))
+
+
+def render_defect(exc: Exception, config: bytes) -> bytes:
+    """Render what a runtime gets for an exception that is nobody's error but ours."""
+    return render_error(CniError(ErrorCode.INTERNAL, "internal error", repr(exc)), answer_version(config))
 
 
 def render_versions(version: str) -> bytes:

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ def veth_pair(
             for rtnl, name, address in ((rtnl_a, name_a, address_a), (rtnl_b, name_b, address_b)):
                 rtnl.set_up(name)
                 if address:
-                    rtnl.add_address(name, IPv4Interface(address))
+                    rtnl.add_address(name, ip_interface(address))
             yield
         finally:
             if name_a in rtnl_a.links():
@@ -62,7 +62,9 @@ def add_default_route(ns: Path, gateway: str) -> None:
     """Give a namespace a default route, as an administrator would (protocol static, 4)."""
     with open_rtnl(ns) as rtnl:
         rtnl.add_route(
-            Route(IPv4Network("0.0.0.0/0"), gateway=IPv4Interface(gateway).ip, protocol=4),
+            Route(
+                ip_network("::/0" if ":" in gateway else "0.0.0.0/0"), gateway=ip_address(gateway), protocol=4
+            ),
         )
 
 
@@ -77,13 +79,18 @@ def run_in(
 
 
 def answers(ns: Path, address: str, within_s: float = 2.0) -> bool:
-    """Say whether an ICMP echo request from a namespace is answered (ping itself is not on every machine)."""
+    """Say whether an echo request of either ICMP is answered (ping itself is not on every machine)."""
     identifier = secrets.randbits(16)
+    is_ipv6 = ":" in address
     with netns.inside(ns):
-        prober = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        prober = (
+            socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+            if is_ipv6
+            else socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        )
     with prober:
         try:
-            prober.sendto(_echo_request(identifier), (address, 0))
+            prober.sendto(_echo_request(identifier, is_ipv6=is_ipv6), (address, 0))
         except OSError:
             # No route, or the link is down: nobody will answer.
             return False
@@ -91,18 +98,22 @@ def answers(ns: Path, address: str, within_s: float = 2.0) -> bool:
         while (left_s := limit - time.monotonic()) > 0:
             prober.settimeout(left_s)
             try:
-                packet, (sender, _) = prober.recvfrom(2048)
+                packet, (sender, *_) = prober.recvfrom(2048)
             except TimeoutError:
                 return False
-            # RFC 791 and 792: the header's length is in words; type 0 is an echo reply.
-            kind, _, _, echoed = struct.unpack_from("!BBHH", packet, (packet[0] & 0xF) * 4)
-            if (sender, kind, echoed) == (address, 0, identifier):
+            # RFC 791 and 792: the header's length is in words; type 0 is an echo reply. Of IPv6 the kernel
+            # hands out no header (RFC 3542), and an echo reply is type 129 (RFC 4443).
+            header, reply = (0, 129) if is_ipv6 else ((packet[0] & 0xF) * 4, 0)
+            kind, _, _, echoed = struct.unpack_from("!BBHH", packet, header)
+            if (sender, kind, echoed) == (address, reply, identifier):
                 return True
     return False
 
 
-def _echo_request(identifier: int) -> bytes:
-    """Render an echo request (RFC 792) with its checksum (RFC 1071)."""
+def _echo_request(identifier: int, *, is_ipv6: bool) -> bytes:
+    """Render an echo request (RFC 792) with its checksum (RFC 1071); that of IPv6 is the kernel's to make."""
+    if is_ipv6:
+        return struct.pack("!BBHHH", 128, 0, 0, identifier, 1)
     words = (8 << 8, identifier, 1)
     total = sum(words)
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF

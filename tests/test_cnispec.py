@@ -88,7 +88,11 @@ class SpecialError(PluginError):
     ],
 )
 def test_decode_request(environ: dict[str, str], config: bytes, expected: Request) -> None:
-    assert decode_request(environ, config) == expected
+    found = decode_request(environ, config)
+
+    assert msgspec.structs.replace(found, environ={}) == expected
+    # What a plugin that is run on behalf of this call gets.
+    assert found.environ == environ
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,23 @@ class Writer:
         head = {"apiVersion": API_VERSIONS[kind], "kind": kind.__name__}
         return [head | item for item in listed.items or ()]
 
+    async def get(self, key: ObjectKey) -> Json | None:
+        """Return one object; None if it is not there.
+
+        Raises:
+            RefusedError, ApiError: as `read`.
+        """
+        try:
+            body = await self._request("GET", object_path(key), f"get {key}")
+        except RefusedError as exc:
+            if exc.code != httpx2.codes.NOT_FOUND:
+                raise
+            return None
+        try:
+            return msgspec.json.decode(body, type=Json)
+        except msgspec.DecodeError as exc:
+            raise ApiError(f"get {key}: expected an object, got something else: {exc}") from exc
+
     async def apply(self, key: ObjectKey, value: Json, subresource: str = "") -> None:
         """Make an object be as `value` says, made if it is not there; its status through `status` alone.
 

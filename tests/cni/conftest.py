@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.cni.call_agent import call_agent
+from tests.cni.shim_programs import KINDS, build_shims
 from tests.netns_fixture import namespace, run_in
 
 PLUGIN = str(Path(sys.executable).with_name("nodeplane-cni"))
@@ -27,6 +30,7 @@ class Node(NamedTuple):
 
     path: Path
     config: dict[str, Any]
+    program: str = PLUGIN
 
     @property
     def datastore(self) -> str:
@@ -40,8 +44,9 @@ class Node(NamedTuple):
         container: str = "c1",
         interface: str = "eth0",
         args: str = POD_ARGS,
+        **more: str,
     ) -> dict[str, str]:
-        """Return the variables of a call (SPEC section 2)."""
+        """Return the variables of a call (SPEC section 2), `more` with or in place of those here."""
         return {
             # The second: so that the tree under test is the one that runs, wherever the program leads.
             **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
@@ -51,6 +56,10 @@ class Node(NamedTuple):
             "CNI_IFNAME": interface,
             "CNI_ARGS": args,
             "CNI_PATH": "/nowhere",
+            "NODEPLANE_CNI_SOCKET": os.environ["NODEPLANE_CNI_SOCKET"],
+            # Set where another tree than the installed one is tested.
+            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
+            **more,
         }
 
     def call(self, command: str, pod: Path | str, **fields: Any) -> Answer:
@@ -58,7 +67,7 @@ class Node(NamedTuple):
         config = {**self.config, **fields.pop("config", {})}
         done = run_in(
             self.path,
-            PLUGIN,
+            self.program,
             stdin=json.dumps(config),
             env=self.environ(command, pod, **fields),
             timeout_s=120,
@@ -105,13 +114,44 @@ def address_of(result: Any) -> str:
     return address.removesuffix("/32")
 
 
+IN_PROCESS = "in process"
+WAYS = (IN_PROCESS, *KINDS)
+"""How a call is done: by the plugin itself, or by an agent that one of the shims hands it to."""
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def way() -> str:
+    """Say how calls are done; a module that wants another way has a fixture of this name."""
+    return IN_PROCESS
+
+
+@pytest.fixture(scope="session")
+def shims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the shims in front of the plugin under test."""
+    return build_shims(tmp_path_factory.mktemp("shims"), Path(PLUGIN))
+
+
+@pytest.fixture
+def node(tmp_path: Path, way: str, shims: dict[str, Path], agent_socket: Path) -> Iterator[Node]:
     with namespace("node") as path:
-        yield Node(path, network_config(tmp_path / "ipam.sqlite"))
+        config = network_config(tmp_path / "ipam.sqlite")
+        if way == IN_PROCESS:
+            yield Node(path, config)
+            return
+        with call_agent(path, agent_socket):
+            yield Node(path, config, str(shims[way]))
 
 
 @pytest.fixture
 def pod() -> Iterator[Path]:
     with namespace("pod") as path:
+        yield path
+
+
+@pytest.fixture(autouse=True)
+def agent_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give agents and plugins a place of their own to meet; a socket's path has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="npt-") as directory:
+        path = Path(directory) / "cni.sock"
+        monkeypatch.setenv("NODEPLANE_CNI_SOCKET", str(path))
         yield path

@@ -1,7 +1,11 @@
 """Death at a chosen step: what `kill -9` does to a program between two of its calls to the outside."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
+
+from ipam.datastore import Datastore
+from nodeplane.datapath.netlink_socket import NetlinkSocket
 
 T = TypeVar("T")
 
@@ -49,3 +53,28 @@ class _Guarded:
             return found(*args, **kwargs)
 
         return call
+
+
+KILLED = 9
+
+
+def die_at(step: int) -> None:
+    """Make this process end at its message number `step` to the kernel, or before or after a transaction.
+
+    For a process that was forked for it, and ends by it: nothing is put back.
+    """
+    countdown = Countdown(step, end=lambda: os._exit(KILLED))
+    really_send, really_transact = NetlinkSocket._send, Datastore.transact
+
+    def send(self: NetlinkSocket, operation: str, data: bytes) -> None:
+        countdown.tick()
+        really_send(self, operation, data)
+
+    def transact(self: Datastore, step: Any) -> Any:
+        countdown.tick()
+        done = really_transact(self, step)
+        countdown.tick()
+        return done
+
+    NetlinkSocket._send = send  # type: ignore[method-assign]
+    Datastore.transact = transact  # type: ignore[method-assign]

@@ -92,7 +92,7 @@ def test_nothing_is_written_before_the_server_has_answered(world: World) -> None
     world.server.kill()
     with open_rtnl(world.node.path) as rtnl:
         rtnl.add_route(STALE)
-    with started(world) as process:
+    with started_in(world.node.path, world.config, world.server.kubeconfig) as process:
         await_line(process, "no cluster state yet kind=Node reason=connection")
         assert world.node.routes() == [f"blackhole {STALE.destination}"]
 
@@ -101,10 +101,10 @@ def test_nothing_is_written_before_the_server_has_answered(world: World) -> None
 
 
 @contextmanager
-def started(world: World) -> Iterator["subprocess.Popen[str]"]:
+def started_in(node: Path, config: Path, kubeconfig: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start an agent that need not get ready; killed at the end."""
-    inputs = ("--config", str(world.config), "--kubeconfig", str(world.server.kubeconfig))
-    with netns.inside(world.node.path):
+    inputs = ("--config", str(config), "--kubeconfig", str(kubeconfig))
+    with netns.inside(node):
         process = subprocess.Popen(
             [AGENT, "run", "--node-name", "n1", *inputs], stderr=subprocess.PIPE, text=True
         )

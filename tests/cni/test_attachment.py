@@ -6,7 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from cni.attachment import Attachment, Found, build_attachment, is_ours, judge_links
+from cni.attachment import (
+    Attachment,
+    Found,
+    Owner,
+    build_attachment,
+    identity_on_link,
+    is_ours,
+    judge_links,
+    read_owner,
+)
 from nodeplane.cnispec import Request
 from nodeplane.datapath.rtnl import ALIAS_BYTES, Link
 
@@ -134,3 +143,37 @@ def test_judge_links(host: Link | None, pod: Link | None, expected: Found) -> No
 )
 def test_is_ours(host: Link, pod: Link | None, expected: bool) -> None:
     assert is_ours(WEB, host, pod) is expected
+
+
+@pytest.mark.parametrize(
+    ("attachment", "alias", "owner"),
+    [
+        pytest.param(
+            msgspec.structs.replace(WEB, network="net"),
+            "c1/eth0 net default/web-0",
+            Owner("c1/eth0", "net"),
+            id="a pod of a network",
+        ),
+        pytest.param(
+            Attachment("c1", "eth0", None, network="net"),
+            "c1/eth0 net",
+            Owner("c1/eth0", "net"),
+            id="a container of a network",
+        ),
+        pytest.param(WEB, "c1/eth0 default/web-0", Owner("c1/eth0"), id="as it was before networks"),
+        pytest.param(
+            msgspec.structs.replace(LONG, network="net"),
+            "c" * ALIAS_BYTES,
+            Owner("c" * ALIAS_BYTES),
+            id="cut off",
+        ),
+    ],
+)
+def test_an_alias_tells_whose_a_link_is(attachment: Attachment, alias: str, owner: Owner) -> None:
+    assert (attachment.alias, read_owner(alias)) == (alias, owner)
+    assert attachment.is_named_by(alias)
+    assert owner.identity == identity_on_link(attachment.container_id, attachment.interface)
+
+
+def test_a_link_without_an_alias_is_of_nobody() -> None:
+    assert read_owner("") == Owner("")

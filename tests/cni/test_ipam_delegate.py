@@ -1,42 +1,66 @@
 """Which IPAM plugins can be asked, and what is taken for an answer."""
 
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from cni.ipam_delegate import find_ipam, pod_address
+from cni.ipam_delegate import call_ipam, find_ipam, needs_link, pod_addresses
 from ipam import plugin as nodeplane_ipam
 from nodeplane.cniresult import Ip, Result
-from nodeplane.cnispec import CniError
+from nodeplane.cnispec import CniError, Request
 from nodeplane.errors import ConfigError
 
 
 def test_ours_is_called_in_this_process() -> None:
     found = find_ipam("nodeplane-ipam")
 
-    assert (found.add, found.delete) == (nodeplane_ipam.add, nodeplane_ipam.delete)
+    assert (found["ADD"], found["DEL"]) == (nodeplane_ipam.add, nodeplane_ipam.delete)
 
 
-def test_another_is_named() -> None:
+def test_every_other_is_run() -> None:
+    request = Request("DEL", b"{}", path=("/nowhere", "/nor-here"))
+
     with pytest.raises(ConfigError) as caught:
-        find_ipam("dhcp")
-    assert str(caught.value) == "network configuration: ipam.type: expected nodeplane-ipam, got 'dhcp'"
+        call_ipam("dhcp", "DEL", request)
+    assert str(caught.value) == (
+        "network configuration: ipam.type: expected a plugin in CNI_PATH (/nowhere:/nor-here), "
+        "found no 'dhcp'"
+    )
 
 
-def test_pod_address() -> None:
-    assert pod_address(Result(ips=(Ip(ip_interface("10.244.0.5/32")),))) == IPv4Address("10.244.0.5")
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("nodeplane-ipam", False), ("host-local", False), ("dhcp", True)]
+)
+def test_who_asks_through_the_pods_interface(kind: str, expected: bool) -> None:
+    assert needs_link(kind) is expected
+
+
+def test_a_configuration_without_ipam_has_nothing_to_call() -> None:
+    call_ipam("", "DEL", Request("DEL", b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        pytest.param(["10.244.0.5/32"], ["10.244.0.5"], id="one"),
+        pytest.param(["10.22.0.5/16", "2001:db8::5/64"], ["10.22.0.5", "2001:db8::5"], id="of each family"),
+    ],
+)
+def test_pod_addresses(addresses: list[str], expected: list[str]) -> None:
+    result = Result(ips=tuple(Ip(ip_interface(text)) for text in addresses))
+
+    assert pod_addresses(result) == tuple(ip_address(text) for text in expected)
 
 
 @pytest.mark.parametrize(
     ("addresses", "details"),
     [
         pytest.param([], "got none", id="none"),
-        pytest.param(["2001:db8::5/128"], "got 2001:db8::5/128", id="IPv6"),
-        pytest.param(["10.244.0.5/32", "10.244.0.6/32"], "got 10.244.0.5/32, 10.244.0.6/32", id="two"),
+        pytest.param(["10.0.0.5/32", "10.0.0.5/24"], "got 10.0.0.5, 10.0.0.5", id="one twice"),
     ],
 )
-def test_no_such_address(addresses: list[str], details: str) -> None:
+def test_no_such_addresses(addresses: list[str], details: str) -> None:
     with pytest.raises(CniError) as caught:
-        pod_address(Result(ips=tuple(Ip(ip_interface(text)) for text in addresses)))
-    assert (caught.value.code, caught.value.msg) == (7, "ipam: expected one IPv4 address")
+        pod_addresses(Result(ips=tuple(Ip(ip_interface(text)) for text in addresses)))
+    assert (caught.value.code, caught.value.msg) == (7, "ipam: expected addresses, each once")
     assert caught.value.details == details

@@ -109,6 +109,17 @@ def test_status(tmp_path: Path) -> None:
     assert on_server(tmp_path, scenario)
 
 
+def test_get(tmp_path: Path) -> None:
+    """As the list has it; one that is not there is None."""
+
+    async def scenario(one: Writer, _: Writer) -> Any:
+        before = await one.get(N1)
+        await one.apply(N1, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+        return before, await one.get(N1) == await find(one, N1)
+
+    assert on_server(tmp_path, scenario) == (None, True)
+
+
 def test_delete(tmp_path: Path) -> None:
     """Only the very object: one that has taken its name stays, one that is not there is fine."""
 

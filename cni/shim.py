@@ -1,0 +1,122 @@
+#!/usr/bin/python3 -IS
+"""The CNI plugin as a runtime starts it: hand the call to cni-agent, print the answer, exit with its code.
+
+Pod start-up waits for this interpreter, so it loads nothing else: `posix` and `_socket` are built in, while
+`json` or `socket` alone cost 11 ms. (One argument after the interpreter's name is all that Linux passes on.)
+
+    no agent, or it declines           the plugin itself is run, with the same state and locks
+    an agent that answers nothing      ADD and the others: code 11, "try again later"; STATUS: 50;
+                                       DEL and VERSION: the plugin itself is run
+
+The frame is `call_protocol`'s, the native twin `launcher.c`; `cni.shims` puts the plugin's path in.
+"""
+
+import _socket
+import posix
+
+PLUGIN = b"/usr/bin/nodeplane-cni"
+SOCKET = b"/run/nodeplane/cni.sock"
+DEADLINE_S = b"25"
+
+DECLINED = 255
+CONFIG_BYTES, ENVIRONMENT_BYTES, STDOUT_BYTES = 1 << 20, 1 << 18, 1 << 22
+
+
+def main() -> int:
+    """Do one call; return the exit code."""
+    command = posix.environ.get(b"CNI_COMMAND", b"")
+    if not command or (command == b"VERSION" and posix.isatty(0)):
+        return run_plugin(None)
+    config = read_all(0)
+    block = b"".join(name + b"=" + value + b"\0" for name, value in posix.environ.items())
+    if len(config) > CONFIG_BYTES or len(block) > ENVIRONMENT_BYTES:
+        return run_plugin(config)
+    call = b"NPC1" + len(block).to_bytes(4, "big") + len(config).to_bytes(4, "big") + block + config
+    verdict, stdout = ask(call)
+    if stdout is None:
+        return no_answer(command, config)
+    if verdict == DECLINED:
+        return run_plugin(config)
+    write_all(stdout)
+    return verdict
+
+
+def ask(call: bytes) -> "tuple[int, bytes | None]":
+    """Have the agent do the call; return the verdict and what is for stdout, None if it does not answer."""
+    agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    agent.settimeout(float(posix.environ.get(b"NODEPLANE_CNI_DEADLINE_S", DEADLINE_S)))
+    try:
+        agent.connect(posix.environ.get(b"NODEPLANE_CNI_SOCKET", SOCKET))
+    except (TimeoutError, BlockingIOError):
+        # There is one, with more callers than it takes in.
+        return 0, None
+    except OSError:
+        return DECLINED, b""
+    try:
+        agent.sendall(call)
+        head = receive(agent, 8)
+        verdict, size = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+        if verdict > DECLINED or size > STDOUT_BYTES:
+            return verdict, None
+        return verdict, receive(agent, size)
+    except OSError:
+        return 0, None
+
+
+def receive(agent: _socket.socket, size: int) -> bytes:
+    """Receive exactly `size` bytes."""
+    data = b""
+    while len(data) < size:
+        part = agent.recv(size - len(data))
+        if not part:
+            raise OSError
+        data += part
+    return data
+
+
+def no_answer(command: bytes, config: bytes) -> int:
+    """Say that the agent is there and does not answer; what must always work is done without it."""
+    if command in {b"DEL", b"VERSION"}:
+        return run_plugin(config)
+    return fail(50 if command == b"STATUS" else 11, b"cni-agent does not answer", config)
+
+
+def run_plugin(config: bytes | None) -> int:
+    """Become the plugin itself, its stdin as ours was; return only if it is not there."""
+    if config is not None:
+        stdin = posix.memfd_create("config", 0)
+        posix.write(stdin, config)
+        posix.lseek(stdin, 0, 0)
+        posix.dup2(stdin, 0)
+    try:
+        posix.execve(PLUGIN, [PLUGIN], posix.environ)
+    except OSError:
+        return fail(11, b"cni-agent is not there, and neither is " + PLUGIN, config or b"")
+
+
+def fail(code: int, message: bytes, config: bytes) -> int:
+    """Print the SPEC's error object, in the configuration's version as far as it shows one."""
+    after = config.partition(b'"cniVersion"')[2].lstrip(b" \t\r\n:")
+    version, end, _ = after[1:].partition(b'"')
+    if after[:1] + end != b'""' or not 0 < len(version) < 16 or version.strip(b"0123456789."):
+        version = b"1.1.0"
+    write_all(b'{"cniVersion":"%b","code":%d,"msg":"%b"}\n' % (version, code, message))
+    return 1
+
+
+def read_all(source: int) -> bytes:
+    """Read to the end."""
+    data = b""
+    while part := posix.read(source, 1 << 16):
+        data += part
+    return data
+
+
+def write_all(data: bytes) -> None:
+    """Write everything to stdout."""
+    while data:
+        data = data[posix.write(1, data) :]
+
+
+# Without the interpreter's clean-up: there is nothing that the kernel does not clean up by itself.
+posix._exit(main())
