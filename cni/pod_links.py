@@ -51,7 +51,7 @@ class PodLink(msgspec.Struct, frozen=True):
 
     @property
     def handle(self) -> Handle | None:
-        """Whose it is by its alias."""
+        """Whose it is by its alias, which has no node."""
         container, slash, interface = read_owner(self.link.alias).identity.partition("/")
         return Handle(container, interface) if slash else None
 
@@ -98,10 +98,18 @@ def is_down(rtnl: Rtnl, name: str) -> bool:
 
 
 def read_held(ledger: LedgerReader, links: Iterable[PodLink]) -> Held:
-    """Read what IPAM has for the containers of links; the cost is that of their number alone."""
+    """Read what IPAM has for the containers of links; the cost is that of their number alone.
+
+    A link's alias does not say under which node's name its address was asked for, which may be another than
+    the agent's: of all nodes, whoever holds one for the container keeps its link.
+    """
     held: dict[Handle, tuple[Allocation, ...]] = {}
     for handle in filter(None, {each.handle for each in links}):
-        found = (ledger.allocation(address) for address in ledger.addresses(handle))
+        found = (
+            ledger.allocation(address)
+            for holder in ledger.namesakes(handle)
+            for address in ledger.addresses(holder)
+        )
         held[handle] = tuple(allocation for allocation in found if allocation is not None)
     return held
 

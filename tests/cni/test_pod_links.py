@@ -203,6 +203,10 @@ class FakeLedger:
     def __init__(self, *allocations: Allocation) -> None:
         self._allocations = {item.address: item for item in allocations}
 
+    def namesakes(self, handle: Handle) -> list[Handle]:
+        holders = {item.handle for item in self._allocations.values()}
+        return sorted(each for each in holders if str(each) == str(handle))
+
     def addresses(self, handle: Handle) -> tuple[Any, ...]:
         return tuple(address for address, item in self._allocations.items() if item.handle == handle)
 
@@ -216,6 +220,13 @@ def test_read_held(node: Node) -> None:
 
     assert read_held(FakeLedger(*HELD[HANDLE], other), links) == HELD  # type: ignore[arg-type]
     assert read_held(FakeLedger(other), links) == {HANDLE: ()}  # type: ignore[arg-type]
+
+
+def test_read_held_under_any_node_name(node: Node) -> None:
+    """What the plugin asked for under a node's name is the container's, whatever the agent's name is."""
+    mine = allocation(ip_address("10.244.0.9"), Handle("c1", "eth0", "host-a"))
+
+    assert read_held(FakeLedger(mine), read_links(node.rtnl)) == {HANDLE: (mine,)}  # type: ignore[arg-type]
 
 
 def test_find_unknown(node: Node) -> None:
