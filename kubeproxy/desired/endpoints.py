@@ -40,10 +40,11 @@ Backends = Mapping[PackedEndpoint, Backend]
 
 
 class DecodedSlice(msgspec.Struct, frozen=True, gc=False):
-    """The endpoints of one slice, by port."""
+    """The endpoints of one slice, by port; `is_placed` says that each of them names its node."""
 
     address_type: str
     backends: Mapping[PortKey, Backends]
+    is_placed: bool = True
 
 
 class Usable(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +86,8 @@ def decode_slice(piece: EndpointSlice) -> DecodedSlice:
             if len(found) < len(entries):
                 found = merge({encode_endpoint(address, port.port): backend} for address, backend in entries)
             backends[port.name or "", port.protocol] = found
-    return DecodedSlice(piece.address_type, backends)
+    is_placed = all(backend.node is not None for _, backend in entries)
+    return DecodedSlice(piece.address_type, backends, is_placed)
 
 
 def merge(slices: Iterable[Backends]) -> Backends:

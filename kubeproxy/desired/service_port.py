@@ -4,14 +4,14 @@ Decides which Services are ours and what their fields mean (k/k pkg/proxy/servic
 usable is `endpoints`' business, how it all looks in the kernel that of `elements`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from kubeproxy.desired.annotations import Balancing, read_balancing
-from kubeproxy.desired.endpoints import DecodedSlice, Place, Usable, merge_port, select
+from kubeproxy.desired.endpoints import Backends, DecodedSlice, Place, Usable, merge_port, select
 from kubeproxy.rules.addresses import Network, PackedAddress, collapse, pack_address, parse_network
 from kubeproxy.rules.layout import PackedEndpoint, encode_frontend, encode_node_port
 from kubeproxy.rules.pool_value import LOCAL_KINDS, Kind
@@ -120,6 +120,7 @@ def build_service_ports(
     sources = _sources(spec.load_balancer_source_ranges or (), balancer_ips, view)
     is_external_local = spec.external_traffic_policy == "Local"
     backing = [piece for piece in slices if piece.address_type == _ADDRESS_TYPE[view.family]]
+    is_placed = all(piece.is_placed for piece in backing)
     balancing = read_balancing(service.metadata.annotations)
     ports = []
     for port in spec.ports:
@@ -127,9 +128,7 @@ def build_service_ports(
         backends = merge_port(backing, port.name, port.protocol)
         usable = select(backends, view.place)
         # An endpoint without a node may be on this one.
-        nowhere = [endpoint for endpoint, backend in backends.items() if backend.node is None]
-        if nowhere:
-            nowhere = [*{*nowhere}.intersection(usable.cluster)]
+        nowhere = () if is_placed else _find_nowhere(backends, usable)
         ports.append(
             ServicePort(
                 name=name,
@@ -157,6 +156,10 @@ def build_service_ports(
             )
         )
     return tuple(ports)
+
+
+def _find_nowhere(backends: Backends, usable: Usable) -> Collection[PackedEndpoint]:
+    return {end for end, backend in backends.items() if backend.node is None}.intersection(usable.cluster)
 
 
 def _publications(
