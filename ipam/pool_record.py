@@ -6,6 +6,7 @@ is, and `ipamctl pools` changes it.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from ipam.assign import settle
 from ipam.datastore import Datastore
@@ -84,7 +85,7 @@ def settle_blocks(datastore: Datastore, pool: Pool) -> None:
     due = [block.network for block in blocks if settle(block, out) is not block]
     for start in range(0, len(due), _AT_ONCE):
         some = due[start : start + _AT_ONCE]
-        datastore.transact(lambda ledger, some=some: _settle(ledger, pool, some))  # type: ignore[misc]  # mypy can't infer a default's type
+        datastore.transact(partial(_settle, pool=pool, networks=some))
 
 
 def _in_the_way(pool: Pool, others: Iterable[Pool]) -> list[Pool]:
