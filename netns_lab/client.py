@@ -10,8 +10,8 @@ import sys
 import time
 from typing import Any
 
-_CONNECT_TIMEOUT_S = 3.0
-_LIMIT_S = 20.0
+_CONNECT_TIMEOUT_S = 10.0
+_LIMIT_S = 60.0
 
 
 def resolve(name: str) -> list[str]:

@@ -29,8 +29,8 @@ CONNECTIONS = 100
 
 _CLIENT = "clients/client"
 _SERVICE = ("default", "web")
-_CLIENT_LIMIT_S = 60.0
-_CAPTURE_LIMIT_S = 5.0
+_CLIENT_LIMIT_S = 100.0
+_CAPTURE_LIMIT_S = 30.0
 
 
 def demo_spec(lab: str) -> LabSpec:

@@ -71,7 +71,8 @@ def test_two_demos_of_one_name(name: str) -> None:
     ):
         printed = [process.communicate(timeout=480)[0] for process in (first, second)]
 
-    assert [lines.splitlines()[-1] for lines in printed] == ["passed: True", "passed: True"]
+    # The whole of what the one that failed printed: only that says which claim.
+    assert [lines for lines in printed if not lines.endswith("\npassed: True\n")] == []
     assert remains(name) == []
 
 
