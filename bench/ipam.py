@@ -89,7 +89,9 @@ def timed(calls: Sequence[Callable[[], object]]) -> Sample:
 def request(node: str, number: int) -> Request:
     """Build the request of a pod on a node."""
     pod = PodRef("default", f"{node}-{number}", f"uid-{node}-{number}")
-    return Request(Handle(f"{node}-{number}", "eth0"), pod, node, f"/run/netns/{number}", int(time.time()))
+    return Request(
+        Handle(f"{node}-{number}", "eth0", node), pod, node, f"/run/netns/{number}", int(time.time())
+    )
 
 
 def allocate(url: str, wishes: Sequence[tuple[str, int]], warm: int = 0) -> Sample:

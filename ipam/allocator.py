@@ -111,6 +111,10 @@ class Allocator:
     def assign_tunnel(self, node: str, pool: Pool, node_labels: Labels | None = None) -> Assignment:
         """Give a node its own address in a pool, for its end of the tunnels to the others; always the same.
 
+        It is no pod's, and comes free with `release(tunnel_handle(node, pool.name))`, or once the cluster has
+        the node no more. Each call writes: a collector that missed the node must see that it is back. So ask
+        at a start, not in a loop that the datastore's watch wakes.
+
         Raises:
             The same as `assign`.
         """

@@ -1,20 +1,27 @@
 """The command line of ipamctl: look into the datastore, change its pools, check it, free what was left."""
 
 import time
+from collections.abc import Iterable
 
 import click
 
 from ipam.allocator import release_allocation, release_handle
-from ipam.check import read_snapshot
-from ipam.cli_options import datastore_option, decode_address, decode_handle, open_existing
+from ipam.cli_options import (
+    datastore_option,
+    decode_address,
+    decode_attachment,
+    open_existing,
+    read_known,
+)
 from ipam.cli_pools import pools
 from ipam.cli_upkeep import check, gc
-from ipam.errors import IpamError
+from ipam.datastore import Datastore
+from ipam.errors import IpamError, UnreadableError
 from ipam.ledger import Ledger, LedgerReader
-from ipam.model import Address, Allocation, Handle
+from ipam.model import Address, Allocation
 from nodeplane.errors import ConfigError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
-from nodeplane.runtime.output import print_report, print_result
+from nodeplane.runtime.output import Row, print_report, print_result
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +52,7 @@ def show(
         raise ConfigError("", "IP, --pod, --handle, --all", "expected at most one of them")
     if address is None and pod is None and handle is None and not is_all:
         with open_existing(url) as datastore:
-            snapshot = datastore.read(read_snapshot)
+            snapshot = read_known(datastore)
         use = describe_use(snapshot.pools, snapshot.blocks, snapshot.allocations)
         print_report({"pools": use, "blocks": describe_blocks(snapshot.blocks)}, output)
         return
@@ -54,9 +61,9 @@ def show(
             wanted = decode_address(address)
             found = [datastore.read(lambda ledger: _find(ledger, wanted))]
         elif handle is not None:
-            found = _held(datastore.read(LedgerReader.allocations), decode_handle(handle))
+            found = _held(read_known(datastore).allocations, handle)
         else:
-            found = datastore.read(LedgerReader.allocations)
+            found = list(read_known(datastore).allocations)
             found = found if pod is None else _of_pod(found, pod)
     print_result(describe_allocations(found), output)
 
@@ -74,11 +81,11 @@ def blocks(*, is_map: bool, url: str, output: str) -> None:
     from ipam.report import describe_blocks
 
     with open_existing(url) as datastore:
-        found, known = datastore.read(lambda ledger: (ledger.blocks(), ledger.pools()))
-    rows = describe_blocks(found)
+        snapshot = read_known(datastore)
+    rows = describe_blocks(snapshot.blocks)
     if is_map:
-        out = {pool.name: excluded(pool) for pool in known}
-        for row, block in zip(rows, found, strict=True):
+        out = {pool.name: excluded(pool) for pool in snapshot.pools}
+        for row, block in zip(rows, snapshot.blocks, strict=True):
             row["map"] = draw_block(block, out.get(block.pool, ()))
         click.echo(LEGEND, err=True)
     print_result(rows, output)
@@ -90,7 +97,10 @@ def blocks(*, is_map: bool, url: str, output: str) -> None:
 @datastore_option
 @output_option
 def release(address: str | None, handle: str | None, url: str, output: str) -> None:
-    """Free an address, or what a handle holds; whoever still uses it loses it to the next pod."""
+    """Free an address, or what a handle holds; whoever still uses it loses it to the next pod.
+
+    An address whose allocation can't be read is freed only by its IP, and when no handle lists it.
+    """
     from ipam.report import describe_allocations
 
     if (address is None) == (handle is None):
@@ -98,15 +108,16 @@ def release(address: str | None, handle: str | None, url: str, output: str) -> N
     with open_existing(url) as datastore:
         if address is not None:
             wanted = decode_address(address)
-            freed = [datastore.transact(lambda ledger: _release(ledger, wanted))]
+            rows = [_release(datastore, wanted)]
         else:
-            found = _held(datastore.read(LedgerReader.allocations), decode_handle(handle or ""))
+            found = _held(read_known(datastore).allocations, handle or "")
             nodes = sorted({item.node for item in found})
             if len(nodes) > 1:
                 raise IpamError(f"{handle} holds addresses on nodes {', '.join(nodes)}: name the IP")
             holder = found[0].handle
             freed = datastore.transact(lambda ledger: release_handle(ledger, holder, int(time.time())))
-    print_result(describe_allocations(freed), output)
+            rows = describe_allocations(freed)
+    print_result(rows, output)
 
 
 def main() -> None:
@@ -118,12 +129,15 @@ def _find(ledger: LedgerReader, address: Address) -> Allocation:
     found = ledger.allocation(address)
     if found is None:
         raise IpamError(f"{address} is not allocated")
+    if found.address != address:
+        raise UnreadableError(f"the allocation of {address} names {found.address}: run ipamctl check")
     return found
 
 
-def _held(allocations: list[Allocation], handle: Handle) -> list[Allocation]:
+def _held(allocations: Iterable[Allocation], handle: str) -> list[Allocation]:
     """Return what a container's interface holds, on whichever node."""
-    held = [item for item in allocations if str(item.handle) == str(handle)]
+    attachment = decode_attachment(handle)
+    held = [item for item in allocations if (item.handle.container_id, item.handle.interface) == attachment]
     if not held:
         raise IpamError(f"{handle} holds no address")
     return held
@@ -139,7 +153,21 @@ def _of_pod(allocations: list[Allocation], text: str) -> list[Allocation]:
     return found
 
 
-def _release(ledger: Ledger, address: Address) -> Allocation:
-    found = _find(ledger, address)
-    release_allocation(ledger, found, int(time.time()))
-    return found
+def _release(datastore: Datastore, address: Address) -> Row:
+    from ipam.report import describe_allocations, describe_unreadable
+    from ipam.stray_repair import release_unreadable
+
+    now_s = int(time.time())
+
+    def step(ledger: Ledger) -> Allocation | None:
+        try:
+            found = _find(ledger, address)
+        except UnreadableError:
+            return None
+        release_allocation(ledger, found, now_s)
+        return found
+
+    freed = datastore.transact(step)
+    if freed is None:
+        return describe_unreadable(address, release_unreadable(datastore, address, now_s))
+    return describe_allocations([freed])[0]

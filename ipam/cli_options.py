@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ipam.check import Snapshot, read_snapshot
 from ipam.config import DEFAULT_DATASTORE
 from ipam.datastore import Datastore, open_datastore
-from ipam.model import Address, Handle
+from ipam.model import Address
 from nodeplane.errors import ConfigError
 from nodeplane.runtime.option_types import NODE_NAME, Seconds
 
@@ -80,6 +81,14 @@ def open_existing(url: str) -> Datastore:
     return open_datastore(url, create=False, place="", field="--datastore")
 
 
+def read_known(datastore: Datastore) -> Snapshot:
+    """Read all that can be read, and say what can't."""
+    snapshot = datastore.read(read_snapshot)
+    for stray in snapshot.strays:
+        click.echo(f"key {stray.key} {stray.problem}: run ipamctl check", err=True)
+    return snapshot
+
+
 def this_node(name: str | None) -> str:
     """Return the name of the node that we are on."""
     return name or os.uname().nodename.lower()
@@ -112,8 +121,8 @@ def decode_address(text: str) -> Address:
     raise ConfigError("", "IP", f"expected an IP address, got {text!r}")
 
 
-def decode_handle(text: str) -> Handle:
-    """Decode a handle as it is printed.
+def decode_attachment(text: str) -> tuple[str, str]:
+    """Decode container id and interface of a handle, as it is printed.
 
     Raises:
         ConfigError: it is none.
@@ -121,4 +130,4 @@ def decode_handle(text: str) -> Handle:
     container_id, slash, interface = text.rpartition("/")
     if not (slash and container_id and interface):
         raise ConfigError("", "--handle", f"expected CONTAINER-ID/INTERFACE, got {text!r}")
-    return Handle(container_id, interface)
+    return container_id, interface

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from ipam.check import read_snapshot
-from ipam.cli_options import datastore_option, open_existing
+from ipam.cli_options import datastore_option, open_existing, read_known
 from ipam.datastore import open_datastore
 from ipam.ledger import Ledger
 from ipam.model import Pool
@@ -115,6 +114,6 @@ def _print(url: str, output: str, names: set[str] | None = None) -> None:
     from ipam.report import describe_pools
 
     with open_existing(url) as datastore:
-        snapshot = datastore.read(read_snapshot)
+        snapshot = read_known(datastore)
     found = [pool for pool in snapshot.pools if names is None or pool.name in names]
     print_result(describe_pools(found, snapshot.blocks), output)

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from ipam import transact
-from ipam.datastore_url import EtcdUrl, MemoryUrl, decode_datastore
+from ipam.datastore_url import EtcdUrl, MemoryUrl, SqliteUrl, decode_datastore
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import Block
 from ipam.store import Counters, Store, Watch
@@ -72,7 +72,8 @@ def open_datastore(
 
     Raises:
         ConfigError: the URL is not one that we know.
-        DatastoreError: what is there is damaged or not ours, or nothing is there and `create` is false.
+        DatastoreError: what is there is damaged or not ours.
+        NoDatastoreError: nothing is there and `create` is false.
     """
     return Datastore(open_store(url, create=create, place=place, field=field))
 
@@ -90,3 +91,18 @@ def open_store(url: str, *, create: bool = True, place: str = PLACE, field: str 
 
         return named(where.name)
     return SqliteStore(where.path, create=create)
+
+
+def rehearse(url: str) -> Datastore:
+    """Return an empty datastore in memory, in place of one that is not there and that an ADD would make.
+
+    Raises:
+        DatastoreError: it could not be made.
+    """
+    from ipam.stores.memory import MemoryStore
+    from ipam.stores.sqlite_file import expect_room
+
+    where = decode_datastore(url)
+    if isinstance(where, SqliteUrl):
+        expect_room(where.path)
+    return Datastore(MemoryStore())

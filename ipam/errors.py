@@ -29,6 +29,10 @@ class DatastoreError(IpamError):
     """The datastore can't be read or written, or is not one of ours; says how to restore it."""
 
 
+class NoDatastoreError(DatastoreError):
+    """Nothing is there, and whoever asked must not make it."""
+
+
 class UnreadableError(DatastoreError):
     """One entry can't be read; names its key."""
 

@@ -15,6 +15,8 @@ from ipam.pool_space import block_at, covering, excluded, number_of, start_of
 from ipam.transact import Reader, Transaction
 
 T = TypeVar("T")
+# So many entries of a node's index are depended on at once: one for each pool and one for each segment in it.
+_MOST_OWN = 40
 
 
 class Spare(msgspec.Struct, frozen=True, order=True):
@@ -82,9 +84,15 @@ class LedgerReader:
         found = idle_own(self._reader.peek(records.own_key(node, "")))
         return {pool: since_s for pool, since_s in found.items() if since_s is not None}
 
-    def look_own_count(self, node: str) -> dict[str, int]:
-        """Return how many blocks of each pool a node has; without guarantee."""
-        return count_by_pool(self._reader.peek(records.own_key(node, "")))
+    def own_counts(self, node: str) -> dict[str, int]:
+        """Return how many blocks of each pool a node has.
+
+        Of a node with very many, in very many pools, a look without guarantee: there are too many keys to
+        depend on.
+        """
+        prefix = records.own_key(node, "")
+        found = self._reader.scan(prefix, _MOST_OWN)
+        return count_by_pool(found if len(found) < _MOST_OWN else self._reader.peek(prefix))
 
     def is_full(self, pool: Pool) -> bool:
         """Say whether all blocks of a pool are claimed; without guarantee."""

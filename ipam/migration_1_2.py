@@ -9,6 +9,7 @@ nodes/…, claims/…, spare/…  computed from the blocks
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -47,12 +48,12 @@ def convert_1_to_2(entries: Mapping[str, bytes]) -> dict[str, bytes]:
         converted[records.block_key(block.pool, block.network)] = records.encode_block(block)
     nodes = {}
     for value in _values(entries, records.ALLOCATIONS):
-        held = records.decode_allocation(value)
+        held = records.decode_allocation(_with_node(value))
         nodes[held.address] = held.node
         held = msgspec.structs.replace(held, handle=_of_node(held.handle, held.node))
         converted[records.allocation_key(held.address)] = records.encode_allocation(held)
     for value in _values(entries, records.HANDLES):
-        old, addresses = records.decode_handle(value)
+        old, addresses = records.decode_handle(_with_node(value))
         handle = _of_node(old, next((nodes[item] for item in addresses if item in nodes), ""))
         converted[records.handle_key(handle)] = records.encode_handle(handle, addresses)
     known = (_POOLS, _OPEN, records.BLOCKS, records.ALLOCATIONS, records.HANDLES)
@@ -64,6 +65,17 @@ def convert_1_to_2(entries: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _of_node(handle: Handle, node: str) -> Handle:
     return msgspec.structs.replace(handle, node=node)
+
+
+def _with_node(value: bytes) -> bytes:
+    """Give the handle in a record an empty node; what is no such record is left for its decoder to refuse."""
+    try:
+        record = msgspec.json.decode(value, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return value
+    if isinstance(record.get("handle"), dict):
+        record["handle"].setdefault("node", "")
+    return msgspec.json.encode(record)
 
 
 def _values(entries: Mapping[str, bytes], prefix: str) -> list[bytes]:

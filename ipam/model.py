@@ -23,6 +23,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 Labels = Mapping[str, str]
 Use = Literal["pod", "tunnel"]
+Mode = Literal["direct", "vxlan", "cross-subnet", "bgp"]
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -31,7 +32,8 @@ class Pool(msgspec.Struct, frozen=True):
     `reserved` holds what is never given out, collapsed and sorted. The selectors (`ipam.selector`) say which
     nodes and namespaces the pool is for; empty is all. A pool that is `on_link` is a subnet that pods share
     with a gateway on one link, as host-local's are: its edges stay out of use and its pods get its prefix
-    length.
+    length. What pods of a pool with `nat_outgoing` send to no pool leaves under their node's address. The
+    `mode` is how nodes reach one another's blocks of it (`cni.routing`).
     """
 
     name: str
@@ -42,6 +44,8 @@ class Pool(msgspec.Struct, frozen=True):
     node_selector: str = ""
     namespace_selector: str = ""
     on_link: bool = False
+    nat_outgoing: bool = False
+    mode: Mode = "direct"
 
     @property
     def block_count(self) -> int:
@@ -69,7 +73,7 @@ class Handle(msgspec.Struct, frozen=True, order=True):
 
     container_id: str
     interface: str
-    node: str = ""
+    node: str
 
     def __str__(self) -> str:
         return f"{self.container_id}/{self.interface}"

@@ -55,8 +55,8 @@ def may_claim(ledger: Ledger, family: int, policy: Policy, request: Request) -> 
     if len(names) <= _FEW:
         count = sum(ledger.own_count(request.node, name) for name in names)
     else:
-        looked = ledger.look_own_count(request.node)
-        count = sum(looked.get(name, 0) for name in names)
+        counts = ledger.own_counts(request.node)
+        count = sum(counts.get(name, 0) for name in names)
     return count < policy.max_blocks_per_node
 
 
@@ -97,8 +97,10 @@ def _from_own(
 
 
 def _from_new(ledger: Ledger, pools: Sequence[Pool], policy: Policy, request: Request) -> Allocation | None:
+    versions = {pool.network.version for pool in pools}
+    allowed = {version for version in versions if may_claim(ledger, version, policy, request)}
     for number, pool in enumerate(pools):
-        if not may_claim(ledger, pool.network.version, policy, request):
+        if pool.network.version not in allowed:
             continue
         if number >= _FEW and ledger.is_full(pool):
             continue

@@ -4,25 +4,33 @@ Another plugin runs it with its own environment and its whole network configurat
 start: imports stay few.
 """
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import msgspec
 
 from ipam.allocator import Allocator
 from ipam.answer import build_answer
-from ipam.config import DEFAULT_DATASTORE, NetworkConfig, build_policy, build_supply, default_node_name
-from ipam.datastore import Datastore, open_datastore
-from ipam.errors import CNI_CODES
+from ipam.config import (
+    DEFAULT_DATASTORE,
+    NetworkConfig,
+    Supply,
+    build_policy,
+    build_supply,
+    default_node_name,
+)
+from ipam.datastore import Datastore
+from ipam.errors import CNI_CODES, NoDatastoreError
 from ipam.leaks import look_from, netns_exists
-from ipam.model import Allocation, Handle
+from ipam.model import Allocation, Handle, Policy
 from ipam.pod_request import build_request
 from ipam.request_stats import RequestStats, send_stats
 from ipam.store import Counters
+from ipam.warm_store import opened
 from nodeplane.cniresult import Result
-from nodeplane.cnispec import Command, Request, decode_config, run_plugin
+from nodeplane.cnispec import Command, Request, decode_config, run_plugin, tell
 
 
 def main() -> int:
@@ -48,11 +56,10 @@ def add(request: Request) -> Result:
         ConfigError: a field of the configuration is wrong.
         NodeplaneError: no address is to be had; nothing was written.
     """
-    config = decode_config(request.config, NetworkConfig)
+    config, supply, policy = _read_config(request.config)
     if config.ipam.data_dir:
         note = f"ipam.dataDir is host-local's and not used: addresses are in {config.ipam.datastore}"
-        print(f"nodeplane-ipam: {note}", file=sys.stderr)
-    supply, policy = build_supply(config), build_policy(config.ipam)
+        tell(f"nodeplane-ipam: {note}")
     # All that can be wrong with the rest comes before an address is taken.
     answer = build_answer(config, supply)
     wish = build_request(request, config, supply)
@@ -64,7 +71,7 @@ def delete(request: Request) -> None:
     """Free what the attachment holds, however little the configuration has otherwise.
 
     It succeeds when there is nothing to free, so that pools and names, which ADD needs, must not stand in its
-    way.
+    way; nor a datastore that is not there, which is told, for its URL may be mistyped.
     """
     config = decode_config(request.config, _StoreOnly)
     # The same container id on another node is another attachment.
@@ -75,8 +82,12 @@ def delete(request: Request) -> None:
         """Say whether it is ours, though the configuration had another node name then."""
         return here.is_of_boot(item) and (item.netns == request.netns or not netns_exists(item.netns))
 
-    with _opened(config.ipam.datastore, "DEL") as datastore:
-        Allocator(datastore, ()).release(Handle(request.container_id, request.interface, node), is_own)
+    handle = Handle(request.container_id, request.interface, node)
+    try:
+        with _opened(config.ipam.datastore, "DEL", create=False) as datastore:
+            Allocator(datastore, ()).release(handle, is_own)
+    except NoDatastoreError as exc:
+        tell(f"nodeplane-ipam: {exc}: nothing to free for {handle}")
 
 
 def check(request: Request) -> None:
@@ -109,16 +120,27 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# A daemon gets the same text for most pods, and parsing its networks is the slowest of it.
+@lru_cache(maxsize=16)
+def _read_config(text: bytes) -> tuple[NetworkConfig, Supply, Policy]:
+    config = decode_config(text, NetworkConfig)
+    return config, build_supply(config), build_policy(config.ipam)
+
+
 @contextmanager
-def _opened(url: str, operation: str) -> Iterator[Datastore]:
+def _opened(url: str, operation: str, *, create: bool = True) -> Iterator[Datastore]:
     """Open the datastore; tell the agent afterwards what the request cost."""
     started_s = time.perf_counter()
     outcome, counters = "error", Counters()
     try:
-        with open_datastore(url) as datastore:
+        with opened(url, create=create) as datastore:
             counters = datastore.counters
             yield datastore
         outcome = "ok"
+    except NoDatastoreError:
+        # Nothing is there, so there is nothing to do.
+        outcome = "ok"
+        raise
     finally:
         seconds = time.perf_counter() - started_s
         costs = counters.transactions, counters.conflicts, counters.reads

@@ -1,6 +1,8 @@
 """The commands of `nodeplane-ipam` that no pod start waits for: CHECK, GC and STATUS."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_interface
 
 import msgspec
@@ -8,14 +10,14 @@ import msgspec
 from ipam.allocator import Allocator
 from ipam.collection import by_handle, free
 from ipam.config import NetworkConfig, build_node_name, build_policy, build_supply
-from ipam.datastore import open_datastore
-from ipam.errors import DatastoreError, ExhaustedError
+from ipam.datastore import Datastore, open_datastore, rehearse
+from ipam.errors import DatastoreError, ExhaustedError, NoDatastoreError
 from ipam.ledger import LedgerReader
-from ipam.model import Address, Handle, PodRef, Pool, Request
+from ipam.model import Address, Allocation, Handle, PodRef, Pool, Request
 from ipam.pod_request import kubernetes_of
 from nodeplane import cnispec
-from nodeplane.cnispec import PLACE, CniError, ErrorCode, decode_config
-from nodeplane.errors import ConfigError, NodeplaneError
+from nodeplane.cnispec import PLACE, CniError, ErrorCode, decode_config, tell
+from nodeplane.errors import ApiError, ConfigError, NodeplaneError
 
 ADDRESS_LOST = 102
 """Our own error code (SPEC: 100 and above): CHECK found that the attachment does not hold its addresses."""
@@ -80,6 +82,7 @@ def collect_garbage(request: cnispec.Request) -> None:
     """Free what this node holds for this network and the runtime does not know.
 
     The runtime runs no ADD or DEL meanwhile (SPEC section 2, GC). An error with one does not keep the others.
+    Where no datastore is there is no garbage: that is told, for its URL may be mistyped.
 
     Raises:
         ConfigError: the list of valid attachments is missing: everything would be freed.
@@ -90,43 +93,56 @@ def collect_garbage(request: cnispec.Request) -> None:
         raise ConfigError(PLACE, "cni.dev/valid-attachments", "expected, but missing")
     node = build_node_name(config)
     known = {Handle(item.container_id, item.interface, node) for item in valid or ()}
+
+    def is_left(item: Allocation) -> bool:
+        is_ours = (item.node, item.network, item.use) == (node, request.network, "pod")
+        return is_ours and item.handle not in known
+
     failed: list[NodeplaneError] = []
-    with open_datastore(config.ipam.datastore) as datastore:
-        left = [
-            item
-            for item in datastore.read(LedgerReader.sound_allocations)
-            if (item.node, item.network, item.use) == (node, request.network, "pod")
-            and item.handle not in known
-        ]
-        for group in by_handle(left):
-            try:
-                # Freed only as it was seen: who holds it by now may be another.
-                free(datastore, group, _now_s())
-            except NodeplaneError as exc:
-                failed.append(exc)
+    try:
+        with open_datastore(config.ipam.datastore, create=False) as datastore:
+            for group in by_handle(filter(is_left, datastore.read(LedgerReader.sound_allocations))):
+                try:
+                    # Freed only as it was seen: who holds it by now may be another.
+                    free(datastore, group, _now_s())
+                except NodeplaneError as exc:
+                    failed.append(exc)
+    except NoDatastoreError as exc:
+        tell(f"nodeplane-ipam: {exc}: nothing to free")
     if failed:
         raise failed[0]
 
 
 def status(request: cnispec.Request) -> None:
-    """Try whether an ADD would get an address, without taking one.
+    """Try whether an ADD would get an address, without taking one, nor making the datastore.
 
     Raises:
-        CniError: 50 when there is none; 51 when the datastore can't be used, so that routes to other nodes'
-            new blocks do not come either.
+        CniError: 50 when there is none, or Kubernetes, which knows the node's labels, does not answer; 51
+            when the datastore can't be used, so that routes to other nodes' new blocks do not come either.
     """
     config = decode_config(request.config, NetworkConfig)
     supply, policy = build_supply(config), build_policy(config.ipam)
-    wish = _build_probe(request, config, supply.sets)
     try:
-        with open_datastore(config.ipam.datastore) as datastore:
+        wish = _build_probe(request, config, supply.sets)
+        with _as_for_add(config.ipam.datastore) as datastore:
             # A selector of namespaces says nothing about a node.
             pools = [_of_any_namespace(pool) for pool in supply.pools or datastore.read(LedgerReader.pools)]
             Allocator(datastore, pools, policy).probe(wish)
-    except ExhaustedError as exc:
+    except (ExhaustedError, ApiError) as exc:
         raise CniError(ErrorCode.NOT_AVAILABLE, "no address can be given", str(exc)) from exc
     except DatastoreError as exc:
         raise CniError(ErrorCode.NOT_AVAILABLE_LIMITED, "the datastore can't be used", str(exc)) from exc
+
+
+@contextmanager
+def _as_for_add(url: str) -> Iterator[Datastore]:
+    """Open the datastore; where none is, one in memory that is as empty as what an ADD would make."""
+    try:
+        found = open_datastore(url, create=False)
+    except NoDatastoreError:
+        found = rehearse(url)
+    with found:
+        yield found
 
 
 def _build_probe(
@@ -141,7 +157,7 @@ def _build_probe(
         labels = read_pod_facts(where, PodRef(), node, field).node_labels
     return Request(
         # No container id has a colon (SPEC section 2).
-        handle=Handle("status:", "status"),
+        handle=Handle("status:", "status", node),
         pod=PodRef(),
         node=node,
         netns="",

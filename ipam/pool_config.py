@@ -4,7 +4,7 @@ Every message names the field as it stands there, e.g. `ipam.pools[0].cidr`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import (
     IPv4Network,
     IPv6Network,
@@ -17,7 +17,7 @@ from ipaddress import (
 import msgspec
 
 from ipam.host_local import POOL_PREFIX
-from ipam.model import Network, Pool
+from ipam.model import Mode, Network, Pool
 from ipam.selector import parse_selector
 from nodeplane.errors import ConfigError
 
@@ -25,10 +25,20 @@ from nodeplane.errors import ConfigError
 _DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
 # As in Calico: from 4,096 addresses to one.
 _BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
-# Loopback and multicast: no pod is reached by such an address.
-_UNUSABLE = tuple(map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8")))
+# Loopback and multicast: no pod is reached by such an address. Link-local ones are not routed, and the pods'
+# gateway is one of them; Calico refuses them too (its IPPool reference, `cidr`).
+_UNUSABLE = tuple(
+    map(
+        ip_network,
+        ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8"),
+    )
+)
 # RFC 1123 subdomain, what Kubernetes allows for the names of nodes and pools. No '/', which parts our keys.
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Written by people, so a wrong one is told in our own words.
+_MODES: Mapping[str, Mode] = {
+    "direct": "direct", "vxlan": "vxlan", "cross-subnet": "cross-subnet", "bgp": "bgp"
+}  # fmt: skip
 NAME_EXPECTED = "expected a DNS subdomain name (lower case, digits, '-', '.')"
 
 
@@ -44,6 +54,8 @@ class PoolConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     namespace_selector: str = ""
     gateway: str = ""
     on_link: bool = False
+    nat_outgoing: bool = False
+    mode: str = "direct"
 
 
 def is_name(text: str) -> bool:
@@ -117,10 +129,29 @@ def build_pool(item: PoolConfig, place: str, field: str) -> Pool:
         block_size=size,
         reserved=_collapse(reserved),
         disabled=item.disabled,
-        node_selector=item.node_selector,
-        namespace_selector=item.namespace_selector,
+        node_selector=_unless_all(item.node_selector),
+        namespace_selector=_unless_all(item.namespace_selector),
         on_link=item.on_link,
+        nat_outgoing=item.nat_outgoing,
+        mode=_mode(item, place, field),
     )
+
+
+def _unless_all(selector: str) -> str:
+    """Return a selector; "" for the one that Calico writes out for none: it needs nobody's labels."""
+    return "" if selector.strip() == "all()" else selector
+
+
+def _mode(item: PoolConfig, place: str, field: str) -> Mode:
+    mode = _MODES.get(item.mode)
+    if mode is None:
+        expected = f"expected one of {', '.join(_MODES)}, got {item.mode!r}"
+        raise ConfigError(place, f"{field}.mode", expected)
+    if item.on_link and mode != "direct":
+        # The link's own route leads to its pods; the agent makes none.
+        expected = f"expected direct, as the pool is onLink, got {item.mode!r}"
+        raise ConfigError(place, f"{field}.mode", expected)
+    return mode
 
 
 def _gateway(item: PoolConfig, pool: Network, place: str, field: str) -> list[Network]:

@@ -2,9 +2,11 @@
 
     pools: [{name: default, cidr: 10.244.0.0/16, blockSize: 26}]        # the form of a CNI configuration
 
-Calico's objects are taken as calicoctl takes them, one or more documents or Lists. What only Calico's own
-data plane acts on (`ipipMode`, `vxlanMode`, `natOutgoing`) is left out; what would change who gets an address
-and is not ours (`assignmentMode: Manual`) is refused.
+Calico's objects are taken as calicoctl takes them, one or more documents or Lists. `vxlanMode` gives the
+pool's mode: Always is vxlan, CrossSubnet is cross-subnet, and Never (Calico's default) is bgp, which is how
+Calico routes what it does not encapsulate. What only Calico's own data plane acts on (`disableBGPExport`) is
+left out; what is not ours and would change who gets an address (`assignmentMode: Manual`) or how it is
+reached (`ipipMode`) is refused, and so is a field that Calico does not have: it is a misspelt one.
 
 Source: https://docs.tigera.io/calico/latest/reference/resources/ippool (and …/ipreservation).
 """
@@ -12,15 +14,20 @@ Source: https://docs.tigera.io/calico/latest/reference/resources/ippool (and …
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from ipam.model import Network, Pool
+from ipam.model import Mode, Network, Pool
 from ipam.pool_config import PoolConfig, build_pools
 from nodeplane.errors import ConfigError
 from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
 
+_Encapsulation = Literal["Always", "CrossSubnet", "Never"]
+_Use = Literal["Workload", "Tunnel", "LoadBalancer"]
+
+# By Calico's vxlanMode.
+_MODES: dict[str, Mode] = {"Always": "vxlan", "CrossSubnet": "cross-subnet", "Never": "bgp"}
 _CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
 
 
@@ -28,26 +35,41 @@ class _Metadata(msgspec.Struct, frozen=True):
     name: str
 
 
-class _IPPoolSpec(msgspec.Struct, frozen=True, rename="camel"):
+class _IPPoolSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """All fields of Calico's v3 IPPool, but `ipip` and `nat-outgoing`, which it does not let anyone set."""
+
     cidr: str
     block_size: int | None = None
     node_selector: str = ""
     namespace_selector: str = ""
     disabled: bool = False
-    allowed_uses: tuple[str, ...] | None = None
-    assignment_mode: str = "Automatic"
+    allowed_uses: tuple[_Use, ...] = ()
+    assignment_mode: Literal["Automatic", "Manual"] = "Automatic"
+    nat_outgoing: bool = False
+    ipip_mode: _Encapsulation = "Never"
+    vxlan_mode: _Encapsulation = "Never"
+    # Not acted on, yet held to what Calico has.
+    disable_bgp_export: bool = msgspec.field(name="disableBGPExport", default=False)
 
 
-class _IPPool(msgspec.Struct, frozen=True):
+class _Object(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    api_version: str
+    kind: str
+    # Of the cluster's making, in what `kubectl get -o yaml` prints.
+    status: Any = None
+
+
+class _IPPool(_Object, frozen=True, kw_only=True):
     metadata: _Metadata
     spec: _IPPoolSpec
 
 
-class _IPReservationSpec(msgspec.Struct, frozen=True):
+class _IPReservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reserved: tuple[str, ...] = msgspec.field(name="reservedCIDRs", default=())
 
 
-class _IPReservation(msgspec.Struct, frozen=True):
+class _IPReservation(_Object, frozen=True, kw_only=True):
+    metadata: Any = None
     spec: _IPReservationSpec = _IPReservationSpec()
 
 
@@ -122,16 +144,21 @@ def _decode_pool(document: YamlDocument, where: FieldPath) -> PoolConfig:
     spec = item.spec
     if spec.assignment_mode != "Automatic":
         raise document.error((*where, "spec", "assignmentMode"), "expected Automatic")
-    if spec.allowed_uses is not None and "Workload" not in spec.allowed_uses:
+    # None given are all of them.
+    if spec.allowed_uses and "Workload" not in spec.allowed_uses:
         raise document.error((*where, "spec", "allowedUses"), "expected Workload among them")
+    if spec.ipip_mode != "Never":
+        expected = "expected Never: there is no IPIP here, vxlanMode has the same choices"
+        raise document.error((*where, "spec", "ipipMode"), expected)
     return PoolConfig(
         name=item.metadata.name,
         cidr=spec.cidr,
         block_size=spec.block_size,
         disabled=spec.disabled,
-        # Calico writes out what is meant by none.
-        node_selector="" if spec.node_selector.strip() == "all()" else spec.node_selector,
+        node_selector=spec.node_selector,
         namespace_selector=spec.namespace_selector,
+        nat_outgoing=spec.nat_outgoing,
+        mode=_MODES[spec.vxlan_mode],
     )
 
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from ipam.errors import DatastoreError
-from ipam.model import Address, Allocation, Block, Handle, Lent, Network, PodRef, Pool, Released, Use
+from ipam.model import Address, Allocation, Block, Handle, Lent, Mode, Network, PodRef, Pool, Released, Use
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ CLAIMS = "claims/"
 SPARE = "spare/"
 ALLOCATIONS = "allocations/"
 HANDLES = "handles/"
+# Those of nodes' own addresses (`ipam.model.tunnel_handle`).
+TUNNELS = f"{HANDLES}node:"
 OURS = (POOLS, BLOCKS, NODES, CLAIMS, SPARE, ALLOCATIONS, HANDLES)
 
 
@@ -44,6 +46,9 @@ class _PoolRecord(msgspec.Struct, rename="camel"):
     node_selector: str = ""
     namespace_selector: str = ""
     on_link: bool = False
+    # Records of before 2026-11 have none.
+    nat_outgoing: bool = False
+    mode: Mode = "direct"
 
 
 class _BlockRecord(msgspec.Struct, rename="camel"):
@@ -157,6 +162,8 @@ def encode_pools(pools: Sequence[Pool]) -> bytes:
                 node_selector=pool.node_selector,
                 namespace_selector=pool.namespace_selector,
                 on_link=pool.on_link,
+                nat_outgoing=pool.nat_outgoing,
+                mode=pool.mode,
             )
             for pool in pools
         ]
@@ -177,6 +184,8 @@ def decode_pools(value: bytes) -> tuple[Pool, ...]:
             node_selector=record.node_selector,
             namespace_selector=record.namespace_selector,
             on_link=record.on_link,
+            nat_outgoing=record.nat_outgoing,
+            mode=record.mode,
         )
         for record in _decode(value, list[_PoolRecord])
     )

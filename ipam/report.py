@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 
 from ipam.check import Finding
 from ipam.leaks import Leak
-from ipam.model import Allocation, Block, Pool
+from ipam.model import Address, Allocation, Block, Pool
 from ipam.reclaim import Reclaim
 from ipam.repair import Repaired
 from nodeplane.runtime.output import Row
 
 _MOST_NETWORKS = 16
+_NO_ALLOCATION = dict.fromkeys(
+    ("address", "pod", "node", "pool", "block", "handle", "use", "network", "netns", "assigned"), ""
+)
 
 
 def describe_allocations(allocations: Iterable[Allocation]) -> list[Row]:
@@ -24,12 +27,29 @@ def describe_allocations(allocations: Iterable[Allocation]) -> list[Row]:
             "pool": item.pool,
             "block": str(item.block),
             "handle": str(item.handle),
+            "use": item.use,
             "network": item.network,
             "netns": item.netns,
-            "assigned": datetime.fromtimestamp(item.assigned_at_s, UTC).isoformat(),
+            "assigned": _when(item.assigned_at_s),
         }
         for item in allocations
     ]
+
+
+def _when(unix_s: int) -> str:
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        # Written by a clock that was far off; no calendar has it.
+        return str(unix_s)
+
+
+def describe_unreadable(address: Address, block: Block | None) -> Row:
+    """Return the row of an address whose allocation nobody can read."""
+    told = {**_NO_ALLOCATION, "address": str(address)}
+    if block is not None:
+        told |= {"node": block.node, "pool": block.pool, "block": str(block.network)}
+    return {**told}
 
 
 def describe_leaks(leaks: Iterable[Leak]) -> list[Row]:
@@ -117,6 +137,8 @@ def describe_pools(pools: Iterable[Pool], blocks: Sequence[Block]) -> list[Row]:
                 "node_selector": pool.node_selector,
                 "namespace_selector": pool.namespace_selector,
                 "on_link": pool.on_link,
+                "nat_outgoing": pool.nat_outgoing,
+                "mode": pool.mode,
                 "unclaimed": _shortened([str(network) for network in unclaimed.iter_cidrs()]),
             }
         )

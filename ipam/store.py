@@ -138,6 +138,34 @@ class Watch(Protocol):
         ...
 
 
+class News(msgspec.Struct, frozen=True):
+    """Entries that changed: by key, what each has now, None for one that is gone.
+
+    With `is_whole` they are all that there are: what is known from before counts for nothing.
+    """
+
+    entries: Mapping[str, bytes | None]
+    is_whole: bool
+
+
+class Feed(Protocol):
+    """Tells what changes; the cost of one change does not grow with the number of entries."""
+
+    def next(self) -> News | None:
+        """Return all entries at first, then wait for changes; None when the feed was closed.
+
+        Of several changes of a key the last one counts.
+
+        Raises:
+            DatastoreError: the map is gone, or another one has come in its place.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it; for any thread: a wait in another one ends too."""
+        ...
+
+
 class Store(Protocol):
     """An ordered map; an object belongs to one thread."""
 
@@ -170,6 +198,14 @@ class Store(Protocol):
 
         Raises:
             DatastoreError: the map can't be watched.
+        """
+        ...
+
+    def follow(self, prefixes: Sequence[str]) -> Feed:
+        """Begin to follow the keys that begin with one of `prefixes`.
+
+        Raises:
+            DatastoreError: the map can't be followed.
         """
         ...
 

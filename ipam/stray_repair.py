@@ -1,6 +1,7 @@
 """Put right what lies under a wrong key or can't be read, from what the other records say of it.
 
-An address that such an entry may stand for stays in use: where the others do not tell, nothing is done.
+An address that such an entry may stand for stays in use: where the others do not tell, nothing is done, and
+a person may release it.
 """
 
 from contextlib import suppress
@@ -8,7 +9,10 @@ from contextlib import suppress
 import msgspec
 
 from ipam import records
-from ipam.errors import DatastoreError, UnreadableError
+from ipam.assign import is_free, return_address
+from ipam.check import read_snapshot
+from ipam.datastore import Datastore
+from ipam.errors import DatastoreError, IpamError, UnreadableError
 from ipam.ledger import Ledger
 from ipam.model import Address, Allocation, Block, Handle, PodRef
 from ipam.pool_space import block_at, number_of
@@ -28,6 +32,40 @@ def settle_key(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str | None:
         return _settle_block(ledger, key)
     handle = handle_of(key)
     return None if handle is None else _settle_handle(ledger, handle)
+
+
+def release_unreadable(datastore: Datastore, address: Address, now_s: int) -> Block | None:
+    """Free an address whose allocation can't be read or is another's; return its block, if that is there.
+
+    Raises:
+        IpamError: other records may still tell whose it is, or the address goes with no known pool: to be
+            repaired first.
+    """
+    handles = [stray.key for stray in datastore.read(read_snapshot).strays if handle_of(stray.key)]
+    if handles:
+        raise IpamError(f"{handles[0]} may list {address}: run ipamctl check --repair first")
+    return datastore.transact(lambda ledger: _release_unreadable(ledger, address, now_s))
+
+
+def _release_unreadable(ledger: Ledger, address: Address, now_s: int) -> Block | None:
+    key = records.allocation_key(address)
+    value = ledger.entry(key)
+    if value is None:
+        raise IpamError(f"{address} is not allocated")
+    meant = {address}
+    with suppress(DatastoreError):
+        meant.add(records.decode_allocation(value).address)
+    for holder, held in ledger.look_handles():
+        if meant.intersection(held) and meant.intersection(ledger.addresses(holder)):
+            raise IpamError(f"{key} may be of {holder}, which lists it: run ipamctl check --repair first")
+    pool = next((pool for pool in ledger.pools() if address in pool.network), None)
+    if pool is None:
+        raise IpamError(f"{address} is of no known pool: put it back first with ipamctl pools apply")
+    block = ledger.block(pool.name, block_at(pool, number_of(pool, address)))
+    if block is not None and not is_free(block, address):
+        ledger.put_block(block, return_address(block, address, now_s))
+    ledger.put_entry(key, None)
+    return block
 
 
 def _settle_allocation(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str | None:

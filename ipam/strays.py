@@ -89,7 +89,7 @@ def block_of(key: str) -> tuple[str, Network] | None:
 def handle_of(key: str) -> Handle | None:
     """Return the handle of a handle's key; None when it is not one."""
     parts = key.removeprefix(records.HANDLES).split("/")
-    handle = Handle(*parts) if len(parts) in {2, 3} else None
+    handle = Handle(*parts) if len(parts) == 3 else None
     return handle if handle is not None and records.handle_key(handle) == key else None
 
 
@@ -124,7 +124,10 @@ def _put(put: Callable[[T], None], item: T, key: str, own: str, value: bytes) ->
 def _remedy(key: str) -> str:
     address = address_of(key)
     if address is not None:
-        return f"; {address} counts as in use; check --repair writes it anew if a handle lists it"
+        return (
+            f"; {address} counts as in use; check --repair writes it anew if a handle lists it, "
+            f"else ipamctl release {address} frees it"
+        )
     if key == records.POOLS:
         return "; check --repair removes it, then put the pools back with ipamctl pools apply"
     return ""

@@ -11,7 +11,19 @@ from contextlib import contextmanager, nullcontext
 
 from ipam.datastore_url import EtcdUrl
 from ipam.errors import DatastoreError
-from ipam.store import Attempt, Counters, Entry, Found, Guard, KeyGuard, View, Watch, Writes, prefix_end
+from ipam.store import (
+    Attempt,
+    Counters,
+    Entry,
+    Feed,
+    Found,
+    Guard,
+    KeyGuard,
+    View,
+    Watch,
+    Writes,
+    prefix_end,
+)
 from ipam.stores.etcd_cache import EtcdCache, Scan
 from ipam.stores.etcd_commit import CommitSlot
 from ipam.stores.etcd_reader import EtcdReader, EtcdSnapshot
@@ -112,6 +124,13 @@ class EtcdStore:
             except BaseException:
                 client.close()
                 raise
+
+    def follow(self, prefixes: Sequence[str]) -> Feed:
+        """Begin to follow; see `Store`."""
+        # Of little use to a pod start.
+        from ipam.stores.etcd_feed import EtcdFeed
+
+        return EtcdFeed(self._new_client, self._layout, prefixes)
 
     def verify(self) -> list[str]:
         """Say what the cluster complains of; see `Store`."""

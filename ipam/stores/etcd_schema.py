@@ -12,7 +12,7 @@ addresses of running pods out again.
 import msgspec
 
 from ipam import migrations
-from ipam.errors import DatastoreError
+from ipam.errors import DatastoreError, NoDatastoreError
 from ipam.migrations import SCHEMA_VERSION
 from ipam.store import MAX_KEYS
 from nodeplane.etcd.client import EtcdClient
@@ -63,7 +63,8 @@ def open_schema(client: EtcdClient, layout: Layout, *, create: bool) -> tuple[in
     """Return etcd's revision of the schema, once it is ours, and that of all that it was read with.
 
     Raises:
-        DatastoreError: there is none and it is not to be made, or what is there is not ours, or too new.
+        NoDatastoreError: there is none and it is not to be made.
+        DatastoreError: what is there is not ours, or too new.
     """
     while True:
         found, count, now = _look(client, layout)
@@ -76,7 +77,7 @@ def open_schema(client: EtcdClient, layout: Layout, *, create: bool) -> tuple[in
         if count:
             raise DatastoreError(_damaged(client, layout, f"there are keys, but no {layout.schema.decode()}"))
         if not create:
-            raise DatastoreError(f"{client}, {layout.prefix.decode()}: there is no datastore")
+            raise NoDatastoreError(f"{client}, {layout.prefix.decode()}: there is no datastore")
         _create(client, layout)
 
 

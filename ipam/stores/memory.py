@@ -13,9 +13,11 @@ from ipam.store import (
     Attempt,
     Counters,
     Entry,
+    Feed,
     Found,
     Guard,
     KeyGuard,
+    News,
     View,
     Watch,
     Writes,
@@ -37,7 +39,7 @@ class MemoryStore:
         self.counters = Counters()
         self._state = _State({}, [], 0)
         self._changed = Condition(RLock())
-        self._watches: list[_Watch] = []
+        self._watches: list[_Watch | _Feed] = []
 
     @contextmanager
     def snapshot(self) -> Iterator[View]:
@@ -75,6 +77,13 @@ class MemoryStore:
         with self._changed:
             self._watches.append(watch)
         return watch
+
+    def follow(self, prefixes: Sequence[str]) -> Feed:
+        """Begin to follow; see `Store`."""
+        feed = _Feed(tuple(prefixes), self._changed, self._state)
+        with self._changed:
+            self._watches.append(feed)
+        return feed
 
     def verify(self) -> list[str]:
         """Find nothing: there is no structure that could break."""
@@ -165,6 +174,38 @@ class _Watch:
             self._changed.wait_for(lambda: self._has_news or self._is_closed)
             self._has_news = False
             return not self._is_closed
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
+class _Feed:
+    """Gathers the changes below some prefixes."""
+
+    def __init__(self, prefixes: tuple[str, ...], changed: Condition, state: _State) -> None:
+        self._prefixes = prefixes
+        self._changed = changed
+        self._state = state
+        self._news: dict[str, bytes | None] = {}
+        self._is_whole = True
+        self._is_closed = False
+
+    def tell(self, writes: Writes) -> None:
+        self._news |= {key: value for key, value in writes.items() if key.startswith(self._prefixes)}
+
+    def next(self) -> News | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._news or self._is_whole or self._is_closed)
+            if self._is_closed:
+                return None
+            entries, is_whole = self._news, self._is_whole
+            self._news, self._is_whole = {}, False
+            if is_whole:
+                found = (self._state.scan(prefix) for prefix in self._prefixes)
+                entries = {entry.key: entry.value for each in found for entry in each.entries}
+            return News(entries, is_whole)
 
     def close(self) -> None:
         with self._changed:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ipam.errors import DatastoreError
 from ipam.store import (
     Attempt,
     Counters,
     Entry,
+    Feed,
     Found,
     Guard,
     KeyGuard,
@@ -22,7 +24,14 @@ from ipam.store import (
     Writes,
     prefix_end,
 )
-from ipam.stores.sqlite_file import errors, open_file, transaction
+from ipam.stores.sqlite_file import (
+    errors,
+    has_our_version,
+    open_file,
+    read_identity,
+    transaction,
+    write_ahead_log,
+)
 
 
 class SqliteStore:
@@ -39,7 +48,27 @@ class SqliteStore:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.counters = Counters()
         self._path = path
-        self._connection = open_file(path, create=create)
+        with errors(path):
+            before = read_identity(path)
+            self._connection = open_file(path, create=create)
+            # Known only if the file was not replaced, or made, while it was opened.
+            self._identity = before if read_identity(path) == before else None
+            # Made with the first read, and there for as long as anybody has the file open.
+            self._log_identity = read_identity(write_ahead_log(path))
+
+    def is_current(self) -> bool:
+        """Say whether the open file is still the one at its path, and of our version.
+
+        Raises:
+            DatastoreError: the file can't be read, or lost its log: we would write where nobody reads.
+        """
+        log = write_ahead_log(self._path)
+        with errors(self._path):
+            if self._identity != (read_identity(self._path) or ()):
+                return False
+            if self._log_identity != read_identity(log):
+                raise DatastoreError(f"{log} was taken away while in use: stop cni-agent, restore a backup")
+            return has_our_version(self._connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[View]:
@@ -71,6 +100,12 @@ class SqliteStore:
         from ipam.stores.sqlite_watch import SqliteWatch
 
         return SqliteWatch(self._path)
+
+    def follow(self, prefixes: Sequence[str]) -> Feed:
+        """Begin to follow; see `Store`."""
+        from ipam.stores.sqlite_feed import SqliteFeed
+
+        return SqliteFeed(self._path, prefixes)
 
     def verify(self) -> list[str]:
         """Let SQLite check each page and index; see `Store`."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ipam import migrations
-from ipam.errors import DatastoreBusyError, DatastoreError
+from ipam.errors import DatastoreBusyError, DatastoreError, NoDatastoreError
 from ipam.migrations import SCHEMA_VERSION
 
 # "npip" in ASCII: tells our files from other programs' (sqlite.org/pragma.html#pragma_application_id).
@@ -42,12 +42,13 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
     """Open the datastore in a file, migrated to our schema version.
 
     Raises:
-        DatastoreError: the file is not there and not to be made, is damaged, or is not a datastore of ours.
+        NoDatastoreError: the file is not there and not to be made.
+        DatastoreError: it is damaged, or is not a datastore of ours.
     """
     with errors(path):
         if not _exists(path):
             if not create:
-                raise DatastoreError(f"{path}: there is no datastore")
+                raise NoDatastoreError(f"{path}: there is no datastore")
             _create(path)
         connection = connect(path, "rw")
         try:
@@ -61,6 +62,32 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def expect_room(path: Path) -> None:
+    """Find out whether a datastore that is not there could be made, without making anything.
+
+    Raises:
+        DatastoreError: the directory, or the nearest above it that is there, can't be written.
+    """
+    above = next(directory for directory in path.parents if os.path.lexists(directory))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise DatastoreError(f"{path}: there is no datastore, and none can be made in {above}")
+
+
+def read_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its name; None when there is none."""
+    try:
+        state = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return state.st_dev, state.st_ino
+
+
+def has_our_version(connection: sqlite3.Connection) -> bool:
+    """Say whether nobody has brought an open datastore to another schema version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version == SCHEMA_VERSION)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -112,6 +139,11 @@ def errors(path: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
             what = f"{path}: the disk is full, nothing was written: make room in {path.parent}"
             raise DatastoreError(what) from exc
+        if code == sqlite3.SQLITE_CANTOPEN and path.is_dir():
+            raise DatastoreError(f"{path}: expected a file, is a directory") from exc
+        if code == sqlite3.SQLITE_CANTOPEN and path.exists() and not os.access(path, os.W_OK):
+            # To read takes a log and shared memory beside it.
+            raise DatastoreError(f"{path}: expected a file that can be written, also to read it") from exc
         raise DatastoreError(f"{path}: {exc}") from exc
     except OSError as exc:
         raise DatastoreError(f"{exc.filename or path}: {exc.strerror}") from exc

@@ -39,7 +39,8 @@ class SqliteWatch:
         try:
             self._notify.add_watch(path.parent, _EVENTS)
             # Read after the events have begun: what comes in between shows in both, not in neither.
-            self._seen: int | None = self._revision()
+            self._seen: int | None = self._settled_revision()
+            self._is_unsure = False
         except OSError as exc:
             self._release()
             raise DatastoreError(f"{path.parent}: can't be watched: {exc.strerror}") from exc
@@ -56,12 +57,20 @@ class SqliteWatch:
             for descriptor in (self._notify.fileno(), self._wake):
                 poll.register(descriptor, select.POLLIN)
             while True:
+                if self._is_unsure:
+                    self._is_unsure = False
+                    if self._moved(is_sure=True):
+                        return True
                 poll.poll()
                 if self._is_closed:
                     return False
                 events = self._notify.read(timeout=0)
-                if any(map(self._concerns, events)) and self._moved():
-                    return True
+                if any(map(self._concerns, events)):
+                    # Most are of a commit that is through by now. Should another be under way, its event may
+                    # have been among these: before the next wait that is found out.
+                    self._is_unsure = self._moved(is_sure=False)
+                    if self._is_unsure or self._moved(is_sure=True):
+                        return True
 
     def close(self) -> None:
         """End it; see `Watch`."""
@@ -76,23 +85,27 @@ class SqliteWatch:
     def _concerns(self, event: Event) -> bool:
         return bool(event.mask & _UNNAMED) or event.name in self._names
 
-    def _moved(self) -> bool:
-        """Say whether the datastore has changed since the last call."""
+    def _moved(self, *, is_sure: bool) -> bool:
+        """Say whether the datastore has changed since the last call; sure is only who waits for writers."""
         if not self._is_in_place():
             # Another file under this name is another history. Whoever starts anew begins with that one.
             raise DatastoreError(f"{self._path} was taken away while in use")
         before = self._seen
         try:
-            self._seen = self._revision()
+            self._seen = self._settled_revision() if is_sure else self._revision()
         except DatastoreBusyError:
             # Writers all the time: surely something has changed, and their next event asks again.
             return True
         return self._seen != before
 
-    def _revision(self) -> int:
+    def _settled_revision(self) -> int:
         """Read the revision of the last commit; waits for one that is under way."""
         # The log is written before its transaction can be seen; who holds the write lock finds none between.
         with errors(self._path), transaction(self._connection, "BEGIN IMMEDIATE"):
+            return self._revision()
+
+    def _revision(self) -> int:
+        with errors(self._path):
             return int(self._connection.execute("SELECT revision FROM state").fetchone()[0])
 
     def _is_in_place(self) -> bool:

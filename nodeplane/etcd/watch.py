@@ -1,7 +1,7 @@
 """Watch a range of keys, over whatever happens to connections and members.
 
-It says that something has changed, not what: whoever is told reads. After a break it goes on from the last
-revision that it has seen, so that nothing is missed in between.
+It says that something has changed, and on request what. After a break it goes on from the last revision that
+it has seen, so that nothing is missed in between.
 """
 
 import http.client
@@ -14,7 +14,15 @@ import msgspec
 from nodeplane.etcd.client import EtcdClient
 from nodeplane.etcd.connection import Connection, LostError, NotSentError
 from nodeplane.etcd.errors import PASSING, UNAUTHENTICATED, EtcdError, EtcdRefusedError, EtcdUnavailableError
-from nodeplane.etcd.messages import StreamAnswer, WatchAnswer, WatchCreate, WatchRequest, decode, encode
+from nodeplane.etcd.messages import (
+    Event,
+    StreamAnswer,
+    WatchAnswer,
+    WatchCreate,
+    WatchRequest,
+    decode,
+    encode,
+)
 
 # A member that has lost its leader ends the stream, instead of keeping silent about what happens elsewhere.
 # The gateway passes headers of that name on as gRPC metadata (api/v3rpc: MetadataRequireLeaderKey).
@@ -25,13 +33,28 @@ _LONGEST_PAUSE_S = 1.0
 
 
 class EtcdWatch:
-    """A watch from now on; one thread at a time waits, with a client of its own.
+    """A watch; one thread at a time waits, with a client of its own.
+
+    Args:
+        client: The watch's own.
+        key: The first key.
+        range_end: The first key behind the range.
+        start_revision: The first revision of interest; 0 is from now on.
+        keeps_events: Whether `take_events` will be called after each wait.
 
     Raises:
         EtcdError: it can't be watched.
     """
 
-    def __init__(self, client: EtcdClient, key: bytes, range_end: bytes) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        key: bytes,
+        range_end: bytes,
+        *,
+        start_revision: int = 0,
+        keeps_events: bool = False,
+    ) -> None:
         self._client = client
         # The patience is the watch's, which may be closed meanwhile.
         client.patience_s = _TRY_S
@@ -39,8 +62,10 @@ class EtcdWatch:
         self._range_end = range_end
         self._waiting = Lock()
         self._is_closed = False
-        self._next_revision = 0
+        self._next_revision = start_revision
         self._has_missed = False
+        self._keeps_events = keeps_events
+        self._events: list[Event] | None = []
         self._connection: Connection | None = None
         self._answer: http.client.HTTPResponse | None = None
         self._resume()
@@ -67,6 +92,11 @@ class EtcdWatch:
                     return True
             return False
 
+    def take_events(self) -> list[Event] | None:
+        """Return what has happened since the last call; None: not all of it is known any more."""
+        events, self._events = self._events, []
+        return events
+
     def close(self) -> None:
         """End it; for any thread."""
         if self._is_closed:
@@ -87,9 +117,12 @@ class EtcdWatch:
                 raise EtcdRefusedError(f"{self._client}: watch ended: {answer.cancel_reason}", 0)
             self._next_revision = 0
             self._has_missed = True
+            self._events = None
             self._resume()
             return False
         self._next_revision = max(self._next_revision, answer.header.revision + 1)
+        if self._keeps_events and self._events is not None:
+            self._events += answer.events
         return bool(answer.events)
 
     def _resume(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
-from ipam.store import Attempt, Counters, Entry, Found, Guard, Store, View, Watch, Writes
+from ipam.store import Attempt, Counters, Entry, Feed, Found, Guard, Store, View, Watch, Writes
 
 Moment = Literal["before", "after"]
 
@@ -20,7 +20,7 @@ class DyingStore:
         self.store = store
         self.counters: Counters = store.counters
         self.dies: Moment | None = None
-        self.meanwhile: Callable[[], None] | None = None
+        self.meanwhile: Callable[[], object] | None = None
 
     def snapshot(self) -> AbstractContextManager[View]:
         return self.store.snapshot()
@@ -35,6 +35,9 @@ class DyingStore:
 
     def watch(self, prefix: str) -> Watch:
         return self.store.watch(prefix)
+
+    def follow(self, prefixes: Sequence[str]) -> Feed:
+        return self.store.follow(prefixes)
 
     def verify(self) -> list[str]:
         return self.store.verify()

@@ -134,12 +134,12 @@ BORROWED = msgspec.structs.replace(THIRD, node="n2")
             id="allocation without a handle",
         ),
         pytest.param(
-            change(handles=(*SOUND.handles, (Handle("c3", "eth0"), (THIRD.address,)))),
+            change(handles=(*SOUND.handles, (Handle("c3", "eth0", "n1"), (THIRD.address,)))),
             [("handle c3/eth0", "lists 10.0.0.66, which c2/eth0 holds")],
             id="two handles for an address",
         ),
         pytest.param(
-            change(handles=(*SOUND.handles, (Handle("c3", "eth0"), ()))),
+            change(handles=(*SOUND.handles, (Handle("c3", "eth0", "n1"), ()))),
             [("handle c3/eth0", "holds nothing")],
             id="handle of nothing",
         ),

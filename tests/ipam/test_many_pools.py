@@ -1,5 +1,6 @@
 """Hundreds of pools and blocks, and reservations over many of them: within the keys of one transaction."""
 
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -9,7 +10,9 @@ from ipam.errors import ExhaustedError
 from ipam.model import Policy, Pool
 from ipam.pool_record import delete_pool, put_pool
 from ipam.store import Counters
+from ipam.stores.memory import MemoryStore
 from nodeplane.errors import ConfigError
+from tests.ipam.dying_store import DyingStore
 from tests.ipam.stand import Stand
 from tests.ipam.values import network
 
@@ -98,3 +101,32 @@ def test_what_is_reserved_everywhere_but_in_the_last_block_is_borrowed(count: in
     assert stand.add(5000, "n2") == kept
     with pytest.raises(ExhaustedError):
         stand.add(5001, "n2")
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 60])
+def test_two_requests_at_once_do_not_get_past_the_limit_of_blocks(count: int) -> None:
+    """Each for a pool of its own, so that they meet nowhere but in what the node has."""
+    pools = many(count)
+    store = DyingStore(MemoryStore())
+    stand = Stand(*pools, store=store)
+    stand.datastore.transact(lambda ledger: ledger.put_pools(pools))
+    stand.policy = Policy(max_blocks_per_node=1, strict_affinity=True)
+    other = Stand(*pools, store=store.store)
+    other.policy = stand.policy
+    store.meanwhile = partial(other.add, 2, ipv4_pools=("p001",))
+
+    with pytest.raises(ExhaustedError):
+        stand.add(1, ipv4_pools=("p000",))
+
+    assert [*stand.blocks().values()] == ["n1 1"]
+
+
+def test_a_node_with_very_many_blocks_in_very_many_pools_gets_another() -> None:
+    """More entries than one transaction depends on: the limit is looked at without guarantee."""
+    stand = Stand(*many(70, 32, 32))
+    stand.policy = Policy(max_blocks_per_node=60, strict_affinity=True)
+
+    stand.fill(range(60))
+
+    with pytest.raises(ExhaustedError):
+        stand.add(60)

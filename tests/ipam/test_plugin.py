@@ -217,6 +217,12 @@ PLACE = "network configuration"
         ),
         pytest.param(
             {},
+            {"ipam": {"pools": [POOL, {"name": "a", "cidr": "10.1.0.0/16", "blocksize": 27}]}},
+            failed(7, f"{PLACE}: ipam.pools[1].blocksize: expected no such field"),
+            id="misspelt field of a pool",
+        ),
+        pytest.param(
+            {},
             {"ipam": {"pools": [{"name": "a", "cidr": "10.0.0.0/16", "blockSize": 33}]}},
             failed(
                 7,

@@ -72,6 +72,14 @@ NAME = "expected a DNS subdomain name (lower case, digits, '-', '.')"
             ],
             id="who it is for",
         ),
+        pytest.param(
+            [PoolConfig("a", "10.0.0.0/24", mode="cross-subnet"), PoolConfig("b", "10.1.0.0/24", mode="bgp")],
+            [
+                Pool("a", network("10.0.0.0/24"), 26, mode="cross-subnet"),
+                Pool("b", network("10.1.0.0/24"), 26, mode="bgp"),
+            ],
+            id="modes",
+        ),
     ],
 )
 def test_build_pools(pools: list[PoolConfig], expected: list[Pool]) -> None:
@@ -139,6 +147,18 @@ def test_build_pools(pools: list[PoolConfig], expected: list[Pool]) -> None:
             id="overlap",
         ),
         pytest.param(
+            [PoolConfig("a", "10.0.0.0/24", mode="ipip")],
+            "ipam.pools[0].mode",
+            "expected one of direct, vxlan, cross-subnet, bgp, got 'ipip'",
+            id="mode",
+        ),
+        pytest.param(
+            [PoolConfig("a", "10.0.0.0/24", on_link=True, mode="vxlan")],
+            "ipam.pools[0].mode",
+            "expected direct, as the pool is onLink, got 'vxlan'",
+            id="mode of a pool on a link",
+        ),
+        pytest.param(
             [PoolConfig("host-local-x", "10.0.0.0/16")],
             "ipam.pools[0].name",
             "expected another beginning: host-local- is for the pools of ranges, got 'host-local-x'",
@@ -182,6 +202,8 @@ def test_build_pools_refuses(pools: list[PoolConfig], field: str, expected: str)
     [
         pytest.param({"cidr": "224.0.0.0/24"}, "addresses that pods can have", id="multicast"),
         pytest.param({"cidr": "127.0.0.0/24"}, "addresses that pods can have", id="loopback"),
+        pytest.param({"cidr": "169.254.0.0/20"}, "addresses that pods can have", id="link-local"),
+        pytest.param({"cidr": "fe80::/64"}, "addresses that pods can have", id="link-local IPv6"),
         pytest.param({"cidr": "ff02::/64"}, "addresses that pods can have", id="multicast IPv6"),
         pytest.param({"reserved": ("10.0.0.0/25", "10.0.0.128/25")}, "all are reserved", id="all reserved"),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ipam.model import Pool
+from ipam.model import Mode, Pool
 from ipam.pool_file import read_pool_file
 from nodeplane.errors import ConfigError
 from tests.ipam.values import network
@@ -16,7 +16,8 @@ metadata: {name: default-ipv4-ippool}
 spec:
   cidr: 192.168.0.0/16
   blockSize: 27
-  ipipMode: Always
+  ipipMode: Never
+  vxlanMode: CrossSubnet
   natOutgoing: true
   nodeSelector: all()
   allowedUses: [Workload, Tunnel]
@@ -36,21 +37,50 @@ spec:
 RESERVED = (network("192.168.0.0/30"), network("192.168.9.9/32"))
 
 
+# As `kubectl get ippool -o yaml` prints it: every field that Calico has.
+EVERYTHING = """
+apiVersion: crd.projectcalico.org/v1
+kind: IPPool
+metadata: {name: all, uid: 0b7e, resourceVersion: "7", creationTimestamp: "2026-01-01T00:00:00Z"}
+spec:
+  allowedUses: [Workload, Tunnel]
+  assignmentMode: Automatic
+  blockSize: 28
+  cidr: 10.9.0.0/16
+  disableBGPExport: true
+  disabled: false
+  ipipMode: Never
+  namespaceSelector: all()
+  natOutgoing: false
+  nodeSelector: all()
+  vxlanMode: CrossSubnet
+status: {}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         pytest.param(
-            "pools:\n- {name: a, cidr: 10.0.0.0/16, reserved: [10.0.0.1]}\n- {name: b, cidr: 'fd00::/64'}\n",
+            "pools:\n- {name: a, cidr: 10.0.0.0/16, reserved: [10.0.0.1]}\n"
+            "- {name: b, cidr: 'fd00::/64', natOutgoing: true}\n",
             (
                 Pool("a", network("10.0.0.0/16"), 26, (network("10.0.0.1/32"),)),
-                Pool("b", network("fd00::/64"), 122),
+                Pool("b", network("fd00::/64"), 122, nat_outgoing=True),
             ),
             id="ours",
         ),
         pytest.param(
             CALICO,
             (
-                Pool("default-ipv4-ippool", network("192.168.0.0/16"), 27, RESERVED),
+                Pool(
+                    "default-ipv4-ippool",
+                    network("192.168.0.0/16"),
+                    27,
+                    RESERVED,
+                    nat_outgoing=True,
+                    mode="cross-subnet",
+                ),
                 Pool(
                     "six",
                     network("fd00::/64"),
@@ -58,9 +88,15 @@ RESERVED = (network("192.168.0.0/30"), network("192.168.9.9/32"))
                     disabled=True,
                     node_selector="zone == 'b'",
                     namespace_selector="has(team)",
+                    mode="bgp",
                 ),
             ),
             id="Calico's",
+        ),
+        pytest.param(
+            EVERYTHING,
+            (Pool("all", network("10.9.0.0/16"), 28, mode="cross-subnet"),),
+            id="all that Calico's have",
         ),
     ],
 )
@@ -80,6 +116,22 @@ def test_the_example() -> None:
         "edge",
         "from-calico",
     ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "mode"),
+    [
+        pytest.param("{cidr: 10.0.0.0/16}", "bgp", id="Calico's default"),
+        pytest.param("{cidr: 10.0.0.0/16, vxlanMode: Never, ipipMode: Never}", "bgp", id="written out"),
+        pytest.param("{cidr: 10.0.0.0/16, vxlanMode: Always}", "vxlan", id="always"),
+        pytest.param("{cidr: 'fd00::/64', vxlanMode: CrossSubnet}", "cross-subnet", id="across subnets"),
+    ],
+)
+def test_calicos_modes(spec: str, mode: Mode, tmp_path: Path) -> None:
+    file = tmp_path / "pools.yaml"
+    file.write_text(calico(spec))
+
+    assert [pool.mode for pool in read_pool_file(file)] == [mode]
 
 
 def calico(spec: str) -> str:
@@ -107,6 +159,32 @@ def calico(spec: str) -> str:
             id="Calico's network",
         ),
         pytest.param(
+            calico("{cidr: 10.0.0.0/16, blocksize: 27}"),
+            "FILE:4: spec.blocksize: expected no such field, got '27'",
+            id="misspelt",
+        ),
+        pytest.param(
+            calico("{cidr: 10.0.0.0/16}") + "sepc: {}\n",
+            "FILE:5: sepc: expected no such field",
+            id="misspelt, outside",
+        ),
+        pytest.param(
+            calico("{cidr: 10.0.0.0/16, ipip: {enabled: true}}"),
+            "FILE:4: spec.ipip: expected no such field",
+            id="of the first version",
+        ),
+        pytest.param(
+            calico("{cidr: 10.0.0.0/16, vxlanMode: always}"),
+            "FILE:4: spec.vxlanMode: expected one of Always, CrossSubnet, Never, got 'always'",
+            id="a mode that is none",
+        ),
+        pytest.param(
+            "apiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {name: a}\n"
+            "spec: {reservedCidrs: [10.0.0.0/30]}\n",
+            "FILE:4: spec.reservedCidrs: expected no such field",
+            id="a reservation's field",
+        ),
+        pytest.param(
             calico("{cidr: 10.0.0.0/16, assignmentMode: Manual}"),
             "FILE:4: spec.assignmentMode: expected Automatic, got 'Manual'",
             id="by hand",
@@ -115,6 +193,17 @@ def calico(spec: str) -> str:
             calico("{cidr: 10.0.0.0/16, allowedUses: [Tunnel]}"),
             "FILE:4: spec.allowedUses: expected Workload among them",
             id="not for pods",
+        ),
+        pytest.param(
+            calico("{cidr: 10.0.0.0/16, ipipMode: CrossSubnet}"),
+            "FILE:4: spec.ipipMode: expected Never: there is no IPIP here, vxlanMode has the same choices, "
+            "got 'CrossSubnet'",
+            id="IPIP",
+        ),
+        pytest.param(
+            calico("{cidr: 10.0.0.0/16, vxlanMode: Sometimes}"),
+            "FILE:4: spec.vxlanMode: expected one of Always, CrossSubnet, Never, got 'Sometimes'",
+            id="VXLAN",
         ),
         pytest.param(
             "apiVersion: v1\nkind: IPPool\n",

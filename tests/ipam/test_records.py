@@ -53,6 +53,8 @@ POOLS = st.builds(
     node_selector=st.text(),
     namespace_selector=st.text(),
     on_link=st.booleans(),
+    nat_outgoing=st.booleans(),
+    mode=st.sampled_from(["direct", "vxlan", "cross-subnet", "bgp"]),
 )
 
 
@@ -106,7 +108,7 @@ def test_what_is_no_record(value: bytes) -> None:
         pytest.param(
             records.encode_pools((POOL,)),
             b'[{"name":"default","cidr":"10.0.0.0/24","blockSize":26,"reserved":[],"disabled":false,'
-            b'"nodeSelector":"","namespaceSelector":"","onLink":false}]',
+            b'"nodeSelector":"","namespaceSelector":"","onLink":false,"natOutgoing":false,"mode":"direct"}]',
             id="pools",
         ),
         pytest.param(
@@ -190,3 +192,10 @@ def test_words_round_trip(word: int) -> None:
 def test_a_word_of_others_is_an_error() -> None:
     with pytest.raises(DatastoreError):
         records.decode_word(b"word")
+
+
+def test_pools_of_before_nat_outgoing() -> None:
+    """A record without the field is of a pool that is not masqueraded."""
+    old = records.encode_pools((POOL,)).replace(b',"natOutgoing":false', b"")
+
+    assert records.decode_pools(old) == (POOL,)

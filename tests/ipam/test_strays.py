@@ -138,3 +138,15 @@ def test_a_key_that_is_none_of_ours(stand: Stand) -> None:
 
     assert (found.subject, found.fix) == ("key foo/bar", None)
     assert issubclass(UnreadableError, DatastoreError)
+
+
+def test_a_tunnel_address_that_is_written_anew_is_one_still(stand: Stand) -> None:
+    got = stand.allocator().assign_tunnel("n1", POOL)
+    key = records.allocation_key(got.ips[0].address.ip)
+    stand.datastore.transact(lambda ledger: ledger.put_entry(key, b"{spoilt"))
+
+    repair(stand.datastore, stand.now_s)
+
+    [item] = [item for item in stand.allocations() if item.address == got.ips[0].address.ip]
+    assert (item.use, item.node, str(item.handle)) == ("tunnel", "n1", "node:n1/tunnel:p")
+    assert stand.allocator().assign_tunnel("n1", POOL) == got

@@ -6,14 +6,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ipam.allocator import Allocator
 from ipam.datastore import Datastore, open_datastore
-from ipam.errors import DatastoreError
+from ipam.errors import DatastoreError, UnreadableError
 from ipam.ledger import Ledger
-from ipam.model import Pool
-from ipam.watch import changes
+from ipam.model import Block, Pool, tunnel_handle
+from ipam.store import News
+from ipam.watch import LedgerNews, changes, decode_news, follow, read_now
 from nodeplane.errors import ConfigError
 from tests.etcd.processes import EtcdCluster
 from tests.ipam.stores.kinds import KINDS, url_of
@@ -134,3 +136,56 @@ def test_what_can_not_be_watched(url: str, error: type[Exception]) -> None:
 
     with pytest.raises(error):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_follows_is_what_routes_are_made_of(kind: str, tmp_path: Path, etcd: EtcdCluster) -> None:
+    """Blocks, pools and the nodes' own addresses: all of them first, then each as it changes."""
+    url = url_of(kind, tmp_path, etcd)
+    add(url, 0)
+    known: dict[str, Block | None] = {}
+
+    async def run() -> None:
+        async with aclosing(follow(url)) as all_news:
+            first = await asyncio.wait_for(anext(all_news), LIMIT_S)
+            assert (first.is_whole, first.pools, len(first.blocks), first.tunnels) == (True, (POOL,), 1, {})
+            assert first == replace_known(first, read_now(url))
+            known.update(first.blocks)
+
+            await asyncio.to_thread(add, url, 1)
+            second = await asyncio.wait_for(anext(all_news), LIMIT_S)
+            assert (second.is_whole, second.pools, len(second.blocks)) == (False, None, 1)
+            known.update(second.blocks)
+            with open_datastore(url) as datastore:
+                assert sorted(known) == sorted(
+                    f"blocks/default/{str(block.network).replace('/', '-')}" for block in datastore.blocks()
+                )
+                Allocator(datastore, (POOL,)).assign_tunnel("n1", POOL)
+            third = await asyncio.wait_for(anext(all_news), LIMIT_S)
+            (tunnel,) = third.tunnels.values()
+            assert tunnel is not None
+            assert (tunnel.node, tunnel.pool) == ("n1", "default")
+            assert tunnel.address in POOL.network
+
+            with open_datastore(url) as datastore:
+                Allocator(datastore, (POOL,)).release(tunnel_handle("n1", "default"))
+            fourth = await asyncio.wait_for(anext(all_news), LIMIT_S)
+            assert list(fourth.tunnels.values()) == [None]
+
+    asyncio.run(run())
+
+
+def replace_known(first: LedgerNews, now: LedgerNews) -> LedgerNews:
+    """Return what is there now, which is what was there first."""
+    assert now.is_whole
+    return msgspec.structs.replace(first, blocks=now.blocks, pools=now.pools, tunnels=now.tunnels)
+
+
+def test_an_entry_that_can_not_be_read() -> None:
+    with pytest.raises(UnreadableError, match=r"blocks/default/x: .*: run ipamctl check"):
+        decode_news(News({"blocks/default/x": b"{"}, is_whole=False))
+
+
+def test_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(DatastoreError, match="there is no datastore"):
+        read_now(f"sqlite://{tmp_path}/none.sqlite")

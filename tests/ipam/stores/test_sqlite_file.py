@@ -17,7 +17,7 @@ from ipam.errors import DatastoreBusyError, DatastoreError
 from ipam.store import Entry
 from ipam.stores import sqlite_file
 from ipam.stores.sqlite import SqliteStore
-from ipam.stores.sqlite_file import APPLICATION_ID, write_ahead_log
+from ipam.stores.sqlite_file import APPLICATION_ID, errors, write_ahead_log
 from tests.ipam.stores.dying import dies_at
 
 RESTORE = "restore it from a backup; move it away only when no pod has an address from it"
@@ -152,6 +152,24 @@ def test_nothing_is_made_unasked(name: str, message: str, tmp_path: Path) -> Non
 
     assert str(caught.value) == message.format(path=path)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatastoreError) as caught:
+        SqliteStore(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: expected a file, is a directory"
+
+
+def test_what_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only file system, of which SQLite says no more than that it can't open the file."""
+    path = tmp_path / "ipam.sqlite"
+    put(path, "k", b"v")
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    failure = sqlite3.OperationalError("unable to open database file")
+    failure.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    with pytest.raises(DatastoreError) as caught, errors(path):
+        raise failure
+    assert str(caught.value) == f"{path}: expected a file that can be written, also to read it"
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
