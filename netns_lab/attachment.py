@@ -6,22 +6,25 @@ is undone by the next command, and a pod is taken off its node in the way that i
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
 import msgspec
 
+from netns_lab.cluster import PodAddresses
 from netns_lab.names import UPLINK, fabric_namespace
 from netns_lab.netlink import open_whole_rtnl
 from netns_lab.programs import environment
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import Link, Network
+from nodeplane.datapath.rtnl import Address, Family, Interface, Link, Network
 from nodeplane.errors import NodeplaneError
 
 RECORDS = "attachments"
+
+_FAMILIES: tuple[Family, ...] = (4, 6)
 
 T = TypeVar("T")
 
@@ -38,11 +41,17 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class AttachmentRecord(msgspec.Struct, frozen=True):
-    """An attachment; `address` (with prefix length) and `host_link` are empty until its ADD has succeeded."""
+    """An attachment; `addresses` (with lengths) and `host_link` are empty until its ADD has succeeded."""
 
     attachment: Attachment
-    address: str = ""
+    addresses: tuple[str, ...] = ()
     host_link: str = ""
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The pod's addresses, IPv4 first."""
+        found = map(ip_interface, self.addresses)
+        return tuple(sorted(found, key=lambda interface: interface.version))
 
 
 class _Interface(msgspec.Struct, frozen=True):
@@ -74,24 +83,22 @@ class _NodeView(msgspec.Struct, frozen=True):
     routes: frozenset[tuple[Network, str | None]]
 
 
-def attached(state: StateDirectory, desired: Iterable[Attachment]) -> dict[str, IPv4Address]:
-    """Return the address of each pod that is attached as desired, records and kernel agreeing."""
+def attached(state: StateDirectory, desired: Iterable[Attachment]) -> PodAddresses:
+    """Return the addresses of each pod that is attached as desired, records and kernel agreeing."""
     nodes: dict[str, _NodeView] = {}
-    found: dict[str, IPv4Address] = {}
+    found: dict[str, tuple[Address, ...]] = {}
     for attachment in desired:
         record = state.load_record(_record_name(attachment.pod), AttachmentRecord)
-        if record is None or record.attachment != attachment or not record.address:
+        if record is None or record.attachment != attachment or not record.addresses:
             continue
         if attachment.node_namespace not in nodes:
             nodes[attachment.node_namespace] = _read_node(attachment.node_namespace)
         if _is_whole(record, nodes[attachment.node_namespace]):
-            found[attachment.pod] = IPv4Interface(record.address).ip
+            found[attachment.pod] = _ips(record)
     return found
 
 
-def unwanted(
-    state: StateDirectory, desired: Iterable[Attachment], kept: Mapping[str, IPv4Address]
-) -> list[Attachment]:
+def unwanted(state: StateDirectory, desired: Iterable[Attachment], kept: Collection[str]) -> list[Attachment]:
     """Return the attachments, whole or begun, of pods that are not kept.
 
     Where the record is lost (somebody has removed the lab's files), a pod that has a link shows one.
@@ -115,7 +122,7 @@ def host_link(state: StateDirectory, pod: str) -> str:
     return record.host_link
 
 
-def attach(state: StateDirectory, attachments: Iterable[Attachment]) -> dict[str, IPv4Address]:
+def attach(state: StateDirectory, attachments: Iterable[Attachment]) -> PodAddresses:
     """Run ADD for each, several at a time, and return the pods' addresses.
 
     Raises:
@@ -133,14 +140,15 @@ def detach(state: StateDirectory, attachments: Iterable[Attachment]) -> None:
     _in_parallel(lambda attachment: _detach(state, attachment), attachments)
 
 
-def _attach(state: StateDirectory, attachment: Attachment) -> tuple[str, IPv4Address]:
+def _attach(state: StateDirectory, attachment: Attachment) -> tuple[str, tuple[Address, ...]]:
     name = _record_name(attachment.pod)
     state.save_record(name, AttachmentRecord(attachment))
     result = msgspec.json.decode(_run(state, "ADD", attachment), type=_Result)
     # An interface with a sandbox is inside the container, one without is on the host (SPEC, section 5).
     host_link = next(interface.name for interface in result.interfaces if not interface.sandbox)
-    state.save_record(name, AttachmentRecord(attachment, result.ips[0].address, host_link))
-    return attachment.pod, IPv4Interface(result.ips[0].address).ip
+    record = AttachmentRecord(attachment, tuple(ip.address for ip in result.ips), host_link)
+    state.save_record(name, record)
+    return attachment.pod, _ips(record)
 
 
 def _detach(state: StateDirectory, attachment: Attachment) -> None:
@@ -192,23 +200,29 @@ def _read_node(namespace: str) -> _NodeView:
     if not netns.is_namespace(path):
         return _NodeView({}, frozenset())
     with open_whole_rtnl(path) as rtnl:
-        routes = frozenset((route.destination, route.link) for route in rtnl.routes())
-        return _NodeView(rtnl.links(), routes)
+        routes = [route for family in _FAMILIES for route in rtnl.routes(family=family)]
+        return _NodeView(rtnl.links(), frozenset((route.destination, route.link) for route in routes))
 
 
 def _is_whole(record: AttachmentRecord, node: _NodeView) -> bool:
-    """Say whether the pod's link is there with its address, joined to the node, which has a route to it."""
+    """Say whether the pod's link is there with its addresses, joined to its node, which has the routes."""
     path = netns.NETNS_DIR / record.attachment.pod_namespace
-    address = IPv4Interface(record.address)
     host = node.links.get(record.host_link)
     if host is None or not netns.is_namespace(path):
         return False
     with open_whole_rtnl(path) as rtnl:
         link = rtnl.links().get(UPLINK)
-        if link is None or address not in rtnl.addresses(UPLINK):
+        if link is None:
             return False
+        held = {address for family in _FAMILIES for address in rtnl.addresses(UPLINK, family)}
     joined = link.peer_index == host.index and host.peer_index == link.index
-    return joined and link.is_up and host.is_up and (IPv4Network(address.ip), record.host_link) in node.routes
+    wanted = {(ip_network(address.ip), record.host_link) for address in record.interfaces}
+    is_addressed = held.issuperset(record.interfaces) and node.routes >= wanted
+    return joined and link.is_up and host.is_up and is_addressed
+
+
+def _ips(record: AttachmentRecord) -> tuple[Address, ...]:
+    return tuple(interface.ip for interface in record.interfaces)
 
 
 def _has_link(attachment: Attachment) -> bool:

@@ -40,8 +40,12 @@ class Packet(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def capture(lab: str, namespace: str, link: str, expression: str, file: Path) -> Iterator[Path]:
+def capture(
+    lab: str, namespace: str, link: str, expression: str, file: Path, *, head_bytes: int = 128
+) -> Iterator[Path]:
     """Capture what passes a link of a lab's namespace into a file, from entry to exit.
+
+    Of each packet the first `head_bytes` are kept: 128 have room for all headers that are not tunnelled.
 
     Raises:
         SetupError: tcpdump is not installed.
@@ -49,7 +53,7 @@ def capture(lab: str, namespace: str, link: str, expression: str, file: Path) ->
     """
     # -U and immediate mode: what has passed is in the file at once. -Z: Debian's tcpdump would give up root
     # before it opens the file.
-    options = ["-n", "-U", "--immediate-mode", "-B", "8192", "-s", "128", "-Z", "root"]
+    options = ["-n", "-U", "--immediate-mode", "-B", "8192", "-s", str(head_bytes), "-Z", "root"]
     with netns.inside(netns.NETNS_DIR / namespace):
         try:
             tcpdump = subprocess.Popen(

@@ -6,13 +6,14 @@ EndpointSlices of those with a selector, are the API server's and its controller
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
 import msgspec
 
+from netns_lab.address_plan import build_address_plan
 from netns_lab.loader import CLUSTER_DNS, LabSpec, Manifest
 from netns_lab.topology import NodeSpec, PodSpec, Topology
+from nodeplane.datapath.rtnl import Address
 from nodeplane.kube.objects import KINDS, SERVICE_NAME_LABEL, Namespace, ObjectKey
 
 Json: TypeAlias = dict[str, Any]
@@ -41,8 +42,8 @@ _POD_CONDITIONS = ("Initialized", "PodScheduled", *_READY_CONDITIONS)
 # No container runs, and a container must have an image.
 _IMAGE = "netns-lab"
 
-PodAddresses = Mapping[str, IPv4Address]
-"""The address of each attached pod, by `namespace/name`."""
+PodAddresses = Mapping[str, tuple[Address, ...]]
+"""The addresses of each attached pod, by `namespace/name`: at least one, IPv4 before IPv6."""
 
 PodEnds = Mapping[str, int]
 """The exit code of each pod's command that has ended, by `namespace/name`."""
@@ -93,14 +94,16 @@ def _namespaces(spec: LabSpec) -> Iterator[Json]:
 def _node(topology: Topology, node: NodeSpec) -> Json:
     zone = {ZONE_LABEL: node.zone} if node.zone else {}
     metadata = {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **zone, **node.labels}}
+    own = build_address_plan(topology).node_addresses(node.name)
     addresses = [
-        {"type": "InternalIP", "address": str(topology.node_addresses()[node.name])},
+        *({"type": "InternalIP", "address": str(address)} for address in own),
         {"type": "Hostname", "address": node.name},
     ]
     return _object("v1", "Node", metadata, status={"addresses": addresses, "conditions": [READY]})
 
 
-def _pod(topology: Topology, pod: PodSpec, address: IPv4Address, exit_code: int | None) -> Json:
+def _pod(topology: Topology, pod: PodSpec, addresses: tuple[Address, ...], exit_code: int | None) -> Json:
+    host = build_address_plan(topology).node_addresses(pod.node)
     ports = [
         {"containerPort": port.port, "protocol": port.protocol, **({"name": port.name} if port.name else {})}
         for port in pod.ports
@@ -114,9 +117,9 @@ def _pod(topology: Topology, pod: PodSpec, address: IPv4Address, exit_code: int 
         spec={"nodeName": pod.node, "containers": [container], "terminationGracePeriodSeconds": 0},
         status={
             **_life(exit_code),
-            "hostIP": str(topology.node_addresses()[pod.node]),
-            "podIP": str(address),
-            "podIPs": [{"ip": str(address)}],
+            "hostIP": str(host[0]),
+            "podIP": str(addresses[0]),
+            "podIPs": [{"ip": str(address)} for address in addresses],
         },
     )
 
@@ -147,7 +150,7 @@ def _life(exit_code: int | None) -> Json:
 def _cluster_dns(topology: Topology) -> Iterator[Json]:
     """Yield the Service in front of the nodes' coredns-lite, and its slice: the nodes' own addresses."""
     namespace, name = CLUSTER_DNS
-    nodes = topology.node_addresses()
+    plan = build_address_plan(topology)
     yield _object(
         "v1",
         "Service",
@@ -164,7 +167,7 @@ def _cluster_dns(topology: Topology) -> Iterator[Json]:
         addressType="IPv4",
         endpoints=[
             {
-                "addresses": [str(nodes[node.name])],
+                "addresses": [str(plan.node_addresses(node.name)[0])],
                 "conditions": {"ready": True},
                 "nodeName": node.name,
                 **({"zone": node.zone} if node.zone else {}),

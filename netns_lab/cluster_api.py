@@ -15,7 +15,7 @@ from netns_lab.cluster_delta import ClusterDelta, Live, Write, diff_cluster, dif
 from netns_lab.loader import Manifest
 from nodeplane.datapath import netns
 from nodeplane.errors import NodeplaneError
-from nodeplane.kube.objects import KINDS, Object, ObjectKey, Pod
+from nodeplane.kube.objects import KINDS, Node, Object, ObjectKey, Pod
 
 if TYPE_CHECKING:
     from nodeplane.kube.writer import Writer
@@ -158,11 +158,22 @@ async def _apply(writer: "Writer", entry: Write) -> None:
     deadline = time.monotonic() + _ADMISSION_LIMIT_S
     while True:
         try:
-            return await writer.apply(entry.key, entry.value, entry.subresource)
+            return await _apply_once(writer, entry)
         except RefusedError as exc:
             if entry.key.kind is not Pod or exc.code != _FORBIDDEN or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
+
+
+async def _apply_once(writer: "Writer", entry: Write) -> None:
+    addresses = entry.value.get("status", {}).get("addresses", []) if entry.key.kind is Node else []
+    if len({address["type"] for address in addresses}) == len(addresses):
+        await writer.apply(entry.key, entry.value, entry.subresource)
+        return
+    # Two InternalIPs can't be applied: a Node's addresses are a map by their type (core/v1, NodeStatus).
+    rest = {name: part for name, part in entry.value["status"].items() if name != "addresses"}
+    await writer.apply(entry.key, {**entry.value, "status": rest}, entry.subresource)
+    await writer.merge(entry.key, {"status": {"addresses": addresses}}, entry.subresource)
 
 
 async def _await_endpoints(writer: "Writer", lab: str) -> list[Object]:

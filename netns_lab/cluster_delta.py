@@ -122,7 +122,7 @@ def unsettled(lab: str, live: Live) -> list[ObjectKey]:
         if key.kind is Service
         and is_ours(lab, value)
         and _selector(value)
-        and _selected(key, _selector(value), pods) != _endpoints(key, slices)
+        and _selected(key, value, pods) != _endpoints(key, slices)
     ]
 
 
@@ -219,15 +219,17 @@ def _must_be_made_anew(key: ObjectKey, value: Json, live: Json) -> bool:
     return key.kind is EndpointSlice and not is_covered(value.get("addressType"), live.get("addressType"))
 
 
-def _selected(service: ObjectKey, selector: Mapping[str, str], pods: Collection[Json]) -> set[str]:
+def _selected(key: ObjectKey, service: Json, pods: Collection[Json]) -> set[str]:
     """Return the addresses of the pods that the endpoints controller makes endpoints of."""
+    families = service["spec"].get("ipFamilies") or ["IPv4"]
     return {
-        status["podIP"]
+        address
         for pod in pods
-        if pod["metadata"].get("namespace") == service.namespace
-        and selector.items() <= _labels(pod).items()
-        and (status := pod.get("status") or {}).get("podIP")
-        and status.get("phase") not in {"Failed", "Succeeded"}
+        if pod["metadata"].get("namespace") == key.namespace
+        and _selector(service).items() <= _labels(pod).items()
+        and (status := pod.get("status") or {}).get("phase") not in {"Failed", "Succeeded"}
+        for address in (entry["ip"] for entry in status.get("podIPs") or ())
+        if ("IPv6" if ":" in address else "IPv4") in families
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from ipaddress import IPv4Address
 
 import msgspec
 
@@ -10,6 +9,7 @@ from netns_lab.capture import Packet
 from netns_lab.cluster import PodAddresses
 from netns_lab.judge import Evidence, Share
 from netns_lab.topology import PodSpec, Topology
+from nodeplane.datapath.rtnl import Address
 from nodeplane.kube.objects import EndpointSlice, Object, Service
 
 
@@ -17,7 +17,7 @@ class Stage(msgspec.Struct, frozen=True):
     """Who plays: the client, the service, its backends (no connections yet) and the node that is watched."""
 
     client: PodSpec
-    client_address: IPv4Address
+    client_address: Address
     name: str
     cluster_ip: str
     port: int
@@ -72,7 +72,7 @@ def build_stage(
     )
     return Stage(
         client=player,
-        client_address=addresses[client],
+        client_address=addresses[client][0],
         name=f"{service[1]}.{service[0]}.svc.{topology.network.cluster_domain}",
         cluster_ip=spec.cluster_ip,
         port=spec.ports[0].port,

@@ -8,27 +8,29 @@ from collections.abc import Sequence
 from netns_lab.names import fabric_namespace, node_namespace, pod_namespace
 from netns_lab.plan import pod_command, program_folder
 from netns_lab.state import StateDirectory
-from netns_lab.topology import NodeSpec, PodSpec, Topology
+from netns_lab.topology import NodeSpec, PodSpec, RouterSpec, Topology
 from nodeplane.datapath import netns
 from nodeplane.errors import ConfigError, NodeplaneError, SetupError
 
 
-def find_place(topology: Topology, name: str) -> NodeSpec | PodSpec:
-    """Return the node or pod of that name; a pod may be written `namespace/name`.
+def find_place(topology: Topology, name: str) -> NodeSpec | RouterSpec | PodSpec:
+    """Return the node, router or pod of that name; a pod may be written `namespace/name`.
 
     Raises:
         ConfigError: there is none, or more than one.
     """
-    nodes = [node for node in topology.nodes if node.name == name]
+    hosts: list[NodeSpec | RouterSpec] = [*topology.nodes, *topology.routers]
     pods = [pod for pod in topology.pods if name in {pod.name, pod.key}]
-    found: list[NodeSpec | PodSpec] = [*nodes, *pods]
+    found: list[NodeSpec | RouterSpec | PodSpec] = [*(host for host in hosts if host.name == name), *pods]
     if len(found) != 1:
-        choices = ", ".join([*(node.name for node in topology.nodes), *(pod.key for pod in topology.pods)])
-        raise ConfigError(name, "", f"expected the name of one node or pod: {choices}")
+        names = [host.name for host in hosts]
+        choices = ", ".join([*names, *(pod.key for pod in topology.pods)])
+        kinds = "node, router or pod" if topology.routers else "node or pod"
+        raise ConfigError(name, "", f"expected the name of one {kinds}: {choices}")
     return found[0]
 
 
-def become(state: StateDirectory, place: NodeSpec | PodSpec, command: Sequence[str]) -> None:
+def become(state: StateDirectory, place: NodeSpec | RouterSpec | PodSpec, command: Sequence[str]) -> None:
     """Replace this process by the command, in the node's or the pod's namespace.
 
     Raises:

@@ -108,7 +108,7 @@ def up(spec: LabSpec, state: StateDirectory, remote: RemoteServer | None = None)
         converge(state.lab, first, changes.add)
         with launching(state) as launch:
             is_running = plan.server.name in read_running(plan, state)
-            prepare_server(state, remote, spec.topology.network, changes.add, is_running=is_running)
+            prepare_server(state, remote, spec.topology, changes.add, is_running=is_running)
             _begin([plan.server], plan, state, launch, changes)
             # Meanwhile, what needs no server.
             if is_new:
@@ -117,7 +117,7 @@ def up(spec: LabSpec, state: StateDirectory, remote: RemoteServer | None = None)
             addresses = _attach_pods(plan, spec.topology.network, state, changes)
             sweep(state.lab, plan.wiring, changes.add)
             launch.await_ready()
-            _begin(plan.node_programs, plan, state, launch, changes)
+            _begin((*plan.router_programs, *plan.node_programs), plan, state, launch, changes)
             # What has ended is no endpoint, also while it is being started again.
             ends = pod_ends(spec.topology, exit_codes(state, plan.programs))
             objects = cluster_api(state, remote).sync(build_cluster(spec, addresses, ends), changes.add)
@@ -182,13 +182,19 @@ def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
     while True:
         processes = _processes(state.lab)
         kept = {*running(state, plan.programs, processes), *completed(exit_codes(state, plan.programs))}
-        surplus = to_stop(state.lab, kept, processes)
+        surplus = to_stop(state.lab, kept, processes, _outliving(plan))
         if not surplus:
             break
         stop(process for group in surplus.values() for process in group)
         for name in sorted(surplus):
             changes.add("stopped", name)
     forget(state, plan.programs)
+
+
+def _outliving(plan: Plan) -> set[int]:
+    """Return the processes that go on when the program ends that has started them."""
+    texts = [path.read_text() for path in plan.pid_files if path.exists()]
+    return {int(text) for text in texts if text.strip().isdigit()}
 
 
 def _attach_pods(plan: Plan, network: Network, state: StateDirectory, changes: Changes) -> PodAddresses:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import msgspec
 
+from netns_lab.address_plan import build_address_plan
 from netns_lab.cluster_api import ClusterApi, Report
 from netns_lab.names import fabric_namespace
 from netns_lab.remote_server import RemoteServer, read_remote, render_inside
 from netns_lab.state import StateDirectory, write_file
-from netns_lab.topology import Network
+from netns_lab.topology import Network, Topology
 from nodeplane.datapath import netns
 from nodeplane.errors import ConfigError
 
@@ -34,7 +35,8 @@ class PoolRecord(msgspec.Struct, frozen=True):
     """What the address datastore gives pods' addresses from."""
 
     cidr: str
-    block_size: int
+    block_sizes: tuple[int, int]
+    mode: str
 
 
 def cluster_api(state: StateDirectory, remote: RemoteServer | None) -> ClusterApi:
@@ -73,13 +75,18 @@ def choose_server(state: StateDirectory, asked: RemoteServer | None) -> RemoteSe
 
 
 def prepare_server(
-    state: StateDirectory, remote: RemoteServer | None, network: Network, report: Report, *, is_running: bool
+    state: StateDirectory,
+    remote: RemoteServer | None,
+    topology: Topology,
+    report: Report,
+    *,
+    is_running: bool,
 ) -> None:
     """Put in place what the API server, or the way to it, starts with."""
     if remote is not None:
-        _write_kubeconfig(state, remote, network, report)
+        _write_kubeconfig(state, remote, topology, report)
     elif not is_running:
-        _clear_old_ranges(state, network, report)
+        _clear_old_ranges(state, topology.network, report)
 
 
 def _clear_old_ranges(state: StateDirectory, network: Network, report: Report) -> None:
@@ -94,7 +101,7 @@ def _clear_old_ranges(state: StateDirectory, network: Network, report: Report) -
 
 def begin_datastore(state: StateDirectory, network: Network, report: Report) -> None:
     """Begin with an empty address datastore where the pool is another; call while no pod has an address."""
-    pool = PoolRecord(network.pod_pool, network.block_size)
+    pool = PoolRecord(network.pod_pool, (network.block_size, network.block_size6), network.mode)
     if state.load_record(_POOL_RECORD, PoolRecord) == pool:
         return
     _remove_database(state, state.datastore, report)
@@ -108,8 +115,10 @@ def _remove_database(state: StateDirectory, path: Path, report: Report) -> None:
         report("removed", file.relative_to(state.path))
 
 
-def _write_kubeconfig(state: StateDirectory, remote: RemoteServer, network: Network, report: Report) -> None:
-    content = render_inside(Path(remote.kubeconfig), network)
+def _write_kubeconfig(
+    state: StateDirectory, remote: RemoteServer, topology: Topology, report: Report
+) -> None:
+    content = render_inside(Path(remote.kubeconfig), build_address_plan(topology).server)
     if not state.kubeconfig.exists() or state.kubeconfig.read_bytes() != content:
         write_file(state.kubeconfig, content, mode=0o600)
         report("wrote", state.kubeconfig.relative_to(state.path))

@@ -4,7 +4,7 @@ Nothing else of the lab reads what people wrote, so a bad file can't leave a hal
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from netns_lab.topology import Topology
 from netns_lab.validation import object_problems, problems, service_problems
+from nodeplane.datapath.rtnl import Network
 from nodeplane.errors import ConfigError
 from nodeplane.kube.manifest_file import decode_objects
 from nodeplane.kube.objects import API_VERSIONS, EndpointSlice, Namespace, Object, ObjectKey, Service
@@ -67,20 +68,21 @@ def read_lab(path: Path) -> LabSpec:
     seen: set[ObjectKey] = set()
     node_ports: set[tuple[str, int]] = set()
     addresses = {topology.network.cluster_dns, str(topology.network.api_service)}
+    families = [f"IPv{each.version}" for each in topology.network.service_ranges]
     manifests = []
     for place, where, item in _objects(document, topology):
         _check_object(place, where, item, seen)
         if isinstance(item, Service):
             _check_addresses(place, where, item, topology, addresses)
             written = place.at(where).get("spec") or {}
-            for field, expected in service_problems(item, written, node_ports):
+            for field, expected in service_problems(item, written, node_ports, families):
                 raise place.error((*where, *field), expected)
         seen.add(item.key)
         # The items of a ServiceList leave to its head what they are; on its own, each says it.
         head = {"apiVersion": API_VERSIONS[type(item)], "kind": type(item).__name__}
         manifests.append(Manifest(head | place.at(where), item))
     services = sum(isinstance(manifest.item, Service) for manifest in manifests)
-    if services > IPv4Network(topology.network.service_cidr).num_addresses - _RESERVED_ADDRESSES:
+    if services > topology.network.service_ranges[0].num_addresses - _RESERVED_ADDRESSES:
         raise document.error(("network", "serviceCIDR"), f"expected room for {services} Services")
     return LabSpec(topology, tuple(manifests))
 
@@ -131,15 +133,15 @@ def _check_addresses(
     """Refuse what an API server would: an address outside of the Services' range, or one given twice."""
     path = (*where, "spec", "clusterIP")
     for address in service.spec.cluster_ips:
-        if not _is_inside(address, topology.network.service_cidr):
+        if not _is_inside(address, topology.network.service_ranges):
             raise document.error(path, f"expected an address in serviceCIDR {topology.network.service_cidr}")
         if address in taken:
             raise document.error(path, "expected each address once")
         taken.add(address)
 
 
-def _is_inside(address: str, network: str) -> bool:
+def _is_inside(address: str, ranges: Iterable[Network]) -> bool:
     try:
-        return IPv4Address(address) in IPv4Network(network)
-    except AddressValueError:
+        return any(ip_address(address) in each for each in ranges)
+    except ValueError:
         return False

@@ -16,11 +16,7 @@ _PREFIX = "nl-"
 _IFNAMSIZ = 15  # linux/if.h: 16 with the final NUL
 
 UPLINK = "eth0"
-"""The node's link to the segment, and the pod's link to its node."""
-
-SEGMENT = "segment"
-"""The bridge in the fabric's namespace that is the L2 segment."""
-
+"""The node's link to its segment, and the pod's link to its node."""
 
 API_SERVER = "fabric/apiserver"
 """The lab's own API server, for records, logs and marks."""
@@ -33,6 +29,15 @@ HEARTBEAT = "fabric/heartbeat"
 
 NODE_PROGRAMS = ("kubeproxy", "cni-agent", "coredns-lite")
 """What runs on every node."""
+
+
+ROUTER_PROGRAM = "bird"
+"""What runs on a router with an AS number."""
+
+_PORT_PREFIX = "to-"
+
+# Of sysctls (all, default), of every namespace (lo), of the file's own words (the fabric's ends of links).
+_TAKEN_LINKS = {"lo", "all", "default"}
 
 
 def is_lab_name(text: str) -> bool:
@@ -62,12 +67,23 @@ def lab_of(namespace: str) -> str | None:
     return lab if ours else None
 
 
-def port_link(node: str) -> str:
-    """Name the fabric's end of a node's uplink; long node names are hashed to fit a link's name."""
-    name = f"to-{node}"
+def is_segment_name(text: str) -> bool:
+    """Say whether a text may name a segment: it becomes the name of links."""
+    return len(text) <= _IFNAMSIZ and text not in _TAKEN_LINKS and not text.startswith(_PORT_PREFIX)
+
+
+def port_link(node: str, segment: str = "") -> str:
+    """Name the fabric's end of a node's uplink, or of a router's link to a segment.
+
+    Long names are hashed to fit a link's name.
+    """
+    place = f"{node}-{segment}" if segment else node
+    name = f"{_PORT_PREFIX}{place}"
     if len(name) <= _IFNAMSIZ:
         return name
-    return f"to-{hashlib.sha256(node.encode()).hexdigest()[:12]}"
+    # A slash is in no name, so that no two places are hashed as one text.
+    whole = f"{node}/{segment}" if segment else node
+    return f"{_PORT_PREFIX}{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 
 def container_id(lab: str, pod: PodSpec) -> str:
@@ -78,6 +94,11 @@ def container_id(lab: str, pod: PodSpec) -> str:
 def node_program(node: str, program: str) -> str:
     """Name a program of a node, for records, logs and marks."""
     return f"nodes/{node}/{program}"
+
+
+def router_program(router: str) -> str:
+    """Name a router's BGP speaker, for records, logs and marks."""
+    return f"routers/{router}/{ROUTER_PROGRAM}"
 
 
 def pod_program(pod: PodSpec) -> str:

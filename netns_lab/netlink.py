@@ -14,7 +14,7 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def open_whole_rtnl(namespace: Path) -> Iterator[Rtnl]:
     """Open rtnetlink in a namespace; a signal that would end the command comes when it is closed again.
 
-    An exception in the middle of a call leaves pyroute2's event loop in pieces, which complain at the end.
+    An exception in the middle of a call would leave the kernel's answers to it for the next call to find.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     try:

@@ -7,10 +7,13 @@ programs read from the API server are `netns_lab.cluster`.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from netns_lab.address_plan import build_address_plan
 from netns_lab.attachment import Attachment
+from netns_lab.bird_config import build_bird_configs
 from netns_lab.names import (
     API_SERVER,
     HEARTBEAT,
@@ -21,6 +24,7 @@ from netns_lab.names import (
     node_program,
     pod_namespace,
     pod_program,
+    router_program,
 )
 from netns_lab.programs import Program
 from netns_lab.remote_server import API_PORT, RemoteServer
@@ -31,6 +35,12 @@ from nodeplane.datapath import netns
 
 CONFIG = "config"
 """The folder of the state directory that the plan's files go to."""
+
+# The modes that may put VXLAN's headers before a pod's packet.
+_TUNNELS = {"vxlan", "cross-subnet"}
+
+# The first of RFC 6996's, and what Calico's nodes have.
+_PRIVATE_ASN = 64512
 
 # Python without its site-packages and the user's environment starts in a third of the time.
 _BARE_MODULE = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; main(sys.argv[1:])"
@@ -46,31 +56,35 @@ mount --bind "$1" /etc/resolv.conf && shift && exec "$@"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """All that a lab consists of, but for the objects that depend on the pods' addresses."""
+    """All that a lab consists of, but for the objects that depend on the pods' addresses.
+
+    `pid_files` name processes that programs leave behind on purpose: an agent's BIRD.
+    """
 
     wiring: tuple[Fact, ...]
     files: dict[str, bytes]
     attachments: tuple[Attachment, ...]
     server: Program
+    router_programs: tuple[Program, ...]
     node_programs: tuple[Program, ...]
     workloads: tuple[Program, ...]
+    pid_files: tuple[Path, ...] = ()
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """All programs; the nodes' need the API server, and a workload's first lookup needs the nodes'."""
-        return (self.server, *self.node_programs, *self.workloads)
+        return (self.server, *self.router_programs, *self.node_programs, *self.workloads)
 
 
 def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer | None = None) -> Plan:
     """Say what makes up a lab; paths are those of `state`. With `remote`, the API server is not its own."""
-    addresses = topology.node_addresses()
+    addresses = build_address_plan(topology)
     files: dict[str, bytes] = {}
     node_programs: list[Program] = []
     workloads: list[Program] = []
     for node in topology.nodes:
-        corefile = _corefile(topology, state, str(addresses[node.name])).encode()
-        # Without a socket: the lab's plugins work in their own process, and the machine may have an agent.
-        agent_config = msgspec.json.encode({"datastore": _datastore(state), "socket": ""})
+        corefile = _corefile(topology, state, str(addresses.node_addresses(node.name)[0])).encode()
+        agent_config = msgspec.json.encode(_agent_config(topology, state, node))
         files |= {f"nodes/{node.name}/Corefile": corefile, f"nodes/{node.name}/cni-agent.yaml": agent_config}
         node_programs += _node_programs(topology, state, node, corefile, agent_config)
     for pod in topology.pods:
@@ -80,12 +94,32 @@ def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer |
     server = _own_server(topology, state) if remote is None else _relay(topology, remote)
     if remote is not None:
         workloads.append(_heartbeat(topology, state))
-    return Plan(build_wiring(topology), files, attachments, server, tuple(node_programs), tuple(workloads))
+    routers = build_bird_configs(topology)
+    files |= {f"routers/{name}/bird.conf": config for name, config in routers.items()}
+    return Plan(
+        wiring=build_wiring(topology),
+        files=files,
+        attachments=attachments,
+        server=server,
+        router_programs=tuple(_router_program(topology, state, *each) for each in routers.items()),
+        node_programs=tuple(node_programs),
+        workloads=tuple(workloads),
+        pid_files=tuple(
+            _bird_directory(state, node) / "bird.pid"
+            for node in topology.nodes
+            if topology.network.mode == "bgp"
+        ),
+    )
 
 
 def resolv_conf(state: StateDirectory, pod: PodSpec) -> Path:
     """Return the path of a pod's resolv.conf."""
     return state.path / CONFIG / "pods" / pod.key / "resolv.conf"
+
+
+def bird_socket(state: StateDirectory, router: str) -> Path:
+    """Return the path of a router's control socket, for birdc(8)."""
+    return state.path / "bird" / f"{router}.ctl"
 
 
 def pod_ends(topology: Topology, codes: Mapping[str, int]) -> dict[str, int]:
@@ -118,7 +152,12 @@ def bare_module(module: str, *arguments: str) -> tuple[str, ...]:
 def _own_server(topology: Topology, state: StateDirectory) -> Program:
     network = topology.network
     options = (
-        *("--data-dir", str(state.server_data), "--listen", f"{network.gateway}:{API_PORT}"),
+        *(
+            "--data-dir",
+            str(state.server_data),
+            "--listen",
+            f"{build_address_plan(topology).server}:{API_PORT}",
+        ),
         *("--service-cidr", network.service_cidr, "--controllers", "--cluster-cidr", network.pod_pool),
     )
     return Program(API_SERVER, fabric_namespace(topology.name), (_script("netns-lab"), "apiserver", *options))
@@ -126,7 +165,7 @@ def _own_server(topology: Topology, state: StateDirectory) -> Program:
 
 def _relay(topology: Topology, remote: RemoteServer) -> Program:
     fabric = fabric_namespace(topology.name)
-    place = (str(netns.NETNS_DIR / fabric), str(topology.network.gateway), str(API_PORT))
+    place = (str(netns.NETNS_DIR / fabric), str(build_address_plan(topology).server), str(API_PORT))
     command = bare_module("netns_lab.relay", *place, remote.host, str(remote.port))
     return Program(RELAY, fabric, command, moves_in=True)
 
@@ -137,12 +176,18 @@ def _heartbeat(topology: Topology, state: StateDirectory) -> Program:
     return Program(HEARTBEAT, fabric_namespace(topology.name), command)
 
 
+def _router_program(topology: Topology, state: StateDirectory, name: str, config: bytes) -> Program:
+    file = state.path / CONFIG / "routers" / name / "bird.conf"
+    command = bare_module("netns_lab.bird", str(file), str(bird_socket(state, name)))
+    return Program(router_program(name), node_namespace(topology.name, name), command, (config,))
+
+
 def _node_programs(
     topology: Topology, state: StateDirectory, node: NodeSpec, corefile: bytes, agent_config: bytes
 ) -> list[Program]:
     namespace = node_namespace(topology.name, node.name)
     config = state.path / CONFIG / "nodes" / node.name
-    pool = msgspec.json.encode(_pool(topology))
+    pool = msgspec.json.encode(_pools(topology))
     cluster = ("--node-name", node.name, "--kubeconfig", str(state.kubeconfig))
 
     def program(name: str, *arguments: str, inputs: tuple[bytes, ...] = ()) -> Program:
@@ -178,7 +223,8 @@ def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Atta
         "name": "nodeplane",
         "type": "nodeplane-cni",
         "nodeName": pod.node,
-        "ipam": {"type": "nodeplane-ipam", "datastore": _datastore(state), "pools": [_pool(topology)]},
+        **({"encapsulation": "vxlan"} if topology.network.mode in _TUNNELS else {}),
+        "ipam": {"type": "nodeplane-ipam", "datastore": _datastore(state), "pools": _pools(topology)},
     }
     return Attachment(
         pod=pod.key,
@@ -190,9 +236,45 @@ def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Atta
     )
 
 
-def _pool(topology: Topology) -> dict[str, str | int]:
+def _pools(topology: Topology) -> list[dict[str, str | int]]:
+    """Return the pools, one of each family: a pod gets an address out of each."""
     network = topology.network
-    return {"name": "default", "cidr": network.pod_pool, "blockSize": network.block_size}
+    mode = {} if network.mode == "direct" else {"mode": network.mode}
+    families: dict[int, tuple[str, int]] = {
+        4: ("default", network.block_size),
+        6: ("default-ipv6", network.block_size6),
+    }
+    return [
+        {
+            "name": families[pool.version][0],
+            "cidr": str(pool),
+            "blockSize": families[pool.version][1],
+            **mode,
+        }
+        for pool in network.pod_pools
+    ]
+
+
+def _agent_config(topology: Topology, state: StateDirectory, node: NodeSpec) -> dict[str, Any]:
+    # Without a socket: the lab's plugins work in their own process, and the machine may have an agent.
+    config: dict[str, Any] = {"datastore": _datastore(state), "socket": ""}
+    if topology.network.mode == "bgp":
+        config["bgp"] = {"asNumber": _PRIVATE_ASN, "directory": str(_bird_directory(state, node))}
+    return _merge(_merge(config, topology.agent), node.agent)
+
+
+def _bird_directory(state: StateDirectory, node: NodeSpec) -> Path:
+    return state.path / "bird" / node.name
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Put fields over others; where both have fields inside, those are put over one another."""
+    both = {
+        name: _merge(base[name], value)
+        for name, value in over.items()
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+    }
+    return {**base, **over, **both}
 
 
 def _corefile(topology: Topology, state: StateDirectory, address: str) -> str:

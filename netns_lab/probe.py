@@ -7,7 +7,6 @@ import secrets
 import socket
 import time
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address
 from typing import TypeAlias
 
 import msgspec
@@ -18,11 +17,14 @@ from netns_lab.names import node_namespace
 from netns_lab.netlink import open_whole_rtnl
 from netns_lab.topology import Topology
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route
+from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Address, Family, Route
 from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import EndpointSlice, Object, Service
 
 _TRY_S = 1.0
+_FAMILIES: tuple[Family, ...] = (4, 6)
+# rt_protos(5): whose routes lead to pods, by the pool's mode: the agent's own, or BIRD's.
+_ROUTERS = (ROUTE_PROTOCOL, 12)
 _PAUSE_S = 0.02
 
 
@@ -30,7 +32,7 @@ class Routes(msgspec.Struct, frozen=True):
     """The node has routes to these pods of other nodes."""
 
     node: str
-    pods: frozenset[IPv4Address]
+    pods: frozenset[Address]
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -67,16 +69,25 @@ def build_probes(topology: Topology, addresses: PodAddresses, objects: Iterable[
         and item.spec.cluster_ips
     ]
     slices = [item for item in items if isinstance(item, EndpointSlice)]
-    echoes = {str(addresses[pod.key]) for pod in topology.pods if pod.key in addresses and not pod.command}
+    echoes = {
+        str(address) for pod in topology.pods if not pod.command for address in addresses.get(pod.key, ())
+    }
     doors = {door for service in services for door in _served_ports(service, slices, echoes)}
     domain = topology.network.cluster_domain
     probes: list[Probe] = []
     for node in topology.nodes:
-        far = {addresses[pod.key] for pod in topology.pods if pod.key in addresses and pod.node != node.name}
+        far = {
+            address
+            for pod in topology.pods
+            if pod.node != node.name
+            for address in addresses.get(pod.key, ())
+        }
         probes.append(Routes(node.name, frozenset(far)))
         for service in services:
             name = f"{service.metadata.name}.{service.metadata.namespace}.svc.{domain}"
-            probes.append(Name(node.name, name, service.spec.cluster_ips[0]))
+            # The question is for an address of IPv4 (RFC 1035, type A).
+            own = (address for address in service.spec.cluster_ips if ":" not in address)
+            probes += [Name(node.name, name, address) for address in own]
         probes += [Connection(node.name, address, port) for address, port in sorted(doors)]
     return tuple(probes)
 
@@ -110,10 +121,11 @@ def await_probes(topology: Topology, probes: Iterable[Probe], limit_s: float) ->
         time.sleep(_PAUSE_S)
 
 
-def uncovered(pods: Collection[IPv4Address], routes: Iterable[Route]) -> list[IPv4Address]:
-    """Return the pods that no unicast route of nodeplane's leads to, in order."""
+def uncovered(pods: Collection[Address], routes: Iterable[Route]) -> list[Address]:
+    """Return the pods that none of the routes leads to, in order."""
     networks = [route.destination for route in routes if route.kind == "unicast"]
-    return sorted(pod for pod in pods if not any(pod in network for network in networks))
+    missing = (pod for pod in pods if not any(pod in network for network in networks))
+    return sorted(missing, key=lambda pod: (pod.version, pod.packed))
 
 
 def _served_ports(
@@ -128,7 +140,7 @@ def _served_ports(
             endpoint.addresses[0] for piece in pieces for endpoint in piece.endpoints if endpoint.is_ready
         }
         if port.protocol == "TCP" and backends and backends <= set(echoes):
-            yield service.spec.cluster_ips[0], port.port
+            yield from ((address, port.port) for address in service.spec.cluster_ips)
 
 
 def _try(topology: Topology, probe: Probe) -> str:
@@ -137,7 +149,13 @@ def _try(topology: Topology, probe: Probe) -> str:
     match probe:
         case Routes(_, pods):
             with open_whole_rtnl(namespace) as rtnl:
-                missing = uncovered(pods, rtnl.routes(ROUTE_PROTOCOL))
+                routes = [
+                    route
+                    for family in _FAMILIES
+                    for protocol in _ROUTERS
+                    for route in rtnl.routes(protocol, family=family)
+                ]
+            missing = uncovered(pods, routes)
             return f"no route to pod {missing[0]}" if missing else ""
         case Name(_, name, address):
             with netns.inside(namespace):
@@ -147,9 +165,13 @@ def _try(topology: Topology, probe: Probe) -> str:
             return "" if got == [address] else f"{name}: expected {address}, got {got or 'no answer'}"
         case Connection(_, address, port):
             with netns.inside(namespace):
-                client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                client = socket.socket(_family(address), socket.SOCK_STREAM)
             with client:
                 return _connect(client, address, port)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _ask(asker: socket.socket, server: str, name: str) -> list[str] | None:

@@ -106,15 +106,18 @@ def missing(desired: Iterable[Program], running: Collection[str], codes: Mapping
     ]
 
 
-def to_stop(lab: str, kept: Collection[str], processes: Iterable[Process]) -> dict[str, list[Process]]:
+def to_stop(
+    lab: str, kept: Collection[str], processes: Iterable[Process], outliving: Collection[int] = ()
+) -> dict[str, list[Process]]:
     """Return the lab's own processes of programs that are not kept, by program.
 
-    A process without the lab's mark is a person's (`netns-lab exec`, `ip netns exec`) and stays.
+    A process without the lab's mark is a person's (`netns-lab exec`, `ip netns exec`) and stays; so do those
+    that are to outlive the program that has started them, by their process ids.
     """
     unwanted: dict[str, list[Process]] = {}
     for process in processes:
         marked_lab, _, name = process.mark.partition("/")
-        if marked_lab == lab and name not in kept:
+        if marked_lab == lab and name not in kept and process.pid not in outliving:
             unwanted.setdefault(name, []).append(process)
     return unwanted
 

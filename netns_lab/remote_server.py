@@ -4,14 +4,13 @@ The lab's namespaces reach the server by a relay on the segment's gateway. Who w
 as the person's file says; files that it names stay where they are, so that what is rotated there counts.
 """
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import yaml
-
-from netns_lab.topology import Network
 
 if TYPE_CHECKING:
     from nodeplane.kube.kubeconfig import Target
@@ -49,8 +48,8 @@ def read_remote(path: Path) -> RemoteServer:
     )
 
 
-def render_inside(path: Path, network: Network) -> bytes:
-    """Return the kubeconfig for the lab's own programs: the same server, by the gateway's address.
+def render_inside(path: Path, gateway: IPv4Address) -> bytes:
+    """Return the kubeconfig for the lab's own programs: the same server, by the fabric's address.
 
     Raises:
         ConfigError: as `read_remote`.
@@ -59,7 +58,7 @@ def render_inside(path: Path, network: Network) -> bytes:
     cluster, user = target.cluster, target.user
     parts = urlsplit(cluster.server)
     inside: dict[str, Any] = msgspec.to_builtins(cluster) | {
-        "server": urlunsplit(parts._replace(netloc=f"{network.gateway}:{API_PORT}")),
+        "server": urlunsplit(parts._replace(netloc=f"{gateway}:{API_PORT}")),
         # The certificate is for the name that the person's file has, not for the gateway.
         "tls-server-name": cluster.tls_server_name or parts.hostname,
     }

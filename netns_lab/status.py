@@ -8,7 +8,7 @@ from netns_lab.loader import restore_lab
 from netns_lab.plan import build_plan, pod_ends
 from netns_lab.programs import completed, exit_codes
 from netns_lab.programs import missing as missing_programs
-from netns_lab.report import node_rows, pod_rows, server_row, service_rows
+from netns_lab.report import node_rows, pod_rows, router_rows, segment_rows, server_row, service_rows
 from netns_lab.state import StateDirectory
 from netns_lab.wiring import diff_wiring
 from netns_lab.wiring_kernel import read_wiring
@@ -56,6 +56,8 @@ def read_status(state: StateDirectory) -> dict[str, object]:
         "lab": state.lab,
         "state": "incomplete" if missing else "up",
         "server": [server_row(topology, state.kubeconfig, remote, is_running=plan.server.name in running)],
+        "segments": segment_rows(topology),
+        "routers": router_rows(topology, running),
         "nodes": node_rows(topology, running),
         "pods": pod_rows(topology, addresses, running, completed(codes)),
         "services": service_rows(objects),

@@ -1,11 +1,11 @@
 """The lab's namespaces, links and addresses as a set of facts: those wanted, those there, the difference.
 
                       nl-<lab>-fabric
-              segment (bridge, the gateway's address)
-            ┌───────┴────────┬────────────────┐
-          to-n1            to-n2            to-n3        veth pairs
-            │                │                │
-    nl-<lab>-n1: eth0   nl-<lab>-n2: eth0   …            address on the segment, default route, forwarding
+              rack1 (bridge)                  rack2 (bridge)         each segment one; the fabric's addresses
+            ┌───────┴────────┬─────────────┐      ┌─┴──────────┐     on those with nodes
+          to-n1            to-n2        to-r1-rack1, -rack2   to-n3  veth pairs
+            │                │                │                │
+    nl-<lab>-n1: eth0   nl-<lab>-n2: eth0   nl-<lab>-r1: rack1, rack2    addresses, routes, forwarding
             │
       (nodeplane-cni's links to the pods)
 
@@ -15,20 +15,15 @@ nothing is missing.
 """
 
 from collections.abc import Collection, Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_network
 from typing import TypeAlias
 
 import msgspec
 
-from netns_lab.names import (
-    SEGMENT,
-    UPLINK,
-    fabric_namespace,
-    node_namespace,
-    pod_namespace,
-    port_link,
-)
-from netns_lab.topology import Topology
+from netns_lab.address_plan import AddressPlan, Place, build_address_plan
+from netns_lab.names import fabric_namespace, node_namespace, pod_namespace, port_link
+from netns_lab.topology import DEFAULT_MTU_BYTES, Topology
+from nodeplane.datapath import rtnl
 
 LOOPBACK = "lo"
 
@@ -39,6 +34,16 @@ _NODE_SYSCTLS = {
     "net.ipv4.conf.all.rp_filter": "0",
     "net.ipv4.conf.default.rp_filter": "0",
 }
+_NODE_SYSCTLS6 = {
+    "net.ipv6.conf.all.disable_ipv6": "0",
+    "net.ipv6.conf.default.disable_ipv6": "0",
+    "net.ipv6.conf.all.forwarding": "1",
+}
+# The routers are the only way from segment to segment; every node reaches the fabric by its own segment.
+_FABRIC_SYSCTLS = {"net.ipv4.ip_forward": "0", "net.ipv4.conf.all.arp_ignore": "0"}
+_FABRIC_SYSCTLS6 = {"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.all.forwarding": "0"}
+
+_DEFAULTS = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -109,7 +114,7 @@ class Address(msgspec.Struct, frozen=True):
 
     namespace: str
     link: str
-    address: IPv4Interface
+    address: rtnl.Interface
 
     def __str__(self) -> str:
         return f"address {self.address} on {self.link} in {self.namespace}"
@@ -125,19 +130,34 @@ class Up(msgspec.Struct, frozen=True):
         return f"{self.link} up in {self.namespace}"
 
 
-class DefaultRoute(msgspec.Struct, frozen=True):
-    """Packets for elsewhere go to this gateway."""
+class Mtu(msgspec.Struct, frozen=True):
+    """A link's MTU, if it is not the usual one."""
 
     namespace: str
-    gateway: IPv4Address
+    link: str
+    mtu_bytes: int
 
     def __str__(self) -> str:
-        return f"default route via {self.gateway} in {self.namespace}"
+        return f"MTU {self.mtu_bytes} of {self.link} in {self.namespace}"
 
 
-Fact: TypeAlias = Namespace | Sysctl | Bridge | Cable | Stray | Master | Address | Up | DefaultRoute
+class StaticRoute(msgspec.Struct, frozen=True):
+    """Packets for a network go to a gateway, or, without one, out of a link."""
 
-_REMOVABLE = (Stray, Address)
+    namespace: str
+    destination: rtnl.Network
+    gateway: rtnl.Address | None = None
+    link: str = ""
+
+    def __str__(self) -> str:
+        name = "default" if self.destination == _DEFAULTS[self.destination.version] else str(self.destination)
+        way = f"via {self.gateway}" if self.gateway else f"on {self.link}"
+        return f"{name} route {way} in {self.namespace}"
+
+
+Fact: TypeAlias = Namespace | Sysctl | Bridge | Cable | Stray | Master | Address | Up | Mtu | StaticRoute
+
+_REMOVABLE = (Stray, Address, Mtu, StaticRoute)
 
 
 class WiringDelta(msgspec.Struct, frozen=True):
@@ -152,7 +172,13 @@ class WiringDelta(msgspec.Struct, frozen=True):
 
 def build_wiring(topology: Topology) -> tuple[Fact, ...]:
     """Return all facts that hold in a lab of this topology, each after those that it depends on."""
-    return (*build_fabric(topology), *_nodes(topology), *_pods(topology))
+    plan = build_address_plan(topology)
+    return (
+        *build_fabric(topology),
+        *_routers(topology, plan),
+        *_nodes(topology, plan),
+        *_pods(topology),
+    )
 
 
 def diff_wiring(desired: tuple[Fact, ...], actual: Collection[Fact]) -> WiringDelta:
@@ -164,27 +190,68 @@ def diff_wiring(desired: tuple[Fact, ...], actual: Collection[Fact]) -> WiringDe
 
 def build_fabric(topology: Topology) -> Iterator[Fact]:
     """Yield the facts of the fabric, but for the nodes' ports: what the API server stands on."""
-    fabric = fabric_namespace(topology.name)
+    fabric, plan = fabric_namespace(topology.name), build_address_plan(topology)
     yield Namespace(fabric)
-    yield Bridge(fabric, SEGMENT)
-    yield Address(fabric, SEGMENT, _on_segment(topology, topology.network.gateway))
+    if topology.segments:
+        yield from (Sysctl(fabric, setting, value) for setting, value in _FABRIC_SYSCTLS.items())
+    if any(address.version == 6 for addresses in plan.fabric.values() for address in addresses):
+        yield from (Sysctl(fabric, setting, value) for setting, value in _FABRIC_SYSCTLS6.items())
+    for segment in topology.all_segments:
+        yield Bridge(fabric, segment.name)
+        yield from _mtu(fabric, segment.name, segment.mtu)
+        for address in plan.fabric.get(segment.name, ()):
+            yield Address(fabric, segment.name, address)
     yield Up(fabric, LOOPBACK)
-    yield Up(fabric, SEGMENT)
+    yield from (Up(fabric, segment.name) for segment in topology.all_segments)
 
 
-def _nodes(topology: Topology) -> Iterator[Fact]:
-    fabric = fabric_namespace(topology.name)
-    for name, address in topology.node_addresses().items():
-        node, port = node_namespace(topology.name, name), port_link(name)
+def _routers(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
+    for router in topology.routers:
+        namespace, places = node_namespace(topology.name, router.name), plan.routers[router.name]
+        yield Namespace(namespace)
+        yield from _router_sysctls(namespace, places)
+        for place in places:
+            yield from _uplink(topology, namespace, place, port_link(router.name, place.segment))
+        yield Up(namespace, LOOPBACK)
+        for route in router.routes:
+            yield StaticRoute(namespace, ip_network(route.to), ip_address(route.via))
+
+
+def _nodes(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
+    for name, place in plan.nodes.items():
+        node = node_namespace(topology.name, name)
         yield Namespace(node)
-        yield from (Sysctl(node, setting, value) for setting, value in _NODE_SYSCTLS.items())
-        yield Cable(node, UPLINK, fabric, port)
-        yield Master(fabric, port, SEGMENT)
-        yield Address(node, UPLINK, _on_segment(topology, address))
-        yield Up(fabric, port)
+        yield from _router_sysctls(node, (place,))
+        yield from _uplink(topology, node, place, port_link(name))
         yield Up(node, LOOPBACK)
-        yield Up(node, UPLINK)
-        yield DefaultRoute(node, topology.network.gateway)
+        for gateway in plan.gateways[place.segment]:
+            yield StaticRoute(node, _DEFAULTS[gateway.version], gateway)
+        if plan.server not in place.addresses[0].network:
+            # The fabric is on every segment with nodes and answers there for all its addresses.
+            yield StaticRoute(node, ip_network(plan.server), link=place.link)
+
+
+def _router_sysctls(namespace: str, places: tuple[Place, ...]) -> Iterator[Fact]:
+    yield from (Sysctl(namespace, setting, value) for setting, value in _NODE_SYSCTLS.items())
+    if any(address.version == 6 for place in places for address in place.addresses):
+        yield from (Sysctl(namespace, setting, value) for setting, value in _NODE_SYSCTLS6.items())
+
+
+def _uplink(topology: Topology, namespace: str, place: Place, port: str) -> Iterator[Fact]:
+    """Yield what joins a node or a router to a segment."""
+    fabric = fabric_namespace(topology.name)
+    yield Cable(namespace, place.link, fabric, port)
+    yield Master(fabric, port, place.segment)
+    yield from _mtu(fabric, port, place.mtu_bytes)
+    yield from _mtu(namespace, place.link, place.mtu_bytes)
+    yield from (Address(namespace, place.link, address) for address in place.addresses)
+    yield Up(fabric, port)
+    yield Up(namespace, place.link)
+
+
+def _mtu(namespace: str, link: str, mtu_bytes: int) -> Iterator[Fact]:
+    if mtu_bytes != DEFAULT_MTU_BYTES:
+        yield Mtu(namespace, link, mtu_bytes)
 
 
 def _pods(topology: Topology) -> Iterator[Fact]:
@@ -193,7 +260,3 @@ def _pods(topology: Topology) -> Iterator[Fact]:
         yield Namespace(namespace)
         # A container runtime's part: CNI's own loopback plugin does no more.
         yield Up(namespace, LOOPBACK)
-
-
-def _on_segment(topology: Topology, address: IPv4Address) -> IPv4Interface:
-    return IPv4Interface((address, IPv4Network(topology.network.segment).prefixlen))

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from netns_lab.names import SEGMENT, fabric_namespace, lab_of
+from netns_lab.names import fabric_namespace, lab_of
 from netns_lab.netlink import open_whole_rtnl
 from netns_lab.processes import machine_namespaces, namespace_id
+from netns_lab.topology import DEFAULT_MTU_BYTES
 from netns_lab.wiring import (
     LOOPBACK,
     Address,
     Bridge,
     Cable,
-    DefaultRoute,
     Fact,
     Master,
+    Mtu,
     Namespace,
+    StaticRoute,
     Stray,
     Sysctl,
     Up,
@@ -24,14 +25,14 @@ from netns_lab.wiring import (
     diff_wiring,
 )
 from nodeplane.datapath import netns, sysctl
-from nodeplane.datapath.rtnl import Link, Route, Rtnl
+from nodeplane.datapath.rtnl import Family, Link, Route, Rtnl
 from nodeplane.errors import KernelNotFoundError, NodeplaneError
 
 # Making a lost link again takes a second round for what hung on the old one; more rounds mean that
 # somebody else changes the same links all the time.
 _ROUNDS = 5
 
-_DEFAULT = IPv4Network("0.0.0.0/0")
+_FAMILIES: tuple[Family, ...] = (4, 6)
 
 # rt_protos(5): "static", an administrator's. cni-agent owns nodeplane's own number and sweeps what it misses.
 _STATIC = 4
@@ -86,18 +87,31 @@ def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
         fact for fact in desired if isinstance(fact, Sysctl) and fact.namespace in present and _is_set(fact)
     )
     addressed = {(fact.namespace, fact.link) for fact in desired if isinstance(fact, Address)}
-    routed = {fact.namespace for fact in desired if isinstance(fact, DefaultRoute)}
+    measured = {(fact.namespace, fact.link) for fact in desired if isinstance(fact, Bridge | Cable)}
+    measured |= {(fact.peer_namespace, fact.peer_link) for fact in desired if isinstance(fact, Cable)}
+    # Where nodes and routers have links, they have routes of ours; the fabric has none.
+    routed = {fact.namespace for fact in desired if isinstance(fact, Cable)}
     links: dict[str, Mapping[str, Link]] = {}
     for namespace in sorted(present & wanted):
         with open_whole_rtnl(_path(namespace)) as rtnl:
             links[namespace] = rtnl.links()
             yield from _link_facts(namespace, links[namespace])
             for link in (link for link in links[namespace] if (namespace, link) in addressed):
-                held = (each for each in rtnl.addresses(link) if isinstance(each, IPv4Interface))
-                yield from (Address(namespace, link, address) for address in held)
+                held = (each for family in _FAMILIES for each in rtnl.addresses(link, family))
+                # The kernel gives each link a link-local address of IPv6 by itself.
+                yield from (
+                    Address(namespace, link, address)
+                    for address in held
+                    if address.version == 4 or not address.ip.is_link_local
+                )
+            yield from (
+                Mtu(namespace, link.name, link.mtu_bytes)
+                for link in links[namespace].values()
+                if (namespace, link.name) in measured and link.mtu_bytes != DEFAULT_MTU_BYTES
+            )
             if namespace in routed:
-                yield from _default_routes(namespace, rtnl)
-    yield from _cable_facts(lab, links, [fact for fact in desired if isinstance(fact, Cable)])
+                yield from _static_routes(namespace, rtnl)
+    yield from _cable_facts(lab, links, desired)
 
 
 def _link_facts(namespace: str, links: Mapping[str, Link]) -> Iterator[Fact]:
@@ -110,17 +124,21 @@ def _link_facts(namespace: str, links: Mapping[str, Link]) -> Iterator[Fact]:
             yield Up(namespace, link.name)
 
 
-def _default_routes(namespace: str, rtnl: Rtnl) -> Iterator[Fact]:
-    for route in rtnl.routes():
-        if route.destination == _DEFAULT and isinstance(route.gateway, IPv4Address):
-            yield DefaultRoute(namespace, route.gateway)
+def _static_routes(namespace: str, rtnl: Rtnl) -> Iterator[Fact]:
+    for family in _FAMILIES:
+        for route in rtnl.routes(_STATIC, family=family):
+            if route.gateway is not None:
+                yield StaticRoute(namespace, route.destination, route.gateway)
+            elif route.link is not None:
+                yield StaticRoute(namespace, route.destination, link=route.link)
 
 
-def _cable_facts(lab: str, links: Links, cables: Collection[Cable]) -> Iterator[Fact]:
+def _cable_facts(lab: str, links: Links, desired: Collection[Fact]) -> Iterator[Fact]:
     """Yield the cables whose two ends are each other's, and every other link in the places of ours."""
     fabric = fabric_namespace(lab)
-    ends = {(fabric, link) for link in links.get(fabric, {}) if link not in {LOOPBACK, SEGMENT}}
-    for cable in cables:
+    segments = {fact.link for fact in desired if isinstance(fact, Bridge)}
+    ends = {(fabric, link) for link in links.get(fabric, {}) if link not in {LOOPBACK, *segments}}
+    for cable in (fact for fact in desired if isinstance(fact, Cable)):
         ends |= {(cable.namespace, cable.link), (cable.peer_namespace, cable.peer_link)}
         near = links.get(cable.namespace, {}).get(cable.link)
         far = links.get(cable.peer_namespace, {}).get(cable.peer_link)
@@ -156,6 +174,12 @@ def _remove(fact: Fact) -> None:
         case Address(namespace, link, address):
             with open_whole_rtnl(_path(namespace)) as rtnl:
                 rtnl.delete_address(link, address)
+        case Mtu(namespace, link, _):
+            with open_whole_rtnl(_path(namespace)) as rtnl:
+                rtnl.set_mtu(link, DEFAULT_MTU_BYTES)
+        case StaticRoute(namespace, _, _, _):
+            with open_whole_rtnl(_path(namespace)) as rtnl:
+                rtnl.delete_route(_route(fact))
 
 
 def _make(fact: Fact) -> None:
@@ -183,8 +207,21 @@ def _make_link_fact(rtnl: Rtnl, fact: Fact) -> None:
             rtnl.add_address(link, address)
         case Up(_, link):
             rtnl.set_up(link)
-        case DefaultRoute(_, gateway):
-            rtnl.replace_route(Route(_DEFAULT, gateway, protocol=_STATIC))
+        case Mtu(_, link, mtu_bytes):
+            rtnl.set_mtu(link, mtu_bytes)
+        case StaticRoute():
+            rtnl.replace_route(_route(fact))
+
+
+def _route(fact: StaticRoute) -> Route:
+    is_on_link = fact.gateway is None and fact.destination.version == 4
+    return Route(
+        fact.destination,
+        fact.gateway,
+        link=fact.link or None,
+        protocol=_STATIC,
+        scope="link" if is_on_link else "global",
+    )
 
 
 def _path(namespace: str) -> Path:

@@ -24,17 +24,17 @@ Reply = tuple[bytes, bool]
 class EchoServer:
     """Sockets bound to a pod's ports, answered from one selector loop."""
 
-    def __init__(self, identity: Identity, ports: list[tuple[str, int]], address: str = "0.0.0.0") -> None:  # noqa: S104 - the namespace is the pod's own
-        """Bind every port; `ports` holds ("TCP" or "UDP", number)."""
+    def __init__(self, identity: Identity, ports: list[tuple[str, int]], address: str = "") -> None:
+        """Bind every port, without an address on all there are; `ports` holds ("TCP" or "UDP", number)."""
         self._identity = identity
         self._selector = selectors.DefaultSelector()
         self.addresses: list[tuple[str, int]] = []
         for protocol, port in ports:
             if protocol == "UDP":
-                server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                server = _open(socket.SOCK_DGRAM, address)
                 ready: Callable[[], None] = partial(self._answer_datagram, server)
             else:
-                server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                server = _open(socket.SOCK_STREAM, address)
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 ready = partial(self._accept, server)
             server.bind((address, port))
@@ -95,6 +95,15 @@ class EchoServer:
         connection.close()
 
 
+def _open(kind: socket.SocketKind, address: str) -> socket.socket:
+    """Open a socket for an address; for none, one of IPv6 that takes IPv4 too, where the kernel has both."""
+    if address or not socket.has_dualstack_ipv6():
+        return socket.socket(socket.AF_INET, kind)
+    opened = socket.socket(socket.AF_INET6, kind)
+    opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return opened
+
+
 def respond(identity: Identity, source: tuple[str, int], received: bytearray) -> Reply:
     """Answer the complete requests in `received`, take them out of it, and say whether this was the last."""
     line, newline, _ = received.partition(b"\n")
@@ -114,7 +123,9 @@ def respond(identity: Identity, source: tuple[str, int], received: bytearray) ->
 
 
 def _answer(identity: Identity, source: tuple[str, int], data: bytes) -> bytes:
-    seen = {"source": source[0], "sourcePort": source[1], "data": data.decode(errors="replace")}
+    # RFC 4291, 2.5.5.2: so an address of IPv4 looks on a socket of IPv6.
+    address = source[0].removeprefix("::ffff:")
+    seen = {"source": address, "sourcePort": source[1], "data": data.decode(errors="replace")}
     return json.dumps({**identity, **seen}).encode() + b"\n"
 
 

@@ -1,10 +1,9 @@
 """Values that the lab's tests share."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
-from netns_lab.cluster import build_cluster
+from netns_lab.cluster import PodAddresses, build_cluster
 from netns_lab.loader import LabSpec, Manifest
 from netns_lab.topology import NodeSpec, PodSpec, PortSpec, Topology
 from nodeplane.kube.manifest_file import decode_objects
@@ -42,7 +41,7 @@ def service(name: str = "web", namespace: str = "default", **spec: Any) -> dict[
 
 def held(
     topology: Topology,
-    addresses: Mapping[str, IPv4Address],
+    addresses: PodAddresses,
     *raw: dict[str, Any],
     ports: Mapping[str, int] | None = None,
 ) -> list[Object]:
@@ -52,7 +51,7 @@ def held(
         return items
     endpoints = (
         Endpoint(
-            (str(addresses[pod.key]),),
+            (str(addresses[pod.key][0]),),
             node_name=pod.node,
             target_ref=ObjectReference("Pod", pod.namespace, pod.name),
         )

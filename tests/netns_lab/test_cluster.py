@@ -1,20 +1,20 @@
 """The lab's objects: all of them, with the lab's marks, as an API server takes them."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import msgspec
 import pytest
 
 from netns_lab.cluster import DIGEST_ANNOTATION, OWNER_ANNOTATION, build_cluster, marks, owner
-from netns_lab.topology import Topology
+from netns_lab.topology import Network, Topology
 from nodeplane.kube.objects import EndpointSlice
 from tests.netns_lab.samples import TOPOLOGY, lab_spec, service
 
 ADDRESSES = {
-    "clients/client": IPv4Address("10.244.0.1"),
-    "default/web-1": IPv4Address("10.244.0.2"),
-    "default/web-2": IPv4Address("10.244.1.2"),
+    "clients/client": (IPv4Address("10.244.0.1"),),
+    "default/web-1": (IPv4Address("10.244.0.2"),),
+    "default/web-2": (IPv4Address("10.244.1.2"),),
 }
 MARKS = {"app.kubernetes.io/managed-by": "netns-lab", "netns-lab/lab": "lab"}
 
@@ -69,6 +69,23 @@ def test_node() -> None:
             "conditions": [{"type": "Ready", "status": "True", "reason": "NetnsLab"}],
         },
     }
+
+
+def test_two_families() -> None:
+    """Of nodes and of pods, IPv4 first."""
+    network = Network("172.30.0.0/24,fd00::/64", "10.244.0.0/16,fd01::/56")
+    both = {"default/web-1": (IPv4Address("10.244.0.2"), IPv6Address("fd01::2"))}
+    topology = msgspec.structs.replace(TOPOLOGY, network=network)
+    objects = {
+        str(each.item.key): each.raw["status"]
+        for each in build_cluster(lab_spec(topology), both)
+        if "status" in each.raw
+    }
+
+    assert [entry["address"] for entry in objects["Node/n1"]["addresses"]] == ["172.30.0.2", "fd00::2", "n1"]
+    pod = objects["Pod/default/web-1"]
+    assert (pod["podIP"], pod["podIPs"]) == ("10.244.0.2", [{"ip": "10.244.0.2"}, {"ip": "fd01::2"}])
+    assert pod["hostIP"] == "172.30.0.2"
 
 
 def test_pod() -> None:

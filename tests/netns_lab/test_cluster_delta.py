@@ -18,7 +18,7 @@ from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import EndpointSlice, ObjectKey, Pod, Service
 from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, lab_spec, service
 
-ADDRESSES = {"default/web-1": IPv4Address("10.244.0.2"), "default/web-2": IPv4Address("10.244.1.2")}
+ADDRESSES = {"default/web-1": (IPv4Address("10.244.0.2"),), "default/web-2": (IPv4Address("10.244.1.2"),)}
 SLICE_LABEL = "endpointslice.kubernetes.io/managed-by"
 
 
@@ -290,6 +290,29 @@ def test_a_namespace_with_a_persons_objects_stays() -> None:
     changed = desired(topology=msgspec.structs.replace(TOPOLOGY, pods=(WEB_1, WEB_2)))
 
     assert text(diff_cluster("lab", changed, live)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("families", "addresses", "waits"),
+    [
+        pytest.param(["IPv4"], ["10.244.0.2"], False, id="one family of two"),
+        pytest.param(["IPv6"], ["10.244.0.2"], True, id="the other one"),
+        pytest.param(["IPv4", "IPv6"], ["10.244.0.2"], True, id="a slice of one yet"),
+        pytest.param(["IPv4", "IPv6"], ["10.244.0.2", "fd00::2"], False, id="of both"),
+    ],
+)
+def test_unsettled_in_two_families(families: list[str], addresses: list[str], waits: bool) -> None:
+    """A Service has endpoints of its own families alone."""
+    live = whole(service())
+    live[WEB]["spec"]["ipFamilies"] = families
+    for pod in [live[key] for key in live if key.kind is Pod]:
+        pod["status"]["podIPs"] = [{"ip": "10.244.0.2"}, {"ip": "fd00::2"}]
+    labels = {SLICE_LABEL: "x", "kubernetes.io/service-name": "web"}
+    metadata = {"name": "web-1", "namespace": "default", "labels": labels}
+    endpoints = [{"addresses": [address]} for address in addresses]
+    live |= served({**value("EndpointSlice", "web-1"), "metadata": metadata, "endpoints": endpoints})
+
+    assert unsettled("lab", live) == ([WEB] if waits else [])
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from netns_lab.judge import Evidence, Share
 from tests.netns_lab.samples import CLIENT, TOPOLOGY, held, service
 
 ADDRESSES = {
-    "clients/client": IPv4Address("10.0.0.1"),
-    "default/web-1": IPv4Address("10.0.0.2"),
-    "default/web-2": IPv4Address("10.0.1.2"),
+    "clients/client": (IPv4Address("10.0.0.1"),),
+    "default/web-1": (IPv4Address("10.0.0.2"),),
+    "default/web-2": (IPv4Address("10.0.1.2"),),
 }
 WEB_1 = Share("default/web-1", "n1", "10.0.0.2", 8080)
 WEB_2 = Share("default/web-2", "n2", "10.0.1.2", 8080)

@@ -1,9 +1,10 @@
 """Where `netns-lab exec` goes."""
 
+import msgspec
 import pytest
 
 from netns_lab.execute import find_place
-from netns_lab.topology import NodeSpec, PodSpec, Topology
+from netns_lab.topology import InterfaceSpec, NodeSpec, PodSpec, RouterSpec, Topology
 from nodeplane.errors import ConfigError
 
 N1, A_WEB, B_WEB, ONLY = (
@@ -25,6 +26,15 @@ TOPOLOGY = Topology("lab", (N1, NodeSpec("x")), (A_WEB, B_WEB, ONLY))
 )
 def test_find_place(name: str, place: NodeSpec | PodSpec) -> None:
     assert find_place(TOPOLOGY, name) == place
+
+
+def test_a_router_is_a_place_too() -> None:
+    router = RouterSpec("r1", (InterfaceSpec("segment"),))
+    topology = msgspec.structs.replace(TOPOLOGY, routers=(router,))
+
+    assert find_place(topology, "r1") == router
+    with pytest.raises(ConfigError, match="expected the name of one node, router or pod: n1, x, r1, a/web"):
+        find_place(topology, "r2")
 
 
 @pytest.mark.parametrize("name", ["web", "x", "n9", "c/web"])

@@ -10,7 +10,16 @@ from netns_lab.plan import bare_module, build_plan, pod_command, resolv_conf
 from netns_lab.programs import Program
 from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory
-from netns_lab.topology import Network, NodeSpec, PodSpec, PortSpec, Topology
+from netns_lab.topology import (
+    InterfaceSpec,
+    Network,
+    NodeSpec,
+    PeerSpec,
+    PodSpec,
+    PortSpec,
+    RouterSpec,
+    Topology,
+)
 
 STATE = StateDirectory("lab", Path("/run/labs"))
 BIN = Path(sys.executable).parent
@@ -86,7 +95,7 @@ def test_cni_configuration() -> None:
             ),
             (
                 PLAN.files["nodes/n1/cni-agent.yaml"],
-                b'{"name":"default","cidr":"10.1.0.0/16","blockSize":27}',
+                b'[{"name":"default","cidr":"10.1.0.0/16","blockSize":27}]',
             ),
             id="cni-agent",
         ),
@@ -147,3 +156,57 @@ def test_workloads() -> None:
         str(resolv_conf(STATE, PODS[2])),
         "true",
     )
+
+
+def test_both_families_and_modes() -> None:
+    """One pool of each family in the lab's mode, with room for VXLAN's headers where there may be some."""
+    network = Network(
+        "10.0.0.0/24,fd00::/64", "10.1.0.0/16,fd01::/56", service_cidr="10.96.0.0/16,fd02::/112", mode="vxlan"
+    )
+    plan = build_plan(msgspec.structs.replace(TOPOLOGY, network=network), STATE)
+
+    config = msgspec.json.decode(plan.attachments[0].config)
+    assert config["encapsulation"] == "vxlan"
+    assert config["ipam"]["pools"] == [
+        {"name": "default", "cidr": "10.1.0.0/16", "blockSize": 26, "mode": "vxlan"},
+        {"name": "default-ipv6", "cidr": "fd01::/56", "blockSize": 122, "mode": "vxlan"},
+    ]
+    assert "10.96.0.0/16,fd02::/112" in plan.server.command
+
+
+def test_agents_configuration() -> None:
+    """The lab's own fields, those of the file for all agents, and those for one, each over the other."""
+    topology = msgspec.structs.replace(
+        TOPOLOGY,
+        nodes=(NodeSpec("n1", agent={"bgp": {"asNumber": 65001}}), NodeSpec("n2")),
+        network=Network(mode="bgp"),
+        agent={"bgp": {"mesh": False}, "gcInterval": "0"},
+    )
+    plan = build_plan(topology, STATE)
+
+    def config(node: str) -> object:
+        return msgspec.json.decode(plan.files[f"nodes/{node}/cni-agent.yaml"])
+
+    own = {"datastore": "sqlite:///run/labs/lab/ipam.sqlite", "socket": "", "gcInterval": "0"}
+    bgp = {"mesh": False, "directory": "/run/labs/lab/bird/n1"}
+    assert config("n1") == {**own, "bgp": {**bgp, "asNumber": 65001}}
+    assert config("n2") == {**own, "bgp": {**bgp, "directory": "/run/labs/lab/bird/n2", "asNumber": 64512}}
+    assert plan.pid_files == (
+        Path("/run/labs/lab/bird/n1/bird.pid"),
+        Path("/run/labs/lab/bird/n2/bird.pid"),
+    )
+
+
+def test_routers() -> None:
+    """One with an AS number runs BIRD, which has to start again with another configuration."""
+    routers = (
+        RouterSpec("leaf", (InterfaceSpec("segment"),), asn=65001, peers=(PeerSpec(segment="segment"),)),
+        RouterSpec("r", (InterfaceSpec("segment"),)),
+    )
+    plan = build_plan(msgspec.structs.replace(TOPOLOGY, routers=routers), STATE)
+
+    config = plan.files["routers/leaf/bird.conf"]
+    arguments = ("/run/labs/lab/config/routers/leaf/bird.conf", "/run/labs/lab/bird/leaf.ctl")
+    command = bare_module("netns_lab.bird", *arguments)
+    assert plan.router_programs == (Program("routers/leaf/bird", "nl-lab-leaf", command, (config,)),)
+    assert set(plan.router_programs) <= set(plan.programs)

@@ -11,16 +11,16 @@ from nodeplane.datapath.rtnl import Route
 from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, WEB_IP, held, service
 
 ADDRESSES = {
-    "clients/client": IPv4Address("10.244.0.1"),
-    "default/web-1": IPv4Address("10.244.0.2"),
-    "default/web-2": IPv4Address("10.244.1.2"),
+    "clients/client": (IPv4Address("10.244.0.1"),),
+    "default/web-1": (IPv4Address("10.244.0.2"),),
+    "default/web-2": (IPv4Address("10.244.1.2"),),
 }
 JOB = msgspec.structs.replace(WEB_2, command=("python3", "-m", "http.server", "8080"))
 
 
 def always(node: str, far: set[str]) -> list[Probe]:
     """Return what is asked of a node in every lab: the routes, and the cluster DNS's own name."""
-    addresses = frozenset(ADDRESSES[pod] for pod in far)
+    addresses = frozenset(ADDRESSES[pod][0] for pod in far)
     return [Routes(node, addresses), Name(node, "kube-dns.kube-system.svc.cluster.local", "10.96.0.10")]
 
 
@@ -81,4 +81,4 @@ BLOCK = IPv4Network("10.244.1.0/26")
     ],
 )
 def test_uncovered(routes: list[Route], missing: list[str]) -> None:
-    assert uncovered([ADDRESSES["default/web-2"]], routes) == [IPv4Address(pod) for pod in missing]
+    assert uncovered(ADDRESSES["default/web-2"], routes) == [IPv4Address(pod) for pod in missing]

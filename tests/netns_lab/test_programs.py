@@ -30,12 +30,13 @@ LAB = f"t{os.getpid()}{secrets.token_hex(2)}"
         pytest.param([(1, "lab/b"), (2, "lab/b")], {"b": [1, 2]}, id="not kept, with its children"),
         pytest.param([(1, "lab/cni/lab.x.y")], {"cni/lab.x.y": [1]}, id="what a killed command has left"),
         pytest.param([(1, ""), (2, "other/b")], {}, id="a person's, another lab's"),
+        pytest.param([(1, "lab/b"), (9, "lab/b")], {"b": [1]}, id="what outlives its program"),
     ],
 )
 def test_to_stop(processes: list[tuple[int, str]], stopped: dict[str, list[int]]) -> None:
     present = [Process(pid, 1, (0, 0), mark) for pid, mark in processes]
 
-    unwanted = to_stop("lab", {"a", "done"}, present)
+    unwanted = to_stop("lab", {"a", "done"}, present, {9})
 
     assert {name: [process.pid for process in group] for name, group in unwanted.items()} == stopped
 

@@ -1,5 +1,6 @@
 """A person's kubeconfig, and what of it becomes the lab's programs' own."""
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ import pytest
 import yaml
 
 from netns_lab.remote_server import RemoteServer, read_remote, render_inside
-from netns_lab.topology import Network
 from nodeplane.errors import ConfigError
 
 
@@ -100,7 +100,7 @@ def test_read_remote(server: str, host: str, port: int, tmp_path: Path) -> None:
 def test_render_inside(
     cluster: dict[str, Any], user: dict[str, Any], inside: dict[str, Any], who: dict[str, Any], tmp_path: Path
 ) -> None:
-    rendered = yaml.safe_load(render_inside(write(tmp_path, cluster, user), Network()))
+    rendered = yaml.safe_load(render_inside(write(tmp_path, cluster, user), IPv4Address("172.30.0.1")))
 
     def placed(value: Any) -> Any:
         if isinstance(value, dict):

@@ -3,13 +3,15 @@
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from netns_lab.remote_server import RemoteServer
-from netns_lab.report import node_rows, pod_rows, server_row, service_rows
+from netns_lab.report import node_rows, pod_rows, router_rows, segment_rows, server_row, service_rows
+from netns_lab.topology import InterfaceSpec, RouterSpec, SegmentSpec
 from tests.netns_lab.samples import TOPOLOGY, held, service
 
-ADDRESSES = {"default/web-1": IPv4Address("10.244.0.2"), "default/web-2": IPv4Address("10.244.1.2")}
+ADDRESSES = {"default/web-1": (IPv4Address("10.244.0.2"),), "default/web-2": (IPv4Address("10.244.1.2"),)}
 RUNNING = {"nodes/n1/kubeproxy", "nodes/n1/coredns-lite", "pods/default/web-1"}
 
 
@@ -50,6 +52,52 @@ def test_node_rows() -> None:
             "kubeproxy": "ended",
             "cni-agent": "ended",
             "coredns-lite": "ended",
+        },
+    ]
+
+
+def test_segments_and_routers() -> None:
+    topology = msgspec.structs.replace(
+        TOPOLOGY,
+        segments=(SegmentSpec("a", "10.0.1.0/24,fd00:1::/64", mtu=9000), SegmentSpec("b", "10.0.2.0/31")),
+        routers=(
+            RouterSpec("leaf", (InterfaceSpec("a"), InterfaceSpec("b")), asn=65001),
+            RouterSpec("r", (InterfaceSpec("b"),)),
+        ),
+    )
+
+    assert segment_rows(topology) == [
+        {
+            "segment": "a",
+            "network": "10.0.1.0/24,fd00:1::/64",
+            "mtu": 9000,
+            "gateway": "10.0.1.2,fd00:1::2",
+            "nodes": ["n1", "n2"],
+            "routers": ["leaf"],
+        },
+        {
+            "segment": "b",
+            "network": "10.0.2.0/31",
+            "mtu": 1500,
+            "gateway": "10.0.2.0",
+            "nodes": [],
+            "routers": ["leaf", "r"],
+        },
+    ]
+    assert router_rows(topology, {"routers/leaf/bird"}) == [
+        {
+            "router": "leaf",
+            "namespace": "nl-lab-leaf",
+            "links": ["a 10.0.1.2/24,fd00:1::2/64", "b 10.0.2.0/31"],
+            "asn": 65001,
+            "bird": "running",
+        },
+        {
+            "router": "r",
+            "namespace": "nl-lab-r",
+            "links": ["b 10.0.2.1/31"],
+            "asn": "",
+            "bird": "",
         },
     ]
 

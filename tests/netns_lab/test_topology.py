@@ -2,7 +2,6 @@
 
 import json
 from importlib.resources import files
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import jsonschema
@@ -57,22 +56,6 @@ def test_topology_survives_its_own_encoding() -> None:
     topology = read_lab(DEMO_FILE).topology
 
     assert msgspec.json.decode(msgspec.json.encode(topology), type=Topology) == topology
-
-
-@pytest.mark.parametrize(
-    ("nodes", "addresses"),
-    [
-        pytest.param(("", "", ""), ("10.0.0.2", "10.0.0.3", "10.0.0.4"), id="lowest free, after the gateway"),
-        pytest.param(("", "10.0.0.2", ""), ("10.0.0.3", "10.0.0.2", "10.0.0.4"), id="given ones are taken"),
-    ],
-)
-def test_node_addresses(nodes: tuple[str, ...], addresses: tuple[str, ...]) -> None:
-    named = tuple(NodeSpec(f"n{number}", address or None) for number, address in enumerate(nodes))
-    topology = Topology("a", named, network=Network("10.0.0.0/29"))
-
-    assert topology.node_addresses() == {
-        f"n{number}": IPv4Address(address) for number, address in enumerate(addresses)
-    }
 
 
 def test_published_schema_is_the_one_of_the_structs() -> None:

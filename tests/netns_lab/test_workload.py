@@ -55,6 +55,21 @@ def test_respond_to_http() -> None:
     assert json.loads(body) == answer("GET /x HTTP/1.1")
 
 
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
+def test_both_families(client: str) -> None:
+    """Without an address it serves all there are, and a source of IPv4 is told as one."""
+    echo = EchoServer(IDENTITY, [("UDP", 0)])
+    family = socket.AF_INET6 if ":" in client else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asker:
+            asker.sendto(b"x", (client, echo.addresses[0][1]))
+            echo.serve_once(10)
+            asker.settimeout(10)
+            assert json.loads(asker.recv(4096))["source"] == client
+    finally:
+        echo.close()
+
+
 @pytest.fixture
 def server() -> Iterator[EchoServer]:
     """Yield a server on free ports of the loopback, the first TCP, the second UDP."""

@@ -1,0 +1,307 @@
+"""What the agent knows of the cluster and of its own kernel, and the sync that it leads to.
+
+    nodes, blocks, tunnels, pools ──► desired (`cni.routing.desired`) ──► kernel (`cni.routing.kernel`)
+    what others do to the kernel ───► everything is read again ──────────┘
+
+A change of a block is written by itself. Before nodes and blocks are complete nothing is: what is missing
+would be taken for what is gone.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from cni import ipv6_node
+from cni.edge import Calls
+from cni.routing.desired import Changed, Desired
+from cni.routing.kernel import KernelState, Step, StepReport
+from cni.routing.links import Own, read_own
+from cni.routing.ownership import Watched, concerns_agent
+from cni.routing.peers import Peer, read_peer
+from cni.routing.tunnels import TUNNELLED, TunnelPlan, choose_tunnel, plan_tunnels
+from cni.routing.vxlan import FAMILIES, LINK_NAMES, VxlanConfig, VxlanLink, build_link
+from ipam.model import Pool
+from ipam.watch import LedgerNews, Tunnel
+from nodeplane.datapath.rtnl import Network, Route, Rtnl
+from nodeplane.datapath.rtnl_monitor import Event
+from nodeplane.datapath.sysctl import Sysctls
+from nodeplane.errors import KernelNotFoundError, NodeplaneError
+from nodeplane.kube.objects import Node
+from nodeplane.kube.source import Batch
+from nodeplane.reconcile.runner import Runner
+
+log = logging.getLogger(__name__)
+
+_FORWARD = "net.ipv4.ip_forward"
+# Bounds a fight with somebody who deletes our routes as fast as we write them. A change after a quiet moment
+# waits for nothing.
+_MIN_INTERVAL_S = 0.02
+_RESYNC_INTERVAL_S = 600.0
+# A link that no pool needs any more still receives for so long: peers may hear of it later than we.
+_LINK_GRACE_S = 5.0
+
+
+class Router:
+    """Keeps one node's routes.
+
+    Args:
+        node: This node's name.
+        kernel: Runs steps on rtnetlink.
+        edge: What the agent has in the kernel, for `kernel`'s thread, and its netlink port.
+        sysctls: The node's settings.
+        config: Of the VXLAN links.
+
+    Attributes:
+        runner: Runs the syncs.
+        pools: All pools.
+        desired: All that must be there.
+        own: This node as the kernel has it.
+        labels: This node's labels.
+        written_s: When each route was written, in seconds since the epoch; of those that this agent wrote.
+        on_synced: Called after each sync that went through, with its duration in seconds.
+        on_failed: Called after each that failed.
+        on_announced: Called with what this node announces by BGP, at first and when it changes.
+        on_tunnels: Called after each sync with what there is to do about the node's own addresses.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        kernel: Calls[Rtnl],
+        edge: tuple[KernelState, int],
+        sysctls: Sysctls,
+        config: VxlanConfig,
+    ) -> None:
+        self.runner = Runner(self._sync, min_interval_s=_MIN_INTERVAL_S, resync_interval_s=_RESYNC_INTERVAL_S)
+        self.pools: tuple[Pool, ...] = ()
+        self.desired = Desired(node)
+        self.own = Own()
+        self.labels: Mapping[str, str] = {}
+        self.written_s: dict[Network, float] = {}
+        self.on_synced: Callable[[StepReport, float], None] = lambda _report, _duration_s: None
+        self.on_failed: Callable[[], None] = lambda: None
+        self.on_announced: Callable[[frozenset[Network]], None] = lambda _networks: None
+        self.on_tunnels: Callable[[TunnelPlan], None] = lambda _plan: None
+        self._node = node
+        self._kernel = kernel
+        self._state, self._port = edge
+        self._sysctls = sysctls
+        self._config = config
+        self._names: set[str] | None = None
+        self._has_blocks = False
+        self._peer = Peer()
+        self._tunnels: dict[str, Tunnel] = {}
+        self._tunnels_of: defaultdict[tuple[str, int], dict[str, Tunnel]] = defaultdict(dict)
+        self._links: tuple[VxlanLink, ...] = ()
+        self._retired_s: dict[int, float] = {}
+        self._leftovers: Mapping[Network, Route] = {}
+        self._refused: frozenset[str] = frozenset()
+        self._announced: frozenset[Network] | None = None
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the blocks have been read."""
+        return self._has_blocks
+
+    @property
+    def node_names(self) -> frozenset[str] | None:
+        """All nodes by name; None before they are known."""
+        return None if self._names is None else frozenset(self._names)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nodes and blocks are known."""
+        return self._names is not None and self._has_blocks
+
+    def take_nodes(self, batch: Batch) -> None:
+        """Take the snapshot of all nodes in, then changes."""
+        names = set() if self._names is None else self._names
+        is_own = self._names is None
+        for change in batch:
+            if change.key.kind is not Node:
+                continue
+            name, node = change.key.name, change.new
+            peer = read_peer(node) if isinstance(node, Node) else None
+            (names.discard if peer is None else names.add)(name)
+            if name == self._node:
+                self.labels = node.labels if isinstance(node, Node) else {}
+                is_own = is_own or peer != self._peer
+                self._peer = peer or Peer()
+            self.desired.set_peer(name, peer)
+        self._names = names
+        self._trigger(full=is_own)
+
+    def take_news(self, news: LedgerNews) -> None:
+        """Take in what has changed in the datastore."""
+        if news.is_whole:
+            for key in self.desired.block_keys() - news.blocks.keys():
+                self.desired.set_block(key, None)
+            self._take_tunnels(dict.fromkeys(self._tunnels.keys() - news.tunnels.keys()))
+        if news.pools is not None:
+            self.pools = news.pools
+            self.desired.set_modes({pool.name: None if pool.on_link else pool.mode for pool in self.pools})
+            self._take_tunnels(self._tunnels)
+        self._take_tunnels(news.tunnels)
+        for key, block in news.blocks.items():
+            self.desired.set_block(key, block)
+        self._has_blocks = True
+        self._trigger(full=False)
+
+    def take_event(self, event: Event) -> None:
+        """Take the kernel's word that something changed."""
+        watched = Watched(
+            self.desired.routes,
+            self._leftovers,
+            self.desired.entries,
+            self.own.vxlan_links,
+            self.own.uplinks,
+            self._port,
+        )
+        if concerns_agent(event, watched):
+            self._trigger(full=True)
+
+    def plan_tunnels(self) -> TunnelPlan:
+        """Say what is to be done about this node's own addresses."""
+        held = [item for version in FAMILIES for item in self._tunnels_of[self._node, version].values()]
+        linked = [version for version, name in LINK_NAMES.items() if name in self.own.vxlan_links.values()]
+        return plan_tunnels(self._routed(), held, self.own.underlays, linked)
+
+    def _routed(self) -> list[Pool]:
+        return [pool for pool in self.pools if not pool.on_link]
+
+    def _take_tunnels(self, changed: Mapping[str, Tunnel | None]) -> None:
+        touched = set()
+        for key, tunnel in list(changed.items()):
+            old = self._tunnels.pop(key, None)
+            if old is not None:
+                touched.add((old.node, old.address.version))
+                del self._tunnels_of[old.node, old.address.version][key]
+            if tunnel is not None:
+                touched.add((tunnel.node, tunnel.address.version))
+                self._tunnels[key] = self._tunnels_of[tunnel.node, tunnel.address.version][key] = tunnel
+        for node, version in touched:
+            held = self._tunnels_of[node, version]
+            self.desired.set_tunnel(node, version, choose_tunnel(self.pools, held.values()))
+            if not held:
+                del self._tunnels_of[node, version]
+
+    def _trigger(self, *, full: bool) -> None:
+        if self.is_complete:
+            self.runner.trigger(full=full)
+
+    async def _sync(self, full: bool) -> None:
+        started = time.perf_counter()
+        try:
+            report = await self._write(full)
+        except NodeplaneError:
+            self.on_failed()
+            raise
+        duration_s = time.perf_counter() - started
+        self._log(report, full=full, duration_ms=duration_s * 1000)
+        self.on_synced(report, duration_s)
+        announced = frozenset(self.desired.announced)
+        if announced != self._announced:
+            self._announced = announced
+            self.on_announced(announced)
+        self.on_tunnels(self.plan_tunnels())
+
+    async def _write(self, full: bool) -> StepReport:
+        if full:
+            await self._read_own()
+        links, kept = self._choose_links()
+        versions = {link.vxlan.local.version for link in links} | kept
+        full = full or links != self._links or not self._present() <= versions
+        self.desired.set_own(self.own.subnets, frozenset(versions))
+        changed = self.desired.take_changed()
+        step = self._build_step(None if full else changed, links, frozenset(kept))
+        report = await self._kernel(lambda _: self._state.apply(step))
+        self._links, self._leftovers = links, report.leftovers
+        now_s = time.time()
+        self.written_s.update((network, now_s) for network in report.written)
+        for network in changed.destinations:
+            if network not in self.desired.routes and network not in self._leftovers:
+                self.written_s.pop(network, None)
+        if report.links:
+            # What they are now.
+            await self._read_own()
+        return report
+
+    async def _read_own(self) -> None:
+        peer, has_ipv6 = self._peer, any(pool.network.version == 6 for pool in self.pools)
+
+        def read(rtnl: Rtnl) -> Own:
+            ensure_forwarding(self._sysctls, rtnl, has_ipv6=has_ipv6)
+            return read_own(rtnl, peer)
+
+        self.own = await self._kernel(read)
+
+    def _build_step(
+        self, changed: Changed | None, links: tuple[VxlanLink, ...], kept: frozenset[int]
+    ) -> Step:
+        desired = self.desired
+        if changed is None:
+            # Copies: news come in while the kernel is written.
+            routes, entries = dict(desired.routes), dict(desired.entries)
+            return Step(routes, frozenset(desired.held), entries, links, kept)
+        return Step(
+            {key: desired.routes[key] for key in changed.destinations if key in desired.routes},
+            changed.destinations & desired.held,
+            {key: desired.entries[key] for key in changed.entries if key in desired.entries},
+            changed=changed,
+        )
+
+    def _choose_links(self) -> tuple[tuple[VxlanLink, ...], set[int]]:
+        """Return the VXLAN links that are wanted, and the families of others that stay for a while."""
+        links = []
+        for version in sorted({pool.network.version for pool in self._routed() if pool.mode in TUNNELLED}):
+            underlay, tunnel = self.own.underlays.get(version), self.desired.tunnel(self._node, version)
+            if underlay is not None and tunnel is not None:
+                links.append(build_link(self._node, self._config, *underlay, tunnel))
+        wanted = {link.vxlan.local.version for link in links}
+        self._retired_s = {key: at_s for key, at_s in self._retired_s.items() if key not in wanted}
+        return tuple(links), {version for version in self._present() - wanted if self._is_kept(version)}
+
+    def _present(self) -> set[int]:
+        return {version for version, name in LINK_NAMES.items() if name in self.own.vxlan_links.values()}
+
+    def _is_kept(self, version: int) -> bool:
+        """Say whether a link that no pool needs stays for now: for its peers, or for routes of before."""
+        loop = asyncio.get_running_loop()
+        if version not in self._retired_s:
+            self._retired_s[version] = loop.time() + _LINK_GRACE_S
+            loop.call_later(_LINK_GRACE_S, self._look_again)
+        has_routes = any(route.link == LINK_NAMES[version] for route in self._leftovers.values())
+        return has_routes or loop.time() < self._retired_s[version]
+
+    def _look_again(self) -> None:
+        self._trigger(full=True)
+
+    def _log(self, report: StepReport, *, full: bool, duration_ms: float) -> None:
+        routes, entries = report.routes, report.entries
+        refused = routes.refused | entries.refused | report.refused
+        for reason in sorted(refused - self._refused):
+            log.warning("route refused, the others are in force error=%r", reason)
+        self._refused = refused
+        log.log(
+            logging.INFO if routes.written or routes.deleted else logging.DEBUG,
+            "routes synced full=%s wanted=%d written=%d deleted=%d refused=%d duration_ms=%.2f",
+            full, len(self.desired.routes), routes.written, routes.deleted, len(refused), duration_ms,
+        )  # fmt: skip
+        if entries.written or entries.deleted or report.links:
+            log.info(
+                "tunnels synced links=%s written=%d deleted=%d",
+                ",".join(report.links) or "none", entries.written, entries.deleted,
+            )  # fmt: skip
+
+
+def ensure_forwarding(sysctls: Sysctls, rtnl: Rtnl, *, has_ipv6: bool) -> None:
+    """Make this node a router if it is none: the kernel then forwards on every link."""
+    if sysctls.read(_FORWARD) != "1":
+        sysctls.write(_FORWARD, 1)
+    if has_ipv6:
+        with suppress(KernelNotFoundError):
+            # A kernel without IPv6 has no pods with IPv6 either.
+            ipv6_node.ensure_forwarding(sysctls, rtnl)

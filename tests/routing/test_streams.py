@@ -1,0 +1,123 @@
+"""An agent or a BIRD that is killed, frozen or replaced under traffic between pods: no packet is lost."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from netns_lab.names import router_program
+from netns_lab.programs import ProgramRecord
+from tests.netns_fixture import eventually
+from tests.routing.routed_lab import FAMILIES, RoutedLab
+from tests.routing.stream import Stream, streaming
+
+pytestmark = pytest.mark.lab
+
+
+# Of the first rack's leaf with its two nodes, in two families.
+_SESSIONS = 4
+_LIMIT_S = 120.0
+
+
+def kill(lab: RoutedLab) -> None:
+    """End the agents of two nodes by force, and start them again."""
+    for node in ("n1", "n2"):
+        os.kill(lab.agent(node), signal.SIGKILL)
+    lab.up()
+
+
+def upgrade(lab: RoutedLab) -> None:
+    """End the agents of two nodes as a new version's installation does, and start them again."""
+    agents = [lab.agent(node) for node in ("n1", "n2")]
+    for agent in agents:
+        os.kill(agent, signal.SIGTERM)
+    eventually(lambda: [agent for agent in agents if Path(f"/proc/{agent}").exists()], lambda left: not left)
+    lab.up()
+
+
+def freeze(lab: RoutedLab) -> None:
+    """Stop the agents of two nodes for a while in which their routes are looked at by the kernel alone."""
+    agents = [lab.agent(node) for node in ("n1", "n2")]
+    try:
+        for agent in agents:
+            os.kill(agent, signal.SIGSTOP)
+        # What happens meanwhile is theirs to catch up with.
+        lab.execute("n1", "ip", "link", "add", "probe0", "type", "bridge")
+        lab.execute("n1", "ip", "link", "del", "probe0")
+    finally:
+        for agent in agents:
+            os.kill(agent, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("disturb", [kill, freeze, upgrade], ids=lambda disturb: str(disturb.__name__))
+def test_agents(disturb: Callable[[RoutedLab], None], routed: RoutedLab) -> None:
+    with streams(routed) as running:
+        disturb(routed)
+        for stream in running:
+            stream.await_progress()
+
+    assert [stream.lost() for stream in running] == [[], [], [], []]
+    assert routed.up()["changes"] == []
+
+
+def kill_node_bird(lab: RoutedLab) -> None:
+    """End a node's BIRD by force; its agent starts another."""
+    file = lab.state.path / "bird" / "n1" / "bird.pid"
+    before = int(file.read_text())
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: _pid(file), lambda pid: pid not in {0, before}, within_s=_LIMIT_S)
+
+
+def kill_leaf_bird(lab: RoutedLab) -> None:
+    """End the BIRD of the rack's router by force, and start it again."""
+    record = lab.state.load_record(f"programs/{router_program('leaf1')}", ProgramRecord)
+    assert record is not None
+    os.kill(record.process.pid, signal.SIGKILL)
+    lab.up()
+
+
+@pytest.mark.parametrize("routed", ["bgp"], indirect=True)
+@pytest.mark.parametrize("disturb", [kill_node_bird, kill_leaf_bird], ids=lambda each: str(each.__name__))
+def test_birds(disturb: Callable[[RoutedLab], None], routed: RoutedLab) -> None:
+    """What was learned stays in force until the sessions are up again (RFC 4724)."""
+    # Packets may flow by what a lost session has left: a second loss of the same session would take it away.
+    eventually(lambda: sessions(routed), _are_up, within_s=_LIMIT_S)
+    with streams(routed) as running:
+        disturb(routed)
+        eventually(lambda: sessions(routed), _are_up, within_s=_LIMIT_S)
+        for stream in running:
+            stream.await_progress(200)
+
+    assert [stream.lost() for stream in running] == [[], [], [], []]
+
+
+@contextmanager
+def streams(lab: RoutedLab) -> Iterator[list[Stream]]:
+    """Send from the first pod to the second, and from the last to the first, in both families."""
+    pods = lab.scenario.pods
+    ways = [(pods[0], pods[1]), (pods[-1], pods[0])]
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(streaming(lab, one, other, family))
+            for one, other in ways
+            for family in FAMILIES
+        ]
+
+
+def sessions(lab: RoutedLab) -> str:
+    """Return what a leaf's BIRD says of its sessions with nodes: two nodes, two families."""
+    control = str(lab.state.path / "bird" / "leaf1.ctl")
+    shown = lab.execute("leaf1", "birdc", "-s", control, "show", "protocols", '"to_n*"', check=False)
+    return shown.stdout
+
+
+def _are_up(words: str) -> bool:
+    return words.count("Established") == _SESSIONS
+
+
+def _pid(file: Path) -> int:
+    text = file.read_text().strip() if file.exists() else ""
+    return int(text) if text.isdigit() else 0
