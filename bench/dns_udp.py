@@ -1,9 +1,13 @@
-"""CPU per query and queries per second of coredns-lite over UDP, next to a bare echo loop.
+"""CPU per query and queries per second of coredns-lite, next to Debian's name servers and a bare echo loop.
 
-The peer is the least that a Python program can do for a query: one recvfrom, one sendto, bytes prepared
-beforehand, no lookup. The server and the load (Debian's dnsperf) have a core each, if there are two. Runs
-of both sides alternate, and each figure is the median: other load on the machine then meets both alike.
-CPU time is the whole server process's, user and system, from /proc/PID/stat.
+Cases are named MIX_SERVICES[_edns]: `hits` is A of Services; `mix` is 60% A, 25% AAAA (NODATA), 10% names of
+the search path (NXDOMAIN) and 5% SRV. Metrics are on. dnsmasq, nsd and unbound serve the same records with
+one worker. The echo loop is the least that a Python program can do for a query: one recvfrom, one sendto,
+bytes prepared beforehand, no lookup.
+
+The servers and the load (Debian's dnsperf) have a core each, if there are two. Runs of all sides alternate,
+and each figure is the median: other load on the machine then meets all alike. CPU time is the whole server
+process's (with its children's processes, as nsd has), user and system, from /proc/PID/stat.
 """
 
 import argparse
@@ -15,15 +19,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.dns_peers import PEERS, Running, Service, serve_peer
 from bench.figure import median, report
 
 SERVICES = 1000
+MANY_SERVICES = 10_000
 NAMESPACES = 20
 ZONE = "cluster.local"
 # Names that a pod's resolver asks for on the way through its search path (ndots:5).
@@ -31,6 +38,10 @@ SEARCH_SUFFIX = "svc.cluster.local"
 
 # Per mix: CPU microseconds per query, queries per second on one core.
 GOALS = {"hits": ("ours <= 7", "ours >= 120000"), "mix": ("ours <= 9", None)}
+FASTEST_GOAL = "ratio >= 0.7"
+TCP_GOAL = "ours >= 15000"
+RSS_GOALS = {SERVICES: "ours <= 35", MANY_SERVICES: "ours <= 60"}
+START_GOALS = {SERVICES: "ours <= 0.5", MANY_SERVICES: "ours <= 2"}
 PEER_NAME = "recvfrom/sendto echo loop in Python"
 # What a right server answers to each mix; the peer says NOERROR to everything.
 RCODES = {"hits": {"NOERROR"}, "mix": {"NOERROR", "NXDOMAIN"}}
@@ -46,53 +57,122 @@ class Run(NamedTuple):
     queries_per_s: float
 
 
+class Case(NamedTuple):
+    """A mix of queries, over so many Services, with or without EDNS."""
+
+    mix: str
+    services: int
+    edns: bool
+
+    @property
+    def name(self) -> str:
+        """The case as the figures have it."""
+        return f"{self.mix}_{self.services}{'_edns' if self.edns else ''}"
+
+
+CASES = (
+    Case("hits", SERVICES, edns=False),
+    Case("hits", SERVICES, edns=True),
+    Case("mix", SERVICES, edns=False),
+    Case("mix", SERVICES, edns=True),
+    Case("hits", MANY_SERVICES, edns=False),
+    Case("mix", MANY_SERVICES, edns=False),
+)
+
+
 def main() -> None:
-    """Measure both sides under each mix and print the figures."""
+    """Measure all sides in each case and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="three runs of 1 s instead of nine of 3 s")
+    parser.add_argument("--quick", action="store_true", help="1,000 Services, one run of 1 s for each figure")
     parser.add_argument("--echo-fd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.echo_fd is not None:
         echo(socket.socket(fileno=options.echo_fd))
         return
-    rounds, seconds = (3, 1) if options.quick else (9, 3)
-    with tempfile.TemporaryDirectory(prefix="bench-dns-") as text:
-        directory = Path(text)
-        for mix, lines in build_mixes().items():
-            queries = directory / f"{mix}.txt"
-            queries.write_text("".join(f"{line}\n" for line in lines))
-            with serve_ours(directory) as ours, serve_echo() as peer:
-                runs = [
-                    (
-                        measure(*ours, queries=queries, seconds=seconds, rcodes=RCODES[mix]),
-                        measure(*peer, queries=queries, seconds=seconds, rcodes=PEER_RCODES),
-                    )
-                    for _ in range(rounds)
-                ]
-            report_mix(mix, runs)
+    rounds, seconds = (1, 1) if options.quick else (5, 3)
+    for count in (SERVICES,) if options.quick else (SERVICES, MANY_SERVICES):
+        with tempfile.TemporaryDirectory(prefix="bench-dns-") as text, ExitStack() as stack:
+            directory = Path(text)
+            started = time.monotonic()
+            ours = Running(*stack.enter_context(serve_ours(directory, count)))
+            start_s = time.monotonic() - started
+            servers = {"ours": ours, "echo": Running(*stack.enter_context(serve_echo()))}
+            services = [
+                Service(f"{name}.{namespace}.svc.{ZONE}", service_address(number))
+                for number, (name, namespace) in enumerate(build_services(count))
+            ]
+            for peer in PEERS:
+                running = stack.enter_context(serve_peer(peer, directory, services, ZONE))
+                pin_all(running.pid, 0)
+                servers[peer] = running
+            for case in CASES:
+                if case.services == count:
+                    report_case(case, run_case(case, directory, servers, rounds, seconds))
+            report(f"dns_udp_rss_{count}", "MB", rss_mb(ours.pid), goal=RSS_GOALS[count])
+            report(f"dns_udp_start_{count}", "s", start_s, goal=START_GOALS[count])
+            if count == SERVICES:
+                queries = write_queries(directory, Case("hits", count, edns=False))
+                tcp = measure(
+                    *ours, queries=queries, seconds=seconds, rcodes=RCODES["hits"], more=("-m", "tcp")
+                )
+                report("dns_tcp_rate", "queries/s", tcp.queries_per_s, goal=TCP_GOAL)
 
 
-def build_services() -> list[tuple[str, str]]:
+def run_case(
+    case: Case, directory: Path, servers: Mapping[str, Running], rounds: int, seconds: int
+) -> dict[str, list[Run]]:
+    """Measure all servers in turn, as often as there are rounds."""
+    queries = write_queries(directory, case)
+    once = directory / "once.txt"
+    once.write_text("\n".join(sorted({*queries.read_text().splitlines()})) + "\n")
+    for server in servers.values():
+        # A cluster's names are asked for again and again: caches, of whoever has any, are warm.
+        warm = ["dnsperf", "-s", server.address, "-p", str(server.port), "-d", str(once), "-n", "1"]
+        subprocess.run([*warm, *(["-e"] if case.edns else [])], check=True, stdout=subprocess.DEVNULL)
+    runs: dict[str, list[Run]] = {name: [] for name in servers}
+    for _ in range(rounds):
+        for name, server in servers.items():
+            rcodes = PEER_RCODES if name == "echo" else RCODES[case.mix]
+            more = ("-e",) if case.edns else ()
+            runs[name].append(measure(*server, queries=queries, seconds=seconds, rcodes=rcodes, more=more))
+    return runs
+
+
+def write_queries(directory: Path, case: Case) -> Path:
+    """Write dnsperf's input for a case."""
+    path = directory / f"{case.name}.txt"
+    path.write_text("".join(f"{line}\n" for line in build_mix(case.mix, case.services)))
+    return path
+
+
+def build_services(count: int = SERVICES) -> list[tuple[str, str]]:
     """Name the services: (name, namespace)."""
-    return [(f"service-{number}", f"team-{number % NAMESPACES}") for number in range(SERVICES)]
+    return [(f"service-{number}", f"team-{number % NAMESPACES}") for number in range(count)]
 
 
-def build_mixes() -> dict[str, list[str]]:
-    """Build the lines of dnsperf's input for each mix."""
+def service_address(number: int) -> str:
+    """Return the cluster IP of a service."""
+    return f"10.96.{number >> 8}.{number & 255}"
+
+
+def build_mix(mix: str, count: int) -> list[str]:
+    """Build the lines of dnsperf's input for a mix."""
     shuffled = random.Random(1)
-    names = [f"{name}.{namespace}.svc.{ZONE}" for name, namespace in build_services()]
-    hits = [f"{name} A" for name in names]
-    shuffled.shuffle(hits)
-    mix = []
-    for name in names:
-        # In 20: 12 A, 5 AAAA of a service that has none (NODATA), 3 from the search path (NXDOMAIN).
-        mix += [f"{name} A"] * 12 + [f"{name} AAAA"] * 5 + [f"{name}.team-1.{SEARCH_SUFFIX} A"] * 3
-    shuffled.shuffle(mix)
-    return {"hits": hits, "mix": mix}
+    names = [f"{name}.{namespace}.svc.{ZONE}" for name, namespace in build_services(count)]
+    lines = [f"{name} A" for name in names]
+    if mix == "mix":
+        lines = []
+        for name in names:
+            # In 20: 12 A, 5 AAAA of a service that has none (NODATA), 2 from the search path (NXDOMAIN), 1
+            # SRV.
+            lines += [f"{name} A"] * 12 + [f"{name} AAAA"] * 5 + [f"{name}.team-1.{SEARCH_SUFFIX} A"] * 2
+            lines.append(f"_http._tcp.{name} SRV")
+    shuffled.shuffle(lines)
+    return lines
 
 
 @contextmanager
-def serve_ours(directory: Path) -> Iterator[tuple[int, str, int]]:
+def serve_ours(directory: Path, count: int = SERVICES) -> Iterator[tuple[int, str, int]]:
     """Run coredns-lite over the services; yield its process id, address and port once it is ready."""
     manifests = directory / "manifests"
     manifests.mkdir(exist_ok=True)
@@ -106,18 +186,23 @@ def serve_ours(directory: Path) -> Iterator[tuple[int, str, int]]:
                         "apiVersion": "v1",
                         "kind": "Service",
                         "metadata": {"name": name, "namespace": namespace},
-                        "spec": {"clusterIP": f"10.96.{number >> 8}.{number & 255}", "ports": [{"port": 80}]},
+                        "spec": {
+                            "clusterIP": service_address(number),
+                            "ports": [{"name": "http", "port": 80}],
+                        },
                     }
-                    for number, (name, namespace) in enumerate(build_services())
+                    for number, (name, namespace) in enumerate(build_services(count))
                 ],
             }
         )
     )
-    with bind_free() as probe:
+    with socket.socket() as probe:
+        probe.bind((own_address(), 0))
         address, port = probe.getsockname()
     corefile = directory / "Corefile"
     corefile.write_text(
-        f"{ZONE}:{port} {{\n bind {address}\n kubernetes {{\n manifests {manifests}\n }}\n}}\n"
+        f"{ZONE}:{port} {{\n bind {address}\n prometheus {address}:{free_tcp_port()}\n loadbalance\n"
+        f" kubernetes {{\n manifests {manifests}\n }}\n}}\n"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
         ready.bind(str(directory / "notify"))
@@ -167,8 +252,33 @@ def bind_free() -> socket.socket:
     """Bind a loopback address of this process's own to a free port, with room for all queries under way."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.bind((f"127.{os.getpid() >> 8 & 127}.{os.getpid() & 255}.53", 0))
+    sock.bind((own_address(), 0))
     return sock
+
+
+def own_address() -> str:
+    """Return a loopback address of this process's own."""
+    return f"127.{os.getpid() >> 8 & 127}.{os.getpid() & 255}.53"
+
+
+def free_tcp_port() -> int:
+    """Find a TCP port that is free on our address."""
+    with socket.socket() as probe:
+        probe.bind((own_address(), 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def processes(pid: int) -> list[int]:
+    """Return a process and those that it started, and they."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(found for child in children for found in processes(int(child)))]
+
+
+def pin_all(pid: int, core: int) -> None:
+    """Keep a process and those that it started on one core."""
+    for found in processes(pid):
+        pin(found, core)
 
 
 def pin(pid: int, core: int) -> None:
@@ -178,7 +288,16 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(thread.name), {sorted(os.sched_getaffinity(0))[core]})
 
 
-def measure(pid: int, address: str, port: int, *, queries: Path, seconds: int, rcodes: set[str]) -> Run:
+def measure(
+    pid: int,
+    address: str,
+    port: int,
+    *,
+    queries: Path,
+    seconds: int,
+    rcodes: set[str],
+    more: Sequence[str] = (),
+) -> Run:
     """Run dnsperf once, check what was answered, and say what a query cost the server."""
     before_s = cpu_s(pid)
     load = subprocess.Popen(
@@ -196,6 +315,7 @@ def measure(pid: int, address: str, port: int, *, queries: Path, seconds: int, r
             "4",
             "-q",
             "200",
+            *more,
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -213,26 +333,45 @@ def measure(pid: int, address: str, port: int, *, queries: Path, seconds: int, r
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used, user and system (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """Return the CPU time that a process and those it started have used, user and system (proc(5), stat)."""
+    ticks = 0
+    for found in processes(pid):
+        fields = Path(f"/proc/{found}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS_PER_S
 
 
-def report_mix(mix: str, runs: list[tuple[Run, Run]]) -> None:
-    """Print the two figures of a mix, each the median of its runs."""
-    cpu_goal, rate_goal = GOALS[mix]
-    ours, peer = zip(*runs, strict=True)
+def rss_mb(pid: int) -> float:
+    """Return the memory that a process has in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def report_case(case: Case, runs: Mapping[str, list[Run]]) -> None:
+    """Print the figures of a case, each the median of its runs: next to the echo loop, and to each server."""
+    cpu_goal, rate_goal = GOALS[case.mix]
+    ours, echo_runs = runs["ours"], runs["echo"]
     for figure, unit, goal, of in (
-        (f"dns_udp_{mix}_cpu", "us/query", cpu_goal, attrgetter("cpu_us_per_query")),
-        (f"dns_udp_{mix}_rate", "queries/s", rate_goal, attrgetter("queries_per_s")),
+        (f"dns_udp_{case.name}_cpu", "us/query", cpu_goal, attrgetter("cpu_us_per_query")),
+        (f"dns_udp_{case.name}_rate", "queries/s", rate_goal, attrgetter("queries_per_s")),
     ):
         report(
             figure,
             unit,
             median([*map(of, ours)]),
-            peer=median([*map(of, peer)]),
+            peer=median([*map(of, echo_runs)]),
             peer_name=PEER_NAME,
             goal=goal,
+        )
+    rates = {name: median([run.queries_per_s for run in runs[name]]) for name in PEERS}
+    fastest = max(rates, key=rates.__getitem__)
+    for name, rate in rates.items():
+        report(
+            f"dns_udp_{case.name}_rate_{name}",
+            "queries/s",
+            median([run.queries_per_s for run in ours]),
+            peer=rate,
+            peer_name=name,
+            goal=FASTEST_GOAL if name == fastest else None,
         )
 
 

@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
-from coredns_lite import daemon
-from coredns_lite.config import Listener, Origin, Plugins, decode_config
-from coredns_lite.corefile import read_corefile
-from nodeplane.kube.open_source import open_source
-from nodeplane.kube.source import Source
+from coredns_lite.config import Listener, decode_config
+from coredns_lite.corefile.parser import read_corefile
+from coredns_lite.daemon import Daemon
+from coredns_lite.plugins import PLUGINS
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
 from nodeplane.runtime.option_types import FILE_PATH
@@ -39,8 +38,9 @@ def program() -> None:
 @program.command("run")
 @_conf_option
 def run_command(corefile: Path) -> None:
-    """Serve until SIGTERM."""
-    run_daemon(daemon.run(decode_config(read_corefile(corefile)), _open_cluster))
+    """Serve until SIGTERM; SIGUSR1 reloads the Corefile."""
+    daemon = Daemon(corefile)
+    run_daemon(daemon.run(), daemon.leave)
 
 
 @program.command()
@@ -51,10 +51,6 @@ def check(corefile: Path, output: str) -> None:
     print_result(list(_describe(decode_config(read_corefile(corefile)))), output)
 
 
-def _open_cluster(origin: Origin) -> Source:
-    return open_source(origin.manifests, origin.kubeconfig)
-
-
 def _describe(listeners: tuple[Listener, ...]) -> Iterator[Row]:
     for listener in listeners:
         for site in listener.sites:
@@ -62,12 +58,8 @@ def _describe(listeners: tuple[Listener, ...]) -> Iterator[Row]:
                 "address": listener.address or "*",
                 "port": listener.port,
                 "zone": site.zone,
-                "plugins": _plugin_names(site.plugins),
+                "plugins": [name for name in PLUGINS if name in site.plugins],
             }
-
-
-def _plugin_names(plugins: Plugins) -> list[str]:
-    return [name for name in plugins.__struct_fields__ if getattr(plugins, name)]
 
 
 def main() -> None:

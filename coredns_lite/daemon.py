@@ -1,116 +1,251 @@
-"""`coredns-lite run`: packet loops answer while the asyncio loop follows the cluster.
+"""`coredns-lite run`: sockets answer while the asyncio loop follows the cluster and the Corefile.
 
-    cluster ───► batches ─► NameIndex ─► new Responder ─► UdpWorker.responder     (the asyncio loop)
-                                                               ▲
-    datagrams ─────────────► UdpWorker.run ────────────────────┘                  (a thread for each socket)
+    Corefile ─► Configuration: chains + Upkeep ─► ready ─► sockets opened ─► in force, the old ones drained
 
-Decides when the program is ready: once every socket is bound and every cluster has had its first snapshot.
+Decides when the program is ready: once every plugin has what it needs and every socket is bound. And what a
+new Corefile does: its configuration is built whole beside the old one and takes over when it is ready; one
+that can't be built, or whose tasks fail, leaves everything as it was. Old and new sockets share their address
+for a moment (SO_REUSEPORT), so no query finds none; a new process beside an old one does the same.
 """
 
 import asyncio
 import logging
+import random
+import signal
 import sys
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
-from coredns_lite.config import Listener, Origin
-from coredns_lite.name_index import KINDS, NameIndex
-from coredns_lite.query_log import SiteQueryLog
-from coredns_lite.responder import Responder
-from coredns_lite.server.listen import open_udp
-from coredns_lite.server.udp_worker import UdpWorker
-from coredns_lite.sites import ClusterKey, build_logged, build_zones, cluster_key
-from nodeplane.kube.source import Source
+import msgspec
+
+from coredns_lite.chain import Chain, build_chains
+from coredns_lite.config import Listener, decode_config
+from coredns_lite.corefile.parser import Block, load_corefile
+from coredns_lite.metrics import PLUGIN_ENABLED
+from coredns_lite.pages import Pages
+from coredns_lite.plugins import reload
+from coredns_lite.serving import Server
+from coredns_lite.upkeep import SiteSurroundings, Upkeep
+from coredns_lite.zones import ZoneTable
+from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.sd_notify import notify
 
 # How long a packet loop that wants the interpreter waits while the asyncio loop computes. Python's default is
 # 5 ms: with a file of 1,500 Services read over and over, queries took 9 ms (p99 30 ms), so 0.6 ms (p99 5 ms).
 _SWITCH_INTERVAL_S = 0.0005
+# A new configuration that is not ready by then is given up: the cluster that it names can't be had.
+_READY_LIMIT_S = 60.0
 
 log = logging.getLogger(__name__)
 
 
-class Server:
-    """One listener's socket and packet loop, and the zones that it answers from."""
+class Configuration(msgspec.Struct, frozen=True, eq=False):
+    """What one reading of the Corefile says: listeners, what answers there, and what goes on besides."""
 
-    def __init__(self, listener: Listener, indexes: Mapping[ClusterKey, NameIndex]) -> None:
-        self.name = f"{listener.address or '*'}:{listener.port}"
-        self._zones = build_zones(listener, indexes)
-        self._listening = open_udp(listener.address, listener.port)
-        plugins = [site.plugins for site in listener.sites]
-        self._worker = UdpWorker(
-            self._listening.socket,
-            Responder(self._zones),
-            packet_info=self._listening.packet_info,
-            query_log=SiteQueryLog(build_logged(listener)) if any(each.log for each in plugins) else None,
-            logs_errors=any(each.errors for each in plugins),
-        )
-
-    def publish(self) -> None:
-        """Answer from the zones as they are now: nothing cached before counts any more."""
-        self._worker.responder = Responder(self._zones)
-
-    async def run(self, threads: Executor) -> None:
-        """Serve for as long as the task lives."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(threads, self._worker.run)
-        finally:
-            self._worker.stop()
-
-    def close(self) -> None:
-        """Close the socket and log what was done, if anything; the packet loop has ended."""
-        done, lost = self._worker.counters, self._listening.lost()
-        if done.received or lost:
-            log.info(
-                "served listener=%s received=%d sent=%d uncached=%d dropped=%d unsent=%d lost=%d defects=%d",
-                self.name, done.received, done.sent, done.uncached, done.dropped, done.unsent, lost,
-                done.defects,
-            )  # fmt: skip
-        self._listening.socket.close()
+    listeners: Sequence[Listener]
+    chains: Sequence[ZoneTable[Chain]]
+    upkeep: Upkeep
 
 
-async def run(listeners: Sequence[Listener], open_source: Callable[[Origin], Source]) -> None:
-    """Serve the listeners for as long as the task lives; `open_source` gives the cluster of an origin.
+class InForce(msgspec.Struct, frozen=True, eq=False):
+    """A configuration that queries are answered from; `mains` is the task of its Upkeep."""
 
-    Raises:
-        KernelError: an address can't be listened on, or its socket failed.
-        ConfigError: the first snapshot of a cluster can't be had.
-    """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    configured = [site.plugins.kubernetes for listener in listeners for site in listener.sites]
-    keys = {cluster_key(kubernetes) for kubernetes in configured if kubernetes}
-    indexes = {(origin, ttl_s): NameIndex(ttl_s) for origin, ttl_s in keys}
-    with ExitStack() as stack:
-        servers = []
-        for listener in listeners:
-            servers.append(Server(listener, indexes))
-            stack.callback(servers[-1].close)
-        threads = stack.enter_context(ThreadPoolExecutor(len(servers), thread_name_prefix="udp"))
+    configuration: Configuration
+    mains: asyncio.Task[None]
+    servers: Sequence[Server]
+    serving: Sequence[asyncio.Task[None]]
+
+
+class Daemon:
+    """Serves a Corefile for as long as `run` does."""
+
+    def __init__(self, corefile: Path) -> None:
+        self._corefile = corefile
+        self._force: InForce | None = None
+
+    def leave(self) -> float:
+        """Say to whoever asks that the end is near; return for how many seconds to go on."""
+        if not self._force:
+            return 0.0
+        upkeep = self._force.configuration.upkeep
+        upkeep.is_leaving = True
+        return upkeep.lameduck_s
+
+    async def run(self) -> None:
+        """Serve for as long as the task lives.
+
+        Raises:
+            ConfigError: the Corefile is wrong, or the first snapshot of a cluster can't be had.
+            KernelError: an address can't be listened on, or its socket failed.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        blocks, digest = load_corefile(self._corefile)
+        configuration = self._build(blocks)
         async with asyncio.TaskGroup() as tasks:
+            pages = Pages(tasks)
+            # Whoever waits for the program is told what it waits for.
+            pages.show(configuration.upkeep.pages)
+            mains = tasks.create_task(configuration.upkeep.run())
+            await configuration.upkeep.until_ready()
+            with _on_signal(signal.SIGUSR1) as asked:
+                self._force = self._enforce(configuration, mains, tasks)
+                notify("READY=1")
+                await self._follow(digest, asked, tasks, pages)
+
+    async def _follow(
+        self, digest: str, asked: asyncio.Event, tasks: asyncio.TaskGroup, pages: Pages
+    ) -> None:
+        """Adopt each new Corefile: as often as the plugin `reload` looks, and when SIGUSR1 asks."""
+        reload.VERSION.labels("sha512", digest).set(1)
+        seen = digest
+        while True:
+            await _until(asked, self._interval_s())
+            was_asked = asked.is_set()
+            asked.clear()
+            state = ""
+            try:
+                blocks, state = load_corefile(self._corefile)
+                if state == seen and not was_asked:
+                    continue
+                await self._reload(self._build(blocks), tasks, pages)
+            except NodeplaneError as exc:
+                # What is wrong is said once, not each time that the plugin looks.
+                state = state or str(exc)
+                if state != seen or was_asked:
+                    reload.FAILED.inc()
+                    log.error("not reloaded, the old configuration stays in force error=%r", str(exc))
+            else:
+                reload.VERSION.clear()
+                reload.VERSION.labels("sha512", state).set(1)
+                log.info("reloaded corefile=%s sha512=%s", self._corefile, state)
+            seen = state
+
+    def _interval_s(self) -> float | None:
+        """Return when to look at the Corefile next; None without the plugin `reload`."""
+        for listener in self._force.configuration.listeners if self._force else ():
+            for site in listener.sites:
+                for config in site.plugins.get("reload", ()):
+                    # Not all replicas at once.
+                    return float(config.interval_s + random.uniform(0, config.jitter_s))
+        return None
+
+    def _build(self, blocks: Sequence[Block]) -> Configuration:
+        listeners = decode_config(blocks)
+        upkeep = Upkeep(self._publish)
+        chains = [
+            build_chains(listener, lambda of, site: SiteSurroundings(of, site, upkeep))
+            for listener in listeners
+        ]
+        return Configuration(listeners, chains, upkeep)
+
+    def _publish(self, about: Collection[Hashable] | None) -> None:
+        for server in self._force.servers if self._force else ():
+            server.publish(about)
+
+    async def _reload(self, configuration: Configuration, tasks: asyncio.TaskGroup, pages: Pages) -> None:
+        """Bring a configuration up beside the one in force, then put it in its place.
+
+        Raises:
+            NodeplaneError: it did not come up; everything is as it was.
+        """
+        old = self._force
+        probation = _Probation(configuration.upkeep)
+        mains = tasks.create_task(probation.run())
+        try:
+            await probation.until_ready()
+            self._force = self._enforce(configuration, mains, tasks)
+        except BaseException:
+            mains.cancel()
+            raise
+        probation.is_over = True
+        pages.show(configuration.upkeep.pages)
+        # The new sockets answer: the old ones may go once they are empty.
+        if old:
+            for server, serving in zip(old.servers, old.serving, strict=True):
+                await server.drain()
+                serving.cancel()
+            old.mains.cancel()
+
+    def _enforce(
+        self, configuration: Configuration, mains: asyncio.Task[None], tasks: asyncio.TaskGroup
+    ) -> InForce:
+        """Open the sockets of a configuration, all or none, and answer from it."""
+        loop = asyncio.get_running_loop()
+        servers: list[Server] = []
+        try:
+            for listener, chains in zip(configuration.listeners, configuration.chains, strict=True):
+                servers.append(Server(listener, chains, loop))
+        except BaseException:
             for server in servers:
-                tasks.create_task(server.run(threads))
-            snapshots = []
-            for (origin, _), index in indexes.items():
-                snapshots.append(asyncio.Event())
-                tasks.create_task(_follow(open_source(origin), index, servers, snapshots[-1]))
-            for snapshot in snapshots:
-                await snapshot.wait()
-            notify("READY=1")
+                server.close()
+            raise
+        serving = [tasks.create_task(server.run()) for server in servers]
+        configuration.upkeep.is_serving.set()
+        PLUGIN_ENABLED.clear()
+        for listener in configuration.listeners:
+            for site in listener.sites:
+                for name in site.plugins:
+                    PLUGIN_ENABLED.labels(listener.name, site.zone, "", name).set(1)
+        return InForce(configuration, mains, servers, serving)
 
 
-async def _follow(
-    source: Source, index: NameIndex, servers: Collection[Server], has_snapshot: asyncio.Event
-) -> None:
-    """Take a cluster's changes into its index, and let the servers answer from it as soon as any matters."""
-    async for batch in source.batches(KINDS):
-        started = time.perf_counter()
-        if index.apply(batch, int(time.time())):
-            for server in servers:
-                server.publish()
-            duration_ms = (time.perf_counter() - started) * 1000
-            log.info(
-                "names changed objects=%d names=%d duration_ms=%.3f", len(batch), len(index), duration_ms
-            )
-        has_snapshot.set()
+class _Probation:
+    """Runs the tasks of a configuration that is not in force yet: their failure is not the program's."""
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        self.is_over = False
+        self._upkeep = upkeep
+        self._failed: asyncio.Future[NodeplaneError] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        try:
+            await self._upkeep.run()
+        except* NodeplaneError as group:
+            if self.is_over:
+                raise
+            if not self._failed.done():
+                self._failed.set_result(_first(group))
+
+    async def until_ready(self) -> None:
+        """Wait until the configuration is ready.
+
+        Raises:
+            NodeplaneError: one of its tasks failed, or it took too long.
+        """
+        ready = asyncio.ensure_future(self._upkeep.until_ready())
+        either: set[asyncio.Future[Any]] = {ready, self._failed}
+        try:
+            await asyncio.wait(either, timeout=_READY_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self._failed.done():
+            raise self._failed.result()
+        unready = self._upkeep.unready()
+        if unready and not ready.done():
+            raise NodeplaneError(f"not ready within {_READY_LIMIT_S:.0f} s: {', '.join(unready)}")
+
+
+async def _until(event: asyncio.Event, within_s: float | None) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+
+
+@contextmanager
+def _on_signal(number: signal.Signals) -> Iterator[asyncio.Event]:
+    """Have an event set by a signal."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop.add_signal_handler(number, event.set)
+    try:
+        yield event
+    finally:
+        loop.remove_signal_handler(number)
+
+
+def _first(group: BaseExceptionGroup[NodeplaneError]) -> NodeplaneError:
+    for exc in group.exceptions:
+        return _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
+    raise AssertionError("an exception group is never empty")

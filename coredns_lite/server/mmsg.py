@@ -15,12 +15,14 @@ import errno
 import mmap
 import socket
 import struct
+import sys
 from ctypes import Array
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 import msgspec
 
+from coredns_lite.tally import IPV4, IPV6
 from nodeplane.errors import kernel_error
 
 # Room for any query without being cut: what is longer is cut by the kernel and so malformed. The odd half
@@ -32,6 +34,9 @@ SLOTS = 64
 _MSG_WAITFORONE = 0x10000
 _IPV4_ADDRESS_BYTES = 16  # struct sockaddr_in
 _ADDRESS_BYTES = 28  # struct sockaddr_in6
+
+
+_MAPPED = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
 
 
 class _IoVec(ctypes.Structure):
@@ -64,7 +69,15 @@ class PacketInfo(msgspec.Struct, frozen=True):
     interface_offset: int
 
 
+class ReturnPath(msgspec.Struct, frozen=True):
+    """Where a reply goes, and the control messages that say from where: what socket.sendmsg takes."""
+
+    address: tuple[str, int] | tuple[str, int, int, int]
+    control: tuple[tuple[int, int, bytes], ...]
+
+
 # struct cmsghdr, then struct in_pktinfo (ip(7)) or struct in6_pktinfo (RFC 3542 section 6).
+_CMSG_HEADER = struct.Struct("@Nii")
 _CMSG_HEADER_BYTES = socket.CMSG_LEN(0)
 IPV4_PACKET_INFO = PacketInfo(socket.CMSG_SPACE(12), _CMSG_HEADER_BYTES)
 IPV6_PACKET_INFO = PacketInfo(socket.CMSG_SPACE(20), _CMSG_HEADER_BYTES + 16)
@@ -86,8 +99,11 @@ class PacketBatch:
     def __init__(self, sock: socket.socket, packet_info: PacketInfo | None = None) -> None:
         self.memory = mmap.mmap(-1, SLOTS * SLOT_BYTES)
         self._fd = sock.fileno()
-        control_bytes = packet_info.size_bytes if packet_info else 0
+        control_bytes = self._control_bytes = packet_info.size_bytes if packet_info else 0
         self._names = (ctypes.c_char * (SLOTS * _ADDRESS_BYTES))()
+        self._is_ipv4 = sock.family == socket.AF_INET
+        # The third word of an IPv6 address tells a mapped IPv4 one (RFC 4291 section 2.5.5.2).
+        self._third_words = memoryview(self._names).cast("B").cast("I")[4 :: _ADDRESS_BYTES // 4]
         self._controls = (ctypes.c_char * (SLOTS * control_bytes))()
         name_bytes = _IPV4_ADDRESS_BYTES if sock.family == socket.AF_INET else _ADDRESS_BYTES
         self._receive_iov, self._receive = self._lay_out(name_bytes, control_bytes)
@@ -140,15 +156,44 @@ class PacketBatch:
             count -= sent
         return refused
 
-    def peer(self, slot: int) -> str:
-        """Return where a slot's datagram came from, as `address:port` or `[address]:port`."""
+    def family(self, slot: int) -> str:
+        """Return the address family that a slot's datagram came by, as the metrics have it."""
+        return IPV4 if self._is_ipv4 or self._third_words[slot] == _MAPPED else IPV6
+
+    def common_family(self, count: int) -> str | None:
+        """Return the family that the first `count` slots' datagrams all came by, None if they differ."""
+        if self._is_ipv4:
+            return IPV4
+        mapped = self._third_words[:count].tolist().count(_MAPPED)
+        if mapped == count:
+            return IPV4
+        return None if mapped else IPV6
+
+    def peer(self, slot: int) -> tuple[IPv4Address | IPv6Address, int]:
+        """Return where a slot's datagram came from: address (IPv4 is IPv4, on any socket) and port."""
         at = slot * _ADDRESS_BYTES
         name = bytes(memoryview(self._names)[at : at + _ADDRESS_BYTES])
         family, port = struct.unpack_from("=H", name)[0], struct.unpack_from("!H", name, 2)[0]
         if family == socket.AF_INET:
-            return f"{IPv4Address(name[4:8])}:{port}"
+            return IPv4Address(name[4:8]), port
         address = IPv6Address(name[8:24])
-        return f"{address.ipv4_mapped}:{port}" if address.ipv4_mapped else f"[{address}]:{port}"
+        return address.ipv4_mapped or address, port
+
+    def return_path(self, slot: int) -> ReturnPath:
+        """Return how to reply to a slot's datagram once the slot is another's."""
+        at = slot * _ADDRESS_BYTES
+        name = bytes(memoryview(self._names)[at : at + _ADDRESS_BYTES])
+        port = struct.unpack_from("!H", name, 2)[0]
+        if struct.unpack_from("=H", name)[0] == socket.AF_INET:
+            address: tuple[str, int] | tuple[str, int, int, int] = (str(IPv4Address(name[4:8])), port)
+        else:
+            address = (str(IPv6Address(name[8:24])), port, 0, struct.unpack_from("=I", name, 24)[0])
+        size = self._control_bytes
+        if not size:
+            return ReturnPath(address, ())
+        control = bytes(memoryview(self._controls)[slot * size : (slot + 1) * size])
+        length, level, kind = _CMSG_HEADER.unpack_from(control)
+        return ReturnPath(address, ((level, kind, control[_CMSG_HEADER_BYTES:length]),))
 
     def _lay_out(self, name_bytes: int, control_bytes: int) -> tuple[Array[_IoVec], Array[_MmsgHdr]]:
         """Build a vector whose entry n points at slot n, with the whole slot as its length."""

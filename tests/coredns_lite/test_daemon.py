@@ -14,10 +14,9 @@ import dns.query
 import dns.rcode
 import pytest
 
-from coredns_lite import daemon
-from coredns_lite.config import decode_config
-from coredns_lite.corefile import read_corefile
-from coredns_lite.name_index import KINDS
+from coredns_lite.daemon import Daemon
+from coredns_lite.plugins import kubernetes
+from coredns_lite.plugins.kubernetes.facts import Scope
 from nodeplane.errors import ConfigError
 from nodeplane.kube.objects import Object
 from nodeplane.kube.source import Batch
@@ -146,14 +145,25 @@ class GatedSource:
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Batch | Exception] = asyncio.Queue()
+        self.is_read = asyncio.Event()
+        """All that was handed out has been taken in."""
 
     async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
-        assert set(kinds) == set(KINDS)
+        assert set(kinds) == set(Scope().kinds)
         while True:
+            self.is_read.set()
             batch = await self.queue.get()
             if isinstance(batch, Exception):
                 raise batch
             yield batch
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> GatedSource:
+    """Take the place of every cluster."""
+    gated = GatedSource()
+    monkeypatch.setattr(kubernetes, "open_cluster", lambda *_: gated)
+    return gated
 
 
 @pytest.fixture
@@ -174,32 +184,40 @@ def switch_interval() -> Iterator[None]:
     sys.setswitchinterval(interval_s)
 
 
-@pytest.mark.usefixtures("switch_interval")
-def test_nothing_is_denied_before_the_first_snapshot(cluster: Cluster, notified: socket.socket) -> None:
-    """Until the source has delivered, names are SERVFAIL and nothing is said of being ready (law 4)."""
-    source = GatedSource()
+async def rcode(cluster: Cluster, name: str) -> str:
+    reply = await asyncio.get_running_loop().run_in_executor(None, cluster.ask, name)
+    return dns.rcode.to_text(reply.rcode())
 
-    async def rcode(name: str) -> str:
-        reply = await asyncio.get_running_loop().run_in_executor(None, cluster.ask, name)
-        return dns.rcode.to_text(reply.rcode())
+
+@pytest.mark.usefixtures("switch_interval")
+@pytest.mark.parametrize("startup_timeout", ["0s", "1h"])
+def test_nothing_is_denied_before_the_first_snapshot(
+    startup_timeout: str, cluster: Cluster, notified: socket.socket, source: GatedSource
+) -> None:
+    """The start waits for the snapshot, if not for ever; until it is there, names are SERVFAIL (law 4)."""
+    text = cluster.corefile.read_text()
+    cluster.corefile.write_text(text.replace("ttl 7", f"ttl 7\n        startup_timeout {startup_timeout}"))
 
     async def scenario() -> None:
-        listeners = decode_config(read_corefile(cluster.corefile))
-        task = asyncio.create_task(daemon.run(listeners, lambda _: source))
-        # Its first step binds the socket; from then on packets wait for the loop.
-        await asyncio.sleep(0)
-        for _ in range(2):
-            assert [await rcode(name) for name in (WEB, API, "example.org")] == [
-                "SERVFAIL",
-                "SERVFAIL",
-                "REFUSED",
-            ]
-        with pytest.raises(BlockingIOError):
-            notified.recv(64)
+        task = asyncio.create_task(Daemon(cluster.corefile).run())
+        loop = asyncio.get_running_loop()
+        if startup_timeout == "0s":
+            assert await loop.sock_recv(notified, 64) == b"READY=1"
+            for _ in range(2):
+                said = [await rcode(cluster, name) for name in (WEB, API, "example.org")]
+                assert said == ["SERVFAIL", "SERVFAIL", "REFUSED"]
+        else:
+            await source.is_read.wait()
+            with pytest.raises(BlockingIOError):
+                notified.recv(64)
 
+        source.is_read.clear()
         source.queue.put_nowait(additions(service("web", "10.96.0.1")))
-        assert await asyncio.get_running_loop().sock_recv(notified, 64) == b"READY=1"
-        assert [await rcode(name) for name in (WEB, API, "example.org")] == ["NOERROR", "NXDOMAIN", "REFUSED"]
+        await source.is_read.wait()
+        if startup_timeout != "0s":
+            assert await loop.sock_recv(notified, 64) == b"READY=1"
+        said = [await rcode(cluster, name) for name in (WEB, API, "example.org")]
+        assert said == ["NOERROR", "NXDOMAIN", "REFUSED"]
 
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -209,12 +227,19 @@ def test_nothing_is_denied_before_the_first_snapshot(cluster: Cluster, notified:
 
 
 @pytest.mark.usefixtures("switch_interval")
-def test_a_failing_source_ends_the_daemon(cluster: Cluster) -> None:
+def test_a_failing_source_ends_the_daemon(cluster: Cluster, source: GatedSource) -> None:
     """The packet loops end too, and the error comes out."""
-    source = GatedSource()
     source.queue.put_nowait(ConfigError("a.yaml:1", "", "expected better"))
 
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(daemon.run(decode_config(read_corefile(cluster.corefile)), lambda _: source))
+        asyncio.run(Daemon(cluster.corefile).run())
 
-    assert [str(error) for error in caught.value.exceptions] == ["a.yaml:1: expected better"]
+    assert [str(error) for error in flat(caught.value)] == ["a.yaml:1: expected better"]
+
+
+def flat(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from flat(error)
+        else:
+            yield error

@@ -5,14 +5,12 @@ import logging
 import dns.message
 import pytest
 
-from coredns_lite.names import ROOT, encode_name
-from coredns_lite.query_log import SiteQueryLog, render_line
-from coredns_lite.responder import Handler, Responder
-from coredns_lite.zone import Zone, ZoneTable
+from coredns_lite.query_log import COMMON, LogRule, ResponseClass, SiteQueryLog, read_entry, render_line
+from coredns_lite.zones import ZoneTable
+from tests.coredns_lite.chains import CLIENT, cluster_local
 from tests.coredns_lite.objects import build_index, service
 
-ZONE = encode_name("cluster.local")
-RESPONDER = Responder(ZoneTable[Handler | None]({ZONE: Zone(ZONE, build_index(service("web", "10.96.0.1")))}))
+RESPONDER = cluster_local(build_index(service("web", "10.96.0.1")))
 PEER = "127.0.0.1:4000"
 
 
@@ -49,7 +47,7 @@ def reply_to(query: dns.message.QueryMessage) -> tuple[int, bytes]:
 def test_line(query: dns.message.QueryMessage, line: str) -> None:
     size_bytes, reply = reply_to(query)
 
-    assert render_line(PEER, size_bytes, reply, 0.000125) == line
+    assert render_line(COMMON, read_entry(CLIENT, size_bytes, reply, 0.000125)) == line
 
 
 @pytest.mark.parametrize(
@@ -61,11 +59,46 @@ def test_line(query: dns.message.QueryMessage, line: str) -> None:
     ],
 )
 def test_only_sites_with_log(packet: bytes, lines: int, caplog: pytest.LogCaptureFixture) -> None:
-    write = SiteQueryLog(ZoneTable({ROOT: False, encode_name("team"): True}))
+    write = SiteQueryLog(ZoneTable({".": (), "team.": (LogRule(),)}))
     reply = RESPONDER.respond(packet)
     assert reply is not None
 
     with caplog.at_level(logging.INFO):
-        write(PEER, len(packet), reply, 0.1)
+        write(CLIENT, len(packet), reply, 0.1)
 
     assert len(caplog.messages) == lines
+
+
+@pytest.mark.parametrize(
+    ("format_text", "line"),
+    [
+        ("{remote} {port} {>opcode} {rsize}", "127.0.0.1 4000 0 63"),
+        ("{common}x {nope} {}", "-x - -"),
+        ("{type}/{class} {name} {rcode}", "A/IN web.default.svc.cluster.local. NOERROR"),
+    ],
+)
+def test_format(format_text: str, line: str) -> None:
+    size_bytes, reply = reply_to(dns.message.make_query("web.default.svc.cluster.local", "A", id=7))
+
+    assert render_line(format_text, read_entry(CLIENT, size_bytes, reply, 0.1)) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "found"),
+    [
+        ("web.default.svc.cluster.local", "A", ResponseClass.SUCCESS),
+        ("web.default.svc.cluster.local", "AAAA", ResponseClass.DENIAL),
+        ("nope.cluster.local", "A", ResponseClass.DENIAL),
+        ("example.org", "A", ResponseClass.ERROR),
+    ],
+)
+def test_classes(name: str, rtype: str, found: ResponseClass, caplog: pytest.LogCaptureFixture) -> None:
+    """A rule logs the replies of its classes; of several the first that fits the name decides."""
+    size_bytes, reply = reply_to(dns.message.make_query(name, rtype))
+    for wanted in ResponseClass:
+        rules = (LogRule(("nowhere.",)), LogRule((".",), "x", frozenset({wanted})), LogRule())
+        write = SiteQueryLog(ZoneTable({".": rules}))
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            write(CLIENT, size_bytes, reply, 0.1)
+        assert caplog.messages == (["x"] if wanted in (found, ResponseClass.ALL) else [])

@@ -4,7 +4,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_batch_is_answered_in_place(sockets: ExitStack) -> None:
 
         assert receive(batch, 3) == [bytes([number]) * (length + number) for number in range(3)]
         assert [batch.peer(slot) for slot in range(3)] == [
-            f"127.0.0.1:{each.getsockname()[1]}" for each in clients
+            (IPv4Address("127.0.0.1"), each.getsockname()[1]) for each in clients
         ]
         for slot in range(3):
             write(batch, slot, bytes([slot]) * (slot + 1))
@@ -104,18 +104,21 @@ def test_replies_leave_from_the_address_that_was_asked(
     sockets: ExitStack, address: str, asked: str, seen: str
 ) -> None:
     """Also on a socket of many addresses, batch after batch."""
-    _, batch, port = listen(sockets, address)
+    listening, batch, port = listen(sockets, address)
     asker = client(sockets, socket.AF_INET6 if ":" in asked else socket.AF_INET)
     for _ in range(3):
         asker.sendto(b"?", (asked, port))
         assert receive(batch, 1) == [b"?"]
-        host = f"[{asked}]" if ":" in asked else "127.0.0.1"
-        assert batch.peer(0) == f"{host}:{asker.getsockname()[1]}"
+        assert batch.peer(0) == (ip_address(asked if ":" in asked else "127.0.0.1"), asker.getsockname()[1])
+        path = batch.return_path(0)
         write(batch, 0, b"!")
         assert batch.send(0, 1) == []
+        # And later, when the slot is another's.
+        listening.socket.sendmsg([b"."], path.control, 0, path.address)
 
-        reply, sender = asker.recvfrom(10)
-        assert (reply, sender[:2]) == (b"!", (seen, port))
+        for reply in (b"!", b"."):
+            text, sender = asker.recvfrom(10)
+            assert (text, sender[:2]) == (reply, (seen, port))
 
 
 def test_shut_down_socket_gives_empty_datagrams(sockets: ExitStack) -> None:

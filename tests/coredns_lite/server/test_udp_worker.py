@@ -5,11 +5,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 
 import pytest
 
+from coredns_lite.plugin import Client
+from coredns_lite.responder import MALFORMED, Kind, Pending
 from coredns_lite.server.listen import open_udp
 from coredns_lite.server.udp_worker import Counters, UdpWorker
+from coredns_lite.tally import Kinds
+from coredns_lite.wire.query import Query
+from coredns_lite.wire.reply import Answer
 from nodeplane.errors import KernelError
 from tests.netns_fixture import eventually
 
@@ -18,14 +24,27 @@ class FakeResponder:
     """Replies as a function says; `packets` is its cache."""
 
     def __init__(
-        self, respond: Callable[[bytes], bytes | None], packets: dict[bytes, bytes] | None = None
+        self, reply_to: Callable[[bytes], bytes | Pending | None], packets: dict[bytes, bytes] | None = None
     ) -> None:
         self.packets = packets or {}
-        self.respond = respond
+        self.turning: dict[bytes, Callable[[], bytes]] = {}
+        self.kinds: Kinds = {}
+        self.last_kind = MALFORMED
+        self.clients: list[Client] = []
+        self._reply_to = reply_to
+
+    def respond(self, packet: bytes, find_client: Callable[[], Client]) -> bytes | Pending | None:
+        """Reply, and note who asked."""
+        self.clients.append(find_client())
+        return self._reply_to(packet)
 
 
 def refuse(packet: bytes) -> bytes | None:
     raise AssertionError(f"asked for {packet!r}")
+
+
+def refuse_to_defer(pending: Pending, _send: Callable[[bytes | None, Kind], None]) -> None:
+    raise AssertionError(f"deferred {pending}")
 
 
 @contextmanager
@@ -41,6 +60,10 @@ def serving(worker: UdpWorker) -> Iterator[None]:
         assert not thread.is_alive()
 
 
+async def later() -> Answer:
+    return Answer()
+
+
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -54,6 +77,7 @@ def worker_for(responder: FakeResponder, **options: object) -> Iterator[tuple[Ud
     """Give a worker that is not running yet and a client that is connected to its socket."""
     sock = open_udp("127.0.0.1", 0).socket
     with sock, connected(sock.getsockname()[1]) as client:
+        options = {"defer": refuse_to_defer, **options}
         yield UdpWorker(sock, responder, **options), client  # type: ignore[arg-type]  # keywords pass through
 
 
@@ -165,11 +189,11 @@ def test_unsent_replies(
 
 def test_query_log() -> None:
     """It is told of each reply, with peer and sizes, and of no packet without one."""
-    lines: list[tuple[str, int, bytes]] = []
+    lines: list[tuple[Client, int, bytes]] = []
 
-    def note(peer: str, query_bytes: int, reply: bytes, duration_s: float) -> None:
+    def note(client: Client, query_bytes: int, reply: bytes, duration_s: float) -> None:
         assert duration_s >= 0
-        lines.append((peer, query_bytes, reply))
+        lines.append((client, query_bytes, reply))
 
     responder = FakeResponder(lambda packet: None if packet == b"idx" else packet + b"!")
     with worker_for(responder, query_log=note) as (worker, client):
@@ -177,9 +201,32 @@ def test_query_log() -> None:
             client.send(packet)
         with serving(worker):
             assert [client.recv(100) for _ in range(2)] == [b"ida!", b"idlong!"]
-        peer = f"127.0.0.1:{client.getsockname()[1]}"
+        peer = Client(IPv4Address("127.0.0.1"), client.getsockname()[1], "udp")
 
     assert lines == [(peer, 3, b"ida!"), (peer, 6, b"idlong!")]
+    assert responder.clients == [peer] * 3
+
+
+def test_an_answer_that_comes_later() -> None:
+    """Its query leaves its slot; the reply finds its way once the slot is another's."""
+    pending = Pending(Query(7, 0, b"\0\0\1\0\1", b"\0", 1, 1), later(), 512)
+    deferred: list[tuple[Pending, Callable[[bytes | None, Kind], None]]] = []
+
+    def defer(what: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        deferred.append((what, send))
+
+    responder = FakeResponder(lambda packet: pending if packet == b"idlater" else packet)
+    with worker_for(responder, defer=defer) as (worker, client), serving(worker):
+        for packet in (b"idlater", b"idnow"):
+            client.send(packet)
+        assert client.recv(100) == b"idnow"
+        ((what, send),) = deferred
+        send(b"idthen", MALFORMED)
+        assert client.recv(100) == b"idthen"
+
+    assert what is pending
+    assert (worker.counters.deferred, worker.counters.sent) == (1, 1)
+    pending.later.close()
 
 
 def test_stop_before_run() -> None:
@@ -201,7 +248,7 @@ def test_stop_while_waiting() -> None:
 def test_a_socket_that_fails_for_good() -> None:
     """The loop ends with the error instead of trying for ever."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        worker = UdpWorker(sock, FakeResponder(refuse))
+        worker = UdpWorker(sock, FakeResponder(refuse), refuse_to_defer)
         with pytest.raises(KernelError) as caught:
             worker.run()
 

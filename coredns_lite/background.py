@@ -1,0 +1,34 @@
+"""Work that goes on beside the answers: health checks, refreshes, questions that several clients wait for."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """Holds its tasks for as long as they run; all on one asyncio loop."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a task; an error of it is logged, whether or not somebody waits for it."""
+        task = asyncio.get_running_loop().create_task(main)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def close(self) -> None:
+        """Cancel what still runs."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("defect met in the background", exc_info=task.exception())

@@ -1,0 +1,1 @@
+"""The Corefile's syntax: tokens, imports, server blocks."""

@@ -1,0 +1,194 @@
+"""One listener's sockets: UDP with its packet loop and TCP, or TLS; and how they end without loss."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Collection, Hashable
+from concurrent.futures import ThreadPoolExecutor
+
+from coredns_lite.chain import Chain
+from coredns_lite.config import Listener
+from coredns_lite.dns_metrics import QUERY_METRICS
+from coredns_lite.metrics import PANICS
+from coredns_lite.query_log import build_query_log
+from coredns_lite.responder import Kind, Pending, Responder
+from coredns_lite.server.certificate import Certificate
+from coredns_lite.server.listen import Listening, open_tcp, open_udp
+from coredns_lite.server.streams import StreamServer
+from coredns_lite.server.udp_worker import Defer, UdpWorker
+from coredns_lite.tally import Tally
+from coredns_lite.wire.cookie import SECRET_BYTES, CookieJar
+from coredns_lite.zones import ZoneTable
+from nodeplane.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# Of this process, so that a reload does not make clients' cookies bad.
+_SECRET = secrets.token_bytes(SECRET_BYTES)
+
+
+class Server:
+    """Answers what comes to one address and port, from the given chains.
+
+    Its sockets are open from the start; `run` serves them.
+    """
+
+    def __init__(self, listener: Listener, chains: ZoneTable[Chain], loop: asyncio.AbstractEventLoop) -> None:
+        self.name = f"{listener.address or '*'}:{listener.port}"
+        self._chains = chains
+        counted = [site.zone for site in listener.sites if "prometheus" in site.plugins]
+        self._is_counted = bool(counted)
+        given = [config.secret for site in listener.sites for config in site.plugins.get("cookies", ())]
+        self._cookies = CookieJar(next((secret for secret in given if secret), _SECRET))
+        query_log = build_query_log({site.zone: site.plugins.get("log", ()) for site in listener.sites})
+        self._listening: Listening | None = None
+        self._worker: UdpWorker | None = None
+        self._tallies: list[Tally] = []
+        self._ended: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._responders: list[Responder] = []
+        certificate = _read_certificate(listener) if listener.scheme == "tls" else None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="udp")
+        if not certificate:
+            self._listening = open_udp(listener.address, listener.port)
+            self._worker = UdpWorker(
+                self._listening.socket,
+                self._make_responder(),
+                defer_to(loop),
+                packet_info=self._listening.packet_info,
+                query_log=query_log,
+                logs_errors=any("errors" in site.plugins for site in listener.sites),
+                tally=self._make_tally(listener, "udp", counted),
+            )
+        try:
+            self._streams = StreamServer(
+                open_tcp(listener.address, listener.port),
+                self._make_responder(is_stream=True),
+                loop,
+                tls=certificate.context if certificate else None,
+                query_log=query_log,
+                tally=self._make_tally(listener, "tcp", counted),
+            )
+        except BaseException:
+            if self._listening:
+                self._listening.socket.close()
+            self._retire()
+            raise
+
+    def publish(self, about: Collection[Hashable] | None = None) -> None:
+        """Answer from the chains as they are now.
+
+        Of what was cached before nothing counts any more, or only what is not `about` any of these.
+        """
+        if about is not None:
+            for responder in self._responders:
+                responder.forget(about)
+            return
+        self._responders = []
+        if self._worker:
+            self._worker.responder = self._make_responder()
+        self._streams.responder = self._make_responder(is_stream=True)
+
+    async def run(self) -> None:
+        """Serve for as long as the task lives, then answer what has come, and close the sockets.
+
+        Raises:
+            KernelError: a socket failed for good.
+        """
+        accepting = asyncio.ensure_future(self._streams.run())
+        try:
+            if self._worker:
+                loop = asyncio.get_running_loop()
+                self._ended = loop.run_in_executor(self._threads, self._worker.run)
+                await asyncio.wait({self._ended, accepting}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._ended.done():
+                    await accepting
+                await self._ended
+                # Drained: the streams may take longer.
+                await accepting
+            else:
+                await accepting
+        finally:
+            accepting.cancel()
+            if self._worker and self._ended:
+                self._worker.stop()
+                # The socket is the thread's until it has left its loop.
+                await asyncio.wait({self._ended})
+            await self._streams.drain()
+            self.close()
+
+    async def drain(self) -> None:
+        """Get nothing new, which goes to other sockets of the same address, and answer what is there."""
+        if self._worker and self._ended and not self._ended.done():
+            self._worker.stop()
+            await asyncio.wait({self._ended})
+        await self._streams.drain()
+
+    def close(self) -> None:
+        """Close the sockets and log what was done, if anything; nothing reads from them any more."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._streams.close()
+        self._threads.shutdown(wait=False)
+        if self._worker and self._listening:
+            done, lost = self._worker.counters, self._listening.lost()
+            if done.received or lost or self._streams.received:
+                log.info(
+                    "served listener=%s received=%d sent=%d uncached=%d deferred=%d dropped=%d unsent=%d "
+                    "lost=%d streamed=%d defects=%d",
+                    self.name, done.received, done.sent, done.uncached, done.deferred, done.dropped,
+                    done.unsent, lost, self._streams.received, done.defects,
+                )  # fmt: skip
+            self._listening.socket.close()
+        self._retire()
+
+    def _make_responder(self, *, is_stream: bool = False) -> Responder:
+        responder = Responder(
+            self._chains, cookies=self._cookies, is_stream=is_stream, is_counted=self._is_counted
+        )
+        self._responders.append(responder)
+        return responder
+
+    def _make_tally(self, listener: Listener, protocol: str, zones: list[str]) -> Tally | None:
+        if not zones:
+            return None
+        tally = Tally()
+        QUERY_METRICS.add(tally, listener.name, protocol, zones)
+        self._tallies.append(tally)
+        return tally
+
+    def _retire(self) -> None:
+        for tally in self._tallies:
+            QUERY_METRICS.retire(tally)
+        self._tallies.clear()
+
+
+def _read_certificate(listener: Listener) -> Certificate:
+    for site in listener.sites:
+        for files in site.plugins.get("tls", ()):
+            return Certificate(files)
+    raise ConfigError(listener.name, "", "expected the plugin tls CERTIFICATE KEY in its server block")
+
+
+def defer_to(loop: asyncio.AbstractEventLoop) -> Defer:
+    """Return what has replies made by tasks of a loop, called from any thread."""
+    at_work: set[asyncio.Task[None]] = set()
+
+    async def reply_later(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        try:
+            send(*await pending.answer())
+        except Exception:
+            # One query must not end the service for all; its client asks again.
+            PANICS.inc()
+            log.exception("defect met, query dropped question=%s", pending.query.question.hex())
+
+    def start(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        task = loop.create_task(reply_later(pending, send))
+        at_work.add(task)
+        task.add_done_callback(at_work.discard)
+
+    def defer(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        loop.call_soon_threadsafe(start, pending, send)
+
+    return defer

@@ -1,0 +1,1 @@
+"""DNS on the wire: names, records, queries from bytes, replies to bytes."""

@@ -1,0 +1,144 @@
+"""Queries from bytes (RFC 1035 section 4, RFC 6891 for EDNS): decides what a well-formed query is."""
+
+import struct
+from enum import IntEnum
+
+import msgspec
+
+from coredns_lite.wire.names import NameFormatError, lower_name, read_name, skip_name
+from coredns_lite.wire.record import RecordType
+from nodeplane.errors import ProtocolError
+
+# Without EDNS a client is promised no more (RFC 1035 section 2.3.4); a smaller EDNS size means the same.
+MIN_REPLY_BYTES = 512
+QUESTION_OFFSET = 12
+
+HEADER = struct.Struct("!HHHHHH")
+"""Id, flags, and the counts of questions, answers, authority and additional records."""
+OPT = struct.Struct("!BHHBBHH")
+"""An OPT record without options: root, type, size, high bits of the rcode, version, flags, length."""
+DNSSEC_OK = 0x8000
+"""The flag DO of an OPT record (RFC 3225)."""
+
+_TYPE_AND_CLASS = struct.Struct("!HH")
+_RECORD = struct.Struct("!HHIH")
+_OPTION = struct.Struct("!HH")
+OPCODE_MASK = 0x7800
+
+
+class Flag(IntEnum):
+    """The header's flags (RFC 1035 section 4.1.1; AD, CD: RFC 4035)."""
+
+    QR = 0x8000
+    AA = 0x0400
+    TC = 0x0200
+    RD = 0x0100
+    RA = 0x0080
+    AD = 0x0020
+    CD = 0x0010
+
+
+class MessageFormatError(ProtocolError):
+    """A query that its sender has to put right: FORMERR."""
+
+
+class Edns(msgspec.Struct, frozen=True):
+    """What the OPT record of a query says."""
+
+    udp_size_bytes: int
+    version: int
+    dnssec_ok: bool
+    options: tuple[tuple[int, bytes], ...] = ()
+    """Code and data of each option, in their order."""
+
+    @property
+    def has_options(self) -> bool:
+        """Whether there is any option, so that the packet may not come again."""
+        return bool(self.options)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A query with one question.
+
+    `question` is the question section as it was sent, `name` its name in wire form and lower case.
+    """
+
+    id: int
+    flags: int
+    question: bytes
+    name: bytes
+    qtype: int
+    qclass: int
+    edns: Edns | None = None
+
+    @property
+    def is_lower_case(self) -> bool:
+        """Whether the client wrote the name in lower case, as all do that don't randomise it (0x20)."""
+        return self.question.startswith(self.name)
+
+
+def is_query(packet: bytes) -> bool:
+    """Whether the packet may be replied to at all: it has a whole header and is not itself a reply."""
+    return len(packet) >= HEADER.size and not packet[2] & (Flag.QR >> 8)
+
+
+def opcode(packet: bytes) -> int:
+    """Return the operation that the header asks for; 0 is QUERY."""
+    return (packet[2] << 8 & OPCODE_MASK) >> 11
+
+
+def decode_query(packet: bytes) -> Query:
+    """Decode a packet of opcode QUERY.
+
+    Raises:
+        MessageFormatError: not exactly one question (RFC 9619), a compressed or broken name, a section
+            that ends too early or too late, or a wrong or second OPT record (RFC 6891 section 6.1.1).
+    """
+    try:
+        ident, flags, qdcount, *counts = HEADER.unpack_from(packet)
+        if qdcount != 1:
+            raise MessageFormatError(f"expected one question, got {qdcount}")
+        name, end = read_name(packet, QUESTION_OFFSET)
+        if end - QUESTION_OFFSET != len(name):
+            raise MessageFormatError("expected a question without compression")
+        qtype, qclass = _TYPE_AND_CLASS.unpack_from(packet, end)
+        end += _TYPE_AND_CLASS.size
+        edns = _decode_records(packet, end, counts)
+    except (NameFormatError, struct.error, IndexError) as exc:
+        raise MessageFormatError(str(exc)) from exc
+    return Query(ident, flags, packet[QUESTION_OFFSET:end], lower_name(name), qtype, qclass, edns)
+
+
+def _decode_records(packet: bytes, offset: int, counts: list[int]) -> Edns | None:
+    """Walk the three sections behind the question; of what is there, only OPT means something to us."""
+    edns = None
+    first_additional, total = counts[0] + counts[1], sum(counts)
+    for number in range(total):
+        owner, offset = packet[offset], skip_name(packet, offset)
+        rtype, size_bytes, ttl, rdlength = _RECORD.unpack_from(packet, offset)
+        offset += _RECORD.size
+        rdata = packet[offset : offset + rdlength]
+        if len(rdata) < rdlength:
+            raise MessageFormatError("expected the record to end inside the message")
+        offset += rdlength
+        if rtype == RecordType.OPT:
+            if edns or owner or number < first_additional:
+                raise MessageFormatError("expected one OPT record, of the root, among the additional ones")
+            edns = Edns(size_bytes, ttl >> 16 & 0xFF, bool(ttl & DNSSEC_OK), _decode_options(rdata))
+    if offset != len(packet):
+        raise MessageFormatError("expected the message to end after its last record")
+    return edns
+
+
+def _decode_options(rdata: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Take the options of an OPT record apart; they must fill it (RFC 6891 section 6.1.2)."""
+    options = []
+    at = 0
+    while at < len(rdata):
+        code, size_bytes = _OPTION.unpack_from(rdata, at)
+        at += _OPTION.size
+        options.append((code, rdata[at : at + size_bytes]))
+        at += size_bytes
+    if at != len(rdata):
+        raise MessageFormatError("expected the EDNS option to end inside its record")
+    return tuple(options)

@@ -1,0 +1,1 @@
+"""Tests of coredns_lite.server."""

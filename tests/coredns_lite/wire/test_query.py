@@ -1,0 +1,118 @@
+"""Queries from bytes, with dnspython on the other side."""
+
+import dns.message
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coredns_lite.wire.names import encode_name
+from coredns_lite.wire.query import Edns, MessageFormatError, Query, decode_query, is_query, opcode
+
+HEADER = bytes.fromhex("beef 0100 0001 0000 0000 0000")
+QUESTION = b"\x03wEb\x04team\0" + bytes.fromhex("0001 0001")
+PLAIN = HEADER + QUESTION
+
+OPT = bytes.fromhex("00 0029 04d0 00 00 8000 0000")
+WITH_OPT = HEADER[:10] + b"\0\1" + QUESTION + OPT
+
+QUERY = Query(0xBEEF, 0x0100, QUESTION, b"\x03web\x04team\0", 1, 1)
+
+
+def with_opt(size_bytes: int, *, dnssec_ok: bool = False) -> Query:
+    edns = Edns(size_bytes, 0, dnssec_ok)
+    return Query(QUERY.id, QUERY.flags, QUESTION, QUERY.name, 1, 1, edns)
+
+
+def with_counts(answers: int, authorities: int, additionals: int, tail: bytes) -> bytes:
+    counts = (1, answers, authorities, additionals)
+    return HEADER[:4] + b"".join(count.to_bytes(2, "big") for count in counts) + QUESTION + tail
+
+
+# Owner, type, class, TTL and length, data.
+SOA_RECORD = b"\0" + bytes.fromhex("0006 0001 00000000 001a") + encode_name("a") * 2 + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("packet", "query"),
+    [
+        pytest.param(PLAIN, QUERY, id="plain"),
+        pytest.param(WITH_OPT, with_opt(1232, dnssec_ok=True), id="EDNS, DO"),
+        pytest.param(
+            WITH_OPT[:-2] + bytes.fromhex("000c 000a 0008 0102030405060708"),
+            Query(
+                0xBEEF, 0x0100, QUESTION, QUERY.name, 1, 1, Edns(1232, 0, True, ((10, bytes(range(1, 9))),))
+            ),
+            id="EDNS with a cookie",
+        ),
+        pytest.param(with_counts(0, 1, 0, SOA_RECORD), QUERY, id="records that mean nothing here"),
+        pytest.param(
+            with_counts(1, 1, 2, SOA_RECORD * 3 + OPT), with_opt(1232, dnssec_ok=True), id="OPT behind others"
+        ),
+        pytest.param(
+            HEADER + b"\0" + bytes.fromhex("0041 0003"),
+            Query(0xBEEF, 0x0100, b"\0\0\x41\0\x03", b"\0", 65, 3),
+            id="root, any type and class; the type is not lower-cased",
+        ),
+    ],
+)
+def test_decode(packet: bytes, query: Query) -> None:
+    assert decode_query(packet) == query
+    assert is_query(packet)
+    assert opcode(packet) == 0
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(HEADER, id="no question though it says so"),
+        pytest.param(HEADER[:4] + bytes(8), id="no question (RFC 9619)"),
+        pytest.param(HEADER[:4] + b"\0\2" + bytes(6) + QUESTION * 2, id="two questions (RFC 9619)"),
+        pytest.param(PLAIN[:-1], id="question cut"),
+        pytest.param(PLAIN + b"\0", id="more than it says"),
+        pytest.param(HEADER + b"\xc0\x0c" + QUESTION[-4:], id="pointer to itself as the name"),
+        pytest.param(HEADER + b"\xc0\x04" + QUESTION[-4:], id="pointer into the header as the name"),
+        pytest.param(HEADER + b"\x40" + bytes(64) + b"\0" + QUESTION[-4:], id="label of 64 bytes"),
+        pytest.param(HEADER + (b"\x3f" + bytes(63)) * 4 + b"\0" + QUESTION[-4:], id="name of 257 bytes"),
+        pytest.param(WITH_OPT[:-1], id="OPT cut"),
+        pytest.param(WITH_OPT + b"\0", id="more than it says, with EDNS"),
+        pytest.param(WITH_OPT[:-2] + b"\0\4", id="OPT without its rdata"),
+        pytest.param(WITH_OPT[:-2] + b"\0\3\0\x0a\0", id="half an option"),
+        pytest.param(WITH_OPT[:-2] + b"\0\5\0\x0a\0\2\0", id="option longer than OPT"),
+        pytest.param(with_counts(0, 0, 2, OPT * 2), id="two OPTs (RFC 6891 section 6.1.1)"),
+        pytest.param(with_counts(0, 0, 1, b"\x01a" + OPT), id="OPT not of the root"),
+        pytest.param(with_counts(1, 0, 0, OPT), id="OPT as an answer"),
+        pytest.param(with_counts(0, 1, 0, OPT), id="OPT as authority"),
+        pytest.param(with_counts(65535, 65535, 65535, b""), id="counts without records"),
+        pytest.param(with_counts(0, 0, 1, b"\x80" + SOA_RECORD), id="owner with a reserved label type"),
+        pytest.param(with_counts(0, 0, 1, b"\xc0"), id="half a pointer as an owner"),
+    ],
+)
+def test_decode_refuses(packet: bytes) -> None:
+    with pytest.raises(MessageFormatError):
+        decode_query(packet)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(HEADER[:11], id="half a header"),
+        pytest.param(b"\xbe\xef\x81" + PLAIN[3:], id="a reply"),
+    ],
+)
+def test_not_to_be_replied_to(packet: bytes) -> None:
+    assert not is_query(packet)
+
+
+@given(st.binary(max_size=64).map(HEADER.__add__) | st.binary(min_size=12, max_size=100))
+@settings(deadline=None)
+def test_decode_any_bytes(packet: bytes) -> None:
+    """Any bytes are a query or refused, and a query is what dnspython reads too."""
+    try:
+        query = decode_query(packet)
+    except MessageFormatError:
+        return
+    read = dns.message.from_wire(HEADER[:4] + packet[4:6] + bytes(6) + query.question, question_only=True)
+    (question,) = read.question
+    assert question.name.to_wire() == query.question[:-4]
+    assert (question.rdtype, question.rdclass) == (query.qtype, query.qclass)
