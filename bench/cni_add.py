@@ -341,11 +341,12 @@ def _pods(count: int) -> Iterator[list[Path]]:
 
 
 def _cpu_of(pid: int | None) -> float:
-    """Return the processor seconds that a process has used, all its threads together (proc(5), stat)."""
+    """Return the processor seconds of a process and those that it runs, with all threads (proc(5), stat)."""
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S + sum(_cpu_of(int(child)) for child in children)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`cni-agent run`: this node's routes to the pods of all others, and its addresses' upkeep.
 
     Nodes (source) ──────┐
-    blocks (datastore) ──┼─► desired routes ─► diff ─► rtnetlink ─► ready: plugin installed, Node condition
+    blocks (datastore) ──┼─► `cni.routing` ─► rtnetlink ─► ready: plugin installed, Node condition
     kernel's events ─────┘
     every gcInterval ────► what was left behind ─► freed (`cni.collector`)
 
@@ -12,42 +12,39 @@ it stops.
 import asyncio
 import logging
 import os
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from functools import partial
-from ipaddress import IPv4Network
 from pathlib import Path
 
-from cni import plugin
 from cni.agent_config import AgentConfig
 from cni.agent_pages import AgentHealth, AgentMetrics, build_health_pages, build_metrics_pages
+from cni.bgp.metrics import BgpMetrics
+from cni.bgp.speaker import Speaker
 from cni.call_lock import find_socket, lock_file
 from cni.call_metrics import CallMetrics
-from cni.call_server import CallServer
+from cni.call_process import keep_serving_calls
 from cni.collector import Collector, keep_collecting
-from cni.edge import Calls, open_edge
-from cni.install import File, keep_installed
+from cni.conflist import watch_conflist
+from cni.edge import open_edge
+from cni.install import File, keep_in_step
 from cni.ipam_metrics import IpamMetrics
 from cni.node_condition import NodeCondition
+from cni.node_table_keeper import NodeTableKeeper
 from cni.pod_link_keeper import PodLinkKeeper
-from cni.route_table import RouteTable, SyncReport
-from cni.routes import build_routes, concerns_agent, find_next_hops
+from cni.routing.kernel import KernelState, StepReport
+from cni.routing.router import Router
+from cni.routing.tunnels import TunnelPlan, carry_out
 from cni.stats_listener import listen_for_stats
-from ipam.datastore import open_datastore
 from ipam.errors import DatastoreError
-from ipam.model import Block, Pool
-from ipam.watch import changes
-from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_monitor import Event, RtnlMonitor
-from nodeplane.datapath.sysctl import KernelSysctls, Sysctls
-from nodeplane.errors import NodeplaneError
+from ipam.watch import LedgerNews, follow
+from nodeplane.datapath.rtnl import open_rtnl
+from nodeplane.datapath.rtnl_monitor import RtnlMonitor
+from nodeplane.datapath.sysctl import KernelSysctls
+from nodeplane.file_watch import FileWatch
 from nodeplane.kube.objects import Node
 from nodeplane.kube.source import Batch, Source
-from nodeplane.kube.store import Store
-from nodeplane.reconcile.runner import Runner
 from nodeplane.runtime.http import keep_serving, route
 from nodeplane.runtime.listen import ListenAddress
 from nodeplane.runtime.metrics import create_registry
@@ -55,119 +52,73 @@ from nodeplane.runtime.sd_notify import notify
 
 log = logging.getLogger(__name__)
 
-_FORWARD = "net.ipv4.ip_forward"
-# Bounds a fight with somebody who deletes our routes as fast as we write them. A change after a quiet moment
-# waits for nothing.
-_MIN_INTERVAL_S = 0.02
-_RESYNC_INTERVAL_S = 600.0
 _REOPEN_S = 1.0
-_SWITCH_INTERVAL_S = 0.0005
-# Reading all blocks takes at most a tenth of the time, however busy and large the cluster is. A change after
-# a quiet moment waits for nothing here either.
-_REST_SHARE = 9
+# Each address that comes or goes anywhere changes a block; what happens meanwhile comes as one. One after
+# a quiet moment waits for nothing.
+_FEED_REST_S = 0.005
+# A pool that is full may have room again; a datastore that was busy may not be.
+_TUNNEL_RETRY_S = 30.0
 
 
 class Agent:
-    """What the agent knows, and the sync that it leads to."""
+    """Whether the agent is ready, and what it tells of its syncs."""
 
-    def __init__(
-        self,
-        node_name: str,
-        table: RouteTable,
-        kernel: Calls[Rtnl],
-        sysctls: Sysctls,
-        metrics: AgentMetrics,
-    ) -> None:
-        self.runner = Runner(self._sync, min_interval_s=_MIN_INTERVAL_S, resync_interval_s=_RESYNC_INTERVAL_S)
-        self._node_name = node_name
-        self._table = table
-        self._kernel = kernel
-        self._sysctls = sysctls
-        self._health = metrics.health
-        self._metrics = metrics
-        self._nodes = Store()
-        self._has_nodes = False
-        self._blocks: tuple[Block, ...] = ()
-        self._has_blocks = False
-        self._desired: Mapping[IPv4Network, Route] = {}
-        self._refused: frozenset[str] = frozenset()
+    def __init__(self, router: Router, metrics: AgentMetrics, speaker: Speaker | None) -> None:
+        self.router = router
+        self.speaker = speaker
         self.ready = asyncio.Event()
-        self._health.wait_for("routes")
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether the blocks have been read."""
-        return self._has_blocks
-
-    @property
-    def node_names(self) -> frozenset[str] | None:
-        """All nodes by name; None before they are known."""
-        if not self._has_nodes:
-            return None
-        return frozenset(item.metadata.name for item in self._nodes.of_kind(Node))
+        self.tunnels_due = asyncio.Event()
+        self._has_tried_tunnels = False
+        self._tried = TunnelPlan()
+        self._metrics = metrics
+        router.on_synced = self._take_sync
+        router.on_failed = self._take_failure
+        router.on_tunnels = self._take_tunnel_plan
+        if speaker is not None:
+            router.on_announced = speaker.take_announced
+        metrics.health.wait_for("routes")
 
     def take_nodes(self, batch: Batch) -> None:
         """Take the snapshot of all nodes in, then changes."""
-        self._nodes.apply(batch)
-        self._has_nodes = True
-        self._trigger()
+        self.router.take_nodes(batch)
+        if self.speaker is not None:
+            self.speaker.take_nodes(batch)
 
-    def take_blocks(self, blocks: Iterable[Block]) -> None:
-        """Take all blocks in."""
-        self._blocks = tuple(blocks)
-        self._has_blocks = True
-        self._trigger()
+    def take_news(self, news: LedgerNews) -> None:
+        """Take in what has changed in the datastore."""
+        self.router.take_news(news)
+        if self.speaker is not None and news.pools is not None:
+            self.speaker.take_pools(news.pools)
 
-    def take_event(self, event: Event, own_port: int) -> None:
-        """Take the kernel's word that something changed."""
-        if concerns_agent(event, self._desired, own_port):
-            self._trigger(full=True)
+    def take_tunnels(self, tried: TunnelPlan) -> None:
+        """Take in what was tried about the node's own addresses: what came of it, the datastore tells."""
+        self._has_tried_tunnels = True
+        self._tried = tried
+        self.router.runner.trigger()
 
-    def _trigger(self, *, full: bool = False) -> None:
-        # Before both are complete, what is missing would be taken for what is gone.
-        if self._has_nodes and self._has_blocks:
-            self.runner.trigger(full=full)
+    def retry_tunnels(self) -> None:
+        """Try again what has come to nothing."""
+        self._tried = TunnelPlan()
+        self.tunnels_due.set()
 
-    async def _sync(self, full: bool) -> None:
-        try:
-            await self._sync_routes(full)
-        except NodeplaneError:
-            self._health.failed(time.monotonic())
-            self._metrics.count_failure()
-            raise
-        self._health.succeeded()
-        if not self.ready.is_set():
-            self._health.done("routes")
+    def _take_tunnel_plan(self, plan: TunnelPlan) -> None:
+        if plan and plan != self._tried:
+            self.tunnels_due.set()
+        elif not plan:
+            self._tried = plan
+
+    def _take_sync(self, report: StepReport, duration_s: float) -> None:
+        self._metrics.count_sync(report, len(self.router.desired.routes), duration_s)
+        self._metrics.health.succeeded()
+        # A pod that starts before its node has its end of the tunnels could not be answered.
+        if not self.ready.is_set() and (self._has_tried_tunnels or not self.router.plan_tunnels()):
+            self._metrics.health.done("routes")
             self.ready.set()
             notify("READY=1")
 
-    async def _sync_routes(self, full: bool) -> None:
-        started = time.perf_counter()
-        nodes = (item for item in self._nodes.of_kind(Node) if isinstance(item, Node))
-        desired = build_routes(self._node_name, find_next_hops(nodes), self._blocks)
-        self._desired = desired
-        if full:
-            await self._kernel(lambda _: ensure_forwarding(self._sysctls))
-        report = await self._kernel(lambda _: self._table.sync(desired, full=full))
-        duration_s = time.perf_counter() - started
-        self._metrics.count_sync(report, len(desired), duration_s)
-        self._log(report, full=full, duration_ms=duration_s * 1000)
-
-    def _log(self, report: SyncReport, *, full: bool, duration_ms: float) -> None:
-        for reason in sorted(report.refused - self._refused):
-            log.warning("route refused, the others are in force error=%r", reason)
-        self._refused = report.refused
-        log.log(
-            logging.INFO if report.written or report.deleted else logging.DEBUG,
-            "routes synced full=%s wanted=%d written=%d deleted=%d refused=%d duration_ms=%.2f",
-            full, len(self._desired), report.written, report.deleted, len(report.refused), duration_ms,
-        )  # fmt: skip
-
-
-def ensure_forwarding(sysctls: Sysctls) -> None:
-    """Make this node a router if it is none: the kernel then forwards on every link."""
-    if sysctls.read(_FORWARD) != "1":
-        sysctls.write(_FORWARD, 1)
+    def _take_failure(self) -> None:
+        self._metrics.health.failed(time.monotonic())
+        self._metrics.count_failure()
 
 
 async def run(
@@ -195,28 +146,36 @@ async def run(
     """
     metrics = AgentMetrics(create_registry(), AgentHealth())
     # The monitor listens before the first read, so that nothing falls between the two.
-    with RtnlMonitor() as monitor:
+    with RtnlMonitor(has_neighbours=True) as monitor:
         async with open_edge("rtnl", open_rtnl) as kernel:
-            table, port = await kernel(lambda rtnl: (RouteTable(rtnl), rtnl.port))
+            edge = await kernel(lambda rtnl: (KernelState(rtnl, KernelSysctls()), rtnl.port))
             ipam_metrics = IpamMetrics(metrics.registry, node_name)
-            agent = Agent(node_name, table, kernel, KernelSysctls(), metrics)
+            router = Router(node_name, kernel, edge, KernelSysctls(), config.vxlan)
+            agent = Agent(router, metrics, _open_speaker(node_name, config, metrics))
             lock = lock_file(config.socket_path or find_socket(os.environ))
+            node_table = NodeTableKeeper(lock)
             pods = PodLinkKeeper(config.datastore, KernelSysctls(), lock)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(agent.runner.run())
+                tasks.create_task(router.runner.run())
                 tasks.create_task(_follow_nodes(agent, source, condition))
-                tasks.create_task(_follow_blocks(agent, config.datastore, ipam_metrics))
-                tasks.create_task(_follow_kernel(agent, pods, monitor, port))
+                tasks.create_task(_follow_blocks(agent, config.datastore, ipam_metrics, node_table))
+                tasks.create_task(node_table.run())
+                tasks.create_task(_follow_kernel(router, pods, monitor))
+                tasks.create_task(_keep_tunnels(agent, node_name, config.datastore))
+                if agent.speaker is not None:
+                    tasks.create_task(agent.speaker.run(source))
                 tasks.create_task(pods.run(agent.ready))
                 if config.socket_path is not None:
-                    tasks.create_task(_serve_calls(config.socket_path, metrics))
-                tasks.create_task(_announce(agent, metrics.health, files, condition))
+                    calls = CallMetrics(metrics.registry)
+                    tasks.create_task(keep_serving_calls(config.socket_path, calls))
+                conflist = _watch_conflist(config, node_name, files)
+                tasks.create_task(_announce(agent, metrics.health, files, conflist, condition))
                 tasks.create_task(listen_for_stats(ipam_metrics))
                 if config.gc_interval_s:
                     collector = Collector(
                         node_name, config.datastore, config.gc_grace_s, is_forced=config.gc_all_gone
                     )
-                    names = (lambda: None) if source is None else (lambda: agent.node_names)
+                    names = (lambda: None) if source is None else (lambda: router.node_names)
                     tasks.create_task(
                         keep_collecting(collector, names, config.gc_interval_s, ipam_metrics.take_round)
                     )
@@ -230,22 +189,24 @@ async def run(
 async def _serve_metrics(agent: Agent, address: ListenAddress, metrics: AgentMetrics) -> None:
     # What is wrong at the start is one line on stderr, and nothing else.
     await agent.ready.wait()
-    await keep_serving(address, route(build_metrics_pages(metrics)))
+    await keep_serving(address, route(build_metrics_pages(metrics, agent.router.written_s)))
 
 
-async def _serve_calls(path: Path, metrics: AgentMetrics) -> None:
-    """Answer the shims of this node, with the locks of a plugin that works without us."""
-    answer = partial(plugin.answer, lock=lock_file(path))
-    # A call that comes back from the kernel waits that long for the interpreter: not for the usual 5 ms.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    await CallServer(path, answer, CallMetrics(metrics.registry)).run()
+def _watch_conflist(config: AgentConfig, node_name: str, files: Sequence[File]) -> FileWatch[bytes] | None:
+    if config.install is None:
+        return None
+    return watch_conflist(Path(config.install.conflist), node_name, config.datastore, files[-1].content)
 
 
 async def _announce(
-    agent: Agent, health: AgentHealth, files: Sequence[File], condition: NodeCondition | None
+    agent: Agent,
+    health: AgentHealth,
+    files: Sequence[File],
+    conflist: FileWatch[bytes] | None,
+    condition: NodeCondition | None,
 ) -> None:
     """Tell the runtime and the cluster, once pods of this node can be expected to work."""
-    if files:
+    if conflist is not None:
         health.wait_for("plugin")
     is_told = False
 
@@ -263,8 +224,8 @@ async def _announce(
     async with asyncio.TaskGroup() as tasks:
         if condition is not None:
             tasks.create_task(condition.runner.run())
-        if files:
-            tasks.create_task(keep_installed(files, tell))
+        if conflist is not None:
+            tasks.create_task(keep_in_step(files, conflist, tell))
         else:
             tell(True)
 
@@ -279,41 +240,62 @@ async def _follow_nodes(agent: Agent, source: Source | None, condition: NodeCond
             condition.take_nodes(batch)
 
 
-async def _follow_blocks(agent: Agent, datastore_url: str, metrics: IpamMetrics) -> None:
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, "ipam") as executor:
-        while True:
-            try:
-                async with aclosing(changes(datastore_url)) as hints:
-                    async for _ in hints:
-                        started_s = loop.time()
-                        pools, blocks = await loop.run_in_executor(executor, _read_blocks, datastore_url)
-                        metrics.take_blocks(pools, blocks)
-                        agent.take_blocks(_routed(pools, blocks))
-                        # Each address that comes or goes anywhere changes a block; what happens meanwhile
-                        # comes as one hint.
-                        await asyncio.sleep(_REST_SHARE * (loop.time() - started_s))
-            except DatastoreError as exc:
-                if not agent.has_blocks:
-                    raise
-                log.warning("datastore lost, the last blocks stay in force error=%r", str(exc))
-                await asyncio.sleep(_REOPEN_S)
+async def _follow_blocks(
+    agent: Agent, datastore_url: str, metrics: IpamMetrics, node_table: NodeTableKeeper
+) -> None:
+    router = agent.router
+    while True:
+        try:
+            # Opened each time: the file may be another one by now (restored from a backup). One that is gone
+            # is awaited: an empty one would take all routes away, and give running pods' addresses out again.
+            async with aclosing(follow(datastore_url, create=not router.has_blocks)) as all_news:
+                async for news in all_news:
+                    agent.take_news(news)
+                    metrics.take_blocks(router.pools, router.desired.blocks)
+                    node_table.take_pools(router.pools)
+                    await asyncio.sleep(_FEED_REST_S)
+        except DatastoreError as exc:
+            if not router.has_blocks:
+                raise
+            log.warning("datastore lost, the last blocks stay in force error=%r", str(exc))
+            await asyncio.sleep(_REOPEN_S)
 
 
-async def _follow_kernel(agent: Agent, pods: PodLinkKeeper, monitor: RtnlMonitor, own_port: int) -> None:
+async def _follow_kernel(router: Router, pods: PodLinkKeeper, monitor: RtnlMonitor) -> None:
     async with aclosing(monitor.events()) as events:
         async for event in events:
-            agent.take_event(event, own_port)
+            router.take_event(event)
             pods.take_event(event)
 
 
-def _read_blocks(datastore_url: str) -> tuple[tuple[Pool, ...], list[Block]]:
-    # Opened each time: the file may be another one by now (restored from a backup).
-    with open_datastore(datastore_url) as datastore:
-        return datastore.read(lambda ledger: (ledger.pools(), ledger.blocks()))
+async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> None:
+    """Do what there is to do about the node's own addresses, when there is."""
+    loop = asyncio.get_running_loop()
+    router = agent.router
+    known: tuple[str, ...] = ()
+    with ThreadPoolExecutor(1, "tunnels") as executor:
+        while True:
+            await agent.tunnels_due.wait()
+            agent.tunnels_due.clear()
+            plan, labels = router.plan_tunnels(), router.labels
+            if not plan:
+                continue
+            try:
+                problems = await loop.run_in_executor(
+                    executor, carry_out, datastore_url, node_name, labels, plan
+                )
+            except DatastoreError as exc:
+                problems = (str(exc),)
+            for problem in set(problems) - set(known):
+                log.warning("no tunnel address, routes by VXLAN wait error=%r", problem)
+            known = problems
+            agent.take_tunnels(plan)
+            loop.call_later(_TUNNEL_RETRY_S, agent.retry_tunnels)
 
 
-def _routed(pools: Iterable[Pool], blocks: Iterable[Block]) -> list[Block]:
-    """Leave out blocks whose pods are on a link: the link's own route leads to them, also on this node."""
-    on_link = {pool.name for pool in pools if pool.on_link}
-    return [block for block in blocks if block.pool not in on_link]
+def _open_speaker(node_name: str, config: AgentConfig, metrics: AgentMetrics) -> Speaker | None:
+    if config.bgp is None:
+        return None
+    health = metrics.health
+    health.wait_for("bgp")
+    return Speaker(node_name, config.bgp, BgpMetrics(metrics.registry), lambda: health.done("bgp"))

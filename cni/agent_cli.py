@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from cni.bgp.cli import bgp_command
+from cni.routing.cli import routes_command
 from nodeplane.runtime.cli import common_options, run, start_logging
 from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
 from nodeplane.runtime.source_options import source_options
@@ -35,7 +37,7 @@ def run_command(
 
     With neither manifests nor a kubeconfig there are no other nodes.
     """
-    # Late: `--help` needs neither pyroute2 nor SQLite.
+    # Late: `--help` needs neither asyncio nor SQLite.
     from cni import agent
     from cni.agent_config import read_agent_config, read_files
     from nodeplane.kube.open_source import open_source
@@ -52,6 +54,10 @@ def run_command(
 
         condition = NodeCondition(Connection.from_kubeconfig(kubeconfig, master), node_name)
     run_daemon(agent.run(node_name, source, config, files, condition))
+
+
+program.add_command(bgp_command)
+program.add_command(routes_command)
 
 
 def main() -> None:

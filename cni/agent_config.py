@@ -1,15 +1,18 @@
 """The configuration file of cni-agent: the datastore that nodeplane-cni uses too, and what else it does."""
 
 import os
-import re
 import sys
 from pathlib import Path
 
 import msgspec
 
+from cni.bgp.config import BgpConfig
+from cni.bgp.config_file import BgpFile, build_config
 from cni.call_lock import find_socket
 from cni.conflist import PLUGIN, read_conflist
+from cni.duration import decode_duration
 from cni.install import File, build_files
+from cni.routing.vxlan import VxlanConfig
 from ipam.config import DEFAULT_DATASTORE
 from ipam.datastore_url import decode_datastore
 from nodeplane.errors import ConfigError
@@ -22,8 +25,8 @@ _DEFAULT_METRICS = "127.0.0.1:9094"
 _BESIDE = Path(sys.executable).parent
 _VARIANTS = (f"{PLUGIN}-launcher", f"{PLUGIN}-shim", PLUGIN)
 _IPAM = "nodeplane-ipam"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The smallest that IPv6 has (RFC 8200, section 5), and what an IP packet around it can be.
+_VXLAN_MTUS = range(1280, 65486)
 
 
 class InstallConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -33,6 +36,14 @@ class InstallConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     conf_dir: str = "/etc/cni/net.d"
     bin_dir: str = "/opt/cni/bin"
     programs: dict[str, str] = msgspec.field(default_factory=lambda: find_programs(_BESIDE))
+
+
+class VxlanFile(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The VXLAN links as they are written; `mtu` 0 is what the uplink has room for."""
+
+    vni: int = 4096
+    port: int = 4789
+    mtu: int = 0
 
 
 class _File(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -45,6 +56,8 @@ class _File(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     metrics_bind_address: str = _DEFAULT_METRICS
     healthz_bind_address: str = ""
     socket: str | None = None
+    bgp: BgpFile | None = None
+    vxlan: VxlanFile = VxlanFile()
 
 
 class AgentConfig(msgspec.Struct, frozen=True):
@@ -60,6 +73,8 @@ class AgentConfig(msgspec.Struct, frozen=True):
         metrics: Where the metrics are shown; None for nowhere.
         healthz: Where health and readiness are shown; None for nowhere.
         socket: Where the shims find the agent; empty is nowhere, None is where a shim looks by itself.
+        bgp: Whom to speak BGP to; None for nobody.
+        vxlan: How packets are tunnelled, in pools of the modes vxlan and cross-subnet.
     """
 
     datastore: str = DEFAULT_DATASTORE
@@ -71,6 +86,8 @@ class AgentConfig(msgspec.Struct, frozen=True):
     metrics: ListenAddress | None = ListenAddress("127.0.0.1", 9094)
     healthz: ListenAddress | None = None
     socket: str | None = None
+    bgp: BgpConfig | None = None
+    vxlan: VxlanConfig = VxlanConfig()
 
     @property
     def socket_path(self) -> Path | None:
@@ -108,12 +125,14 @@ def read_agent_config(path: Path) -> AgentConfig:
         datastore=config.datastore,
         install=config.install,
         node_condition=config.node_condition,
-        gc_interval_s=_decode_duration(document, "gcInterval", config.gc_interval),
-        gc_grace_s=_decode_duration(document, "gcGrace", config.gc_grace),
+        gc_interval_s=decode_duration(document, ("gcInterval",), config.gc_interval),
+        gc_grace_s=decode_duration(document, ("gcGrace",), config.gc_grace),
         gc_all_gone=config.gc_all_gone,
         metrics=_decode_address(document, "metricsBindAddress", config.metrics_bind_address),
         healthz=_decode_address(document, "healthzBindAddress", config.healthz_bind_address),
         socket=config.socket,
+        bgp=None if config.bgp is None else build_config(document, ("bgp",), config.bgp),
+        vxlan=_check_vxlan(document, config.vxlan),
     )
 
 
@@ -154,14 +173,17 @@ def _check_install(document: YamlDocument, install: InstallConfig) -> None:
             raise document.error(("install", "programs"), f"expected the names of programs, got {name!r}")
 
 
-def _decode_duration(document: YamlDocument, field: str, text: str) -> float:
-    """Decode a duration of one or more parts such as `1m30s`."""
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not text or "".join(number + unit for number, unit in parts) != text:
-        raise document.error((field,), "expected a duration such as 30s, 5m or 1h")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+def _check_vxlan(document: YamlDocument, vxlan: VxlanFile) -> VxlanConfig:
+    # RFC 7348, section 5: 24 bits.
+    for field, value, values in (
+        ("vni", vxlan.vni, range(1, 1 << 24)),
+        ("port", vxlan.port, range(1, 1 << 16)),
+    ):
+        if value not in values:
+            raise document.error(("vxlan", field), f"expected a number from 1 to {values[-1]}")
+    if vxlan.mtu and vxlan.mtu not in _VXLAN_MTUS:
+        raise document.error(("vxlan", "mtu"), f"expected 0, or from {_VXLAN_MTUS[0]} to {_VXLAN_MTUS[-1]}")
+    return VxlanConfig(vxlan.vni, vxlan.port, vxlan.mtu)
 
 
 def _decode_address(document: YamlDocument, field: str, text: str) -> ListenAddress | None:

@@ -5,9 +5,11 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cni.route_table import SyncReport
+from cni.routing.kernel import StepReport
+from nodeplane.datapath.rtnl import Network
 from nodeplane.runtime.http import Handler, Request, Response
 from nodeplane.runtime.metrics import show_metrics
 
@@ -76,16 +78,25 @@ class AgentMetrics:
         self._refused = Gauge(
             f"{prefix}_routes_refused", "Of these, refused by the kernel", registry=registry
         )
+        self._entries = Counter(
+            f"{prefix}_tunnel_changes",
+            "Neighbours and forwarding entries of VXLAN links written and deleted",
+            ["verb"],
+            registry=registry,
+        )
         for verb in ("written", "deleted"):
             self._changes.labels(verb)
+            self._entries.labels(verb)
 
-    def count_sync(self, report: SyncReport, wanted: int, duration_s: float) -> None:
+    def count_sync(self, report: StepReport, wanted: int, duration_s: float) -> None:
         """Count a sync that went through."""
         self._duration.observe(duration_s)
-        self._changes.labels("written").inc(report.written)
-        self._changes.labels("deleted").inc(report.deleted)
+        self._changes.labels("written").inc(report.routes.written)
+        self._changes.labels("deleted").inc(report.routes.deleted)
+        self._entries.labels("written").inc(report.entries.written)
+        self._entries.labels("deleted").inc(report.entries.deleted)
         self._routes.set(wanted)
-        self._refused.set(len(report.refused))
+        self._refused.set(len(report.routes.refused))
 
     def count_failure(self) -> None:
         """Count a sync that failed."""
@@ -104,9 +115,14 @@ def build_health_pages(health: AgentHealth, clock: Callable[[], float]) -> Mappi
     return {"/healthz": healthz, "/livez": healthz, "/readyz": readyz}
 
 
-def build_metrics_pages(metrics: AgentMetrics) -> Mapping[str, Handler]:
-    """Return `/metrics`."""
-    return {"/metrics": lambda request: show_metrics(metrics.registry, request)}
+def build_metrics_pages(metrics: AgentMetrics, written_s: Mapping[Network, float]) -> Mapping[str, Handler]:
+    """Return `/metrics`; and `/routes`, when each route was written, for `cni-agent routes`."""
+
+    def routes(_: Request) -> Response:
+        found = {str(network): at_s for network, at_s in written_s.items()}
+        return Response(msgspec.json.encode(found), content_type="application/json")
+
+    return {"/metrics": lambda request: show_metrics(metrics.registry, request), "/routes": routes}
 
 
 def _answer(problem: str) -> Response:

@@ -1,15 +1,11 @@
 """Figures of the CNI calls that the agent answers."""
 
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from cni.call_stats import CallStats, build_stats
 
 # Half a millisecond to the deadline.
 _BUCKETS = tuple(0.0005 * 2**power for power in range(17))
-_COMMANDS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
 
 
 class CallMetrics:
@@ -33,18 +29,16 @@ class CallMetrics:
 
     def count_call(self, command: str, verdict: int, stdout: bytes, duration_s: float) -> None:
         """Count a call that was answered."""
-        # A caller's own words must not become label values without end.
-        label = command if command in _COMMANDS else "other"
-        self._calls.labels(label, _read_code(stdout) if verdict else 0).inc()
-        self._duration.labels(label).observe(duration_s)
+        self.take(build_stats(command, verdict, stdout, duration_s))
 
     def count_refusal(self) -> None:
         """Count a connection that was dropped."""
-        self._refusals.inc()
+        self.take(CallStats())
 
-
-def _read_code(stdout: bytes) -> int:
-    try:
-        return msgspec.json.decode(stdout, type=_Error).code
-    except msgspec.DecodeError:
-        return 0
+    def take(self, stats: CallStats) -> None:
+        """Take in what a call came to."""
+        if not stats.command:
+            self._refusals.inc()
+            return
+        self._calls.labels(stats.command, stats.code).inc()
+        self._duration.labels(stats.command).observe(stats.seconds)

@@ -2,10 +2,12 @@
 
     call      "NPC1"   u32 bytes of the variables   u32 bytes of stdin   variables   stdin
     answer             u32 verdict                  u32 bytes of stdout  stdout
+                       u32 bytes of stderr          stderr
 
 Integers are big-endian. The variables are all of the shim's environment, `NAME=VALUE`, each closed by a zero
 byte (an IPAM plugin that is run gets them). The verdict is the exit code, or `DECLINED`: the shim is to do
-the call in a process of its own. Simple enough for thirty lines of C (`launcher.c`); the Python shim
+the call in a process of its own. A shim writes stdout even if what stands behind it does not come, or is more
+than there may be. Simple enough for thirty lines of C (`launcher.c`); the Python shim
 (`shim.py`) can't import this module, and `tests/cni/test_shim.py` holds all three to the same bytes.
 """
 
@@ -25,9 +27,11 @@ DECLINED = 255
 ENVIRONMENT_BYTES = 1 << 18
 CONFIG_BYTES = 1 << 20
 STDOUT_BYTES = 1 << 22
+STDERR_BYTES = 1 << 16
 
 _CALL = struct.Struct(">4sII")
 _ANSWER = struct.Struct(">II")
+_SIZE = struct.Struct(">I")
 CALL_HEAD_BYTES = _CALL.size
 
 
@@ -81,17 +85,18 @@ def decode_call(head: CallHead, body: bytes) -> tuple[dict[str, str], bytes]:
         name, equals, value = os.fsdecode(entry).partition("=")
         # An entry without "=" is legal in an environment and means nothing.
         if equals:
-            environ[name] = value
+            # Of two the first counts, as for getenv(3) and the plugin in its own process.
+            environ.setdefault(name, value)
     return environ, config
 
 
-def render_answer(verdict: int, stdout: bytes) -> bytes:
+def render_answer(verdict: int, stdout: bytes, stderr: bytes = b"") -> bytes:
     """Render an answer."""
-    return _ANSWER.pack(verdict, len(stdout)) + stdout
+    return _ANSWER.pack(verdict, len(stdout)) + stdout + _SIZE.pack(len(stderr)) + stderr
 
 
-def decode_answer(data: bytes) -> tuple[int, bytes]:
-    """Decode a whole answer: the verdict and stdout.
+def decode_answer(data: bytes) -> tuple[int, bytes, bytes]:
+    """Decode a whole answer: the verdict, stdout and stderr.
 
     Raises:
         ProtocolError: it is none.
@@ -99,6 +104,16 @@ def decode_answer(data: bytes) -> tuple[int, bytes]:
     if len(data) < _ANSWER.size:
         raise ProtocolError(f"expected an answer of at least {_ANSWER.size} bytes, got {len(data)}")
     verdict, size = _ANSWER.unpack_from(data)
-    if verdict > DECLINED or size > STDOUT_BYTES or len(data) != _ANSWER.size + size:
+    end = _ANSWER.size + size
+    if verdict > DECLINED or size > STDOUT_BYTES or len(data) < end:
         raise ProtocolError(f"expected an answer of {_ANSWER.size} + {size} bytes, got {len(data)}")
-    return verdict, data[_ANSWER.size :]
+    return verdict, data[_ANSWER.size : end], _decode_stderr(data[end:])
+
+
+def _decode_stderr(tail: bytes) -> bytes:
+    """Return what stands behind stdout; nothing if it is not whole: the answer holds all the same."""
+    if len(tail) < _SIZE.size:
+        return b""
+    (size,) = _SIZE.unpack_from(tail)
+    stderr = tail[_SIZE.size :]
+    return stderr if len(stderr) == size <= STDERR_BYTES else b""

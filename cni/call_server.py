@@ -1,4 +1,4 @@
-"""The agent's side of the shims: take CNI calls on a unix socket, do them in threads, answer.
+"""The other side of the shims: take CNI calls on a unix socket, do them in threads, answer.
 
     shim ──► thread: accept ──► peer's rights ──► call ──► container's turn ──► plugin.answer ──► reply
 
@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
-from cni.call_metrics import CallMetrics
 from cni.call_protocol import (
     CALL_HEAD_BYTES,
     DECLINED,
@@ -28,12 +28,16 @@ from cni.call_protocol import (
     decode_call_head,
     render_answer,
 )
+from cni.call_stderr import kept, telling_callers
 from nodeplane.cnispec import CniError, ErrorCode, answer_version, render_defect, render_error
 from nodeplane.errors import ProtocolError, kernel_error
 
 log = logging.getLogger(__name__)
 
 Answer = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+
+DEADLINE_S = 20.0
+"""How long a call may take: longer than a runtime should wait, and less than the shims do."""
 
 # A shim has read its stdin before it connects, so its call comes at once.
 _RECEIVE_WITHIN_S = 10.0
@@ -47,19 +51,31 @@ _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _PAUSE_S = 0.1
 
 
+class Counts(Protocol):
+    """Who counts calls; called in their threads."""
+
+    def count_call(self, command: str, verdict: int, stdout: bytes, duration_s: float) -> None:
+        """Count a call that was answered."""
+        ...
+
+    def count_refusal(self) -> None:
+        """Count a connection that was dropped."""
+        ...
+
+
 class CallServer:
     """The socket and the calls that came by it.
 
     Args:
         path: The socket's file.
         answer: What answers a call, in a thread.
-        metrics: Where calls are counted.
+        metrics: Who counts calls.
         deadline_s: How long a call may take; it goes on after that, and its container's next one waits.
         uid: Whose calls are taken.
     """
 
     def __init__(
-        self, path: Path, answer: Answer, metrics: CallMetrics, *, deadline_s: float = 20.0, uid: int = 0
+        self, path: Path, answer: Answer, metrics: Counts, *, deadline_s: float = DEADLINE_S, uid: int = 0
     ) -> None:
         self._path = path
         self._answer = answer
@@ -76,33 +92,43 @@ class CallServer:
         self._threads = self._idle = 0
 
     async def run(self) -> None:
-        """Serve until cancelled; return when the calls that came are finished.
+        """Make the socket and serve; see `serve`.
 
         Raises:
             KernelError: the socket can't be made.
         """
-        loop = asyncio.get_running_loop()
         with listen(self._path) as listener:
-            inode = self._path.stat().st_ino
-            log.debug("serving CNI calls socket=%s", self._path)
-            with self._lock:
-                self._start_thread(loop, listener)
-            try:
-                while True:
-                    await asyncio.sleep(self._deadline_s / _LOOKS)
-                    self._answer_late()
-            finally:
-                # From here on the shims find no agent; those that wait in the backlog are told.
-                self._is_ending = True
-                with suppress(OSError):
-                    if self._path.stat().st_ino == inode:
-                        self._path.unlink()
-                # Takes in no more and wakes those who wait (net/unix/af_unix.c, unix_accept: EINVAL), after
-                # the backlog.
-                listener.shutdown(socket.SHUT_RDWR)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._deadline_s):
-                        await self._all_done.wait()
+            await self.serve(listener)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serve until cancelled or the file is gone; end when the calls that came are finished."""
+        with telling_callers():
+            await self._take_all(listener)
+
+    async def _take_all(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        inode = _inode(self._path)
+        log.debug("serving CNI calls socket=%s", self._path)
+        with self._lock:
+            self._start_thread(loop, listener)
+        try:
+            # A file that somebody took away comes back with another listener alone.
+            while _inode(self._path) is not None:
+                await asyncio.sleep(self._deadline_s / _LOOKS)
+                self._answer_late()
+            log.warning("socket for CNI calls is gone socket=%s", self._path)
+        finally:
+            # From here on the shims find no agent; those that wait in the backlog are told.
+            self._is_ending = True
+            with suppress(OSError):
+                if _inode(self._path) == inode:
+                    self._path.unlink()
+            # Takes in no more and wakes those who wait (net/unix/af_unix.c, unix_accept: EINVAL), after
+            # the backlog.
+            listener.shutdown(socket.SHUT_RDWR)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._deadline_s):
+                    await self._all_done.wait()
 
     def _start_thread(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
         self._threads += 1
@@ -160,13 +186,14 @@ class CallServer:
         if uid != self._uid:
             raise ProtocolError(f"expected a caller with uid {self._uid}, got {uid}")
         environ, config = _receive(call.connection)
-        if self._is_ending or not self._is_neighbour(pid):
+        if self._is_ending or not self._is_neighbour(pid) or _is_relative(environ):
             call.reply(DECLINED, b"")
             return
         call.environ, call.config = environ, config
         with self._turns.of(environ.get("CNI_CONTAINERID", "")):
-            code, stdout = self._answer_safely(environ, config)
-            if call.reply(code, stdout):
+            with kept() as stderr:
+                code, stdout = self._answer_safely(environ, config)
+            if call.reply(code, stdout, bytes(stderr)):
                 self._tell(call, code, stdout)
 
     def _answer_safely(self, environ: Mapping[str, str], config: bytes) -> tuple[int, bytes]:
@@ -227,7 +254,7 @@ class _Call:
         self._lock = threading.Lock()
         self._is_answered = False
 
-    def reply(self, verdict: int, stdout: bytes) -> bool:
+    def reply(self, verdict: int, stdout: bytes, stderr: bytes = b"") -> bool:
         """Send the answer, unless another was sent before; say whether this was the first.
 
         Raises:
@@ -237,7 +264,7 @@ class _Call:
             if self._is_answered:
                 return False
             self._is_answered = True
-        self.connection.sendall(render_answer(verdict, stdout + b"\n" if stdout else b""))
+        self.connection.sendall(render_answer(verdict, stdout + b"\n" if stdout else b"", stderr))
         return True
 
 
@@ -289,6 +316,19 @@ def listen(path: Path) -> socket.socket:
         listener.close()
         raise kernel_error(f"listen on {path}", exc.errno or 0) from exc
     return listener
+
+
+def _is_relative(environ: Mapping[str, str]) -> bool:
+    """Say whether a call names folders from where its caller stands, as `CNI_PATH=./bin cnitool` does."""
+    paths = (environ.get("CNI_NETNS", ""), *environ.get("CNI_PATH", "").split(os.pathsep))
+    return any(path and not path.startswith("/") for path in paths)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, str], bytes]:

@@ -12,9 +12,10 @@ import msgspec
 
 from cni.attachment import Attachment, build_attachment, is_ours
 from cni.error_codes import NOT_AS_ADDED
-from cni.features import FEATURES, Pod
+from cni.features import FEATURES
 from cni.ipam_delegate import call_ipam
 from cni.network_config import decode_network
+from cni.pod import Pod
 from cni.pod_netns import require_netns
 from cni.prev_result import decode_result
 from cni.wiring import Plan, build_plan
@@ -69,6 +70,7 @@ def check_attachment(request: Request) -> None:
         mtu_bytes=network.mtu_bytes,
         is_arp_strict=sysctls.read("net.ipv4.conf.all.arp_ignore") != "0",
         host_mac=told.host_mac,
+        is_loose=not network.is_route_back_needed,
     )
     with open_rtnl() as host, open_rtnl(path) as pod:
         seen = _look(plan, host, pod, sysctls)

@@ -9,12 +9,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 
 from ipam.collection import Absence, Patience, collect, named_nodes
 from ipam.datastore import open_datastore
-from ipam.errors import IpamError
+from ipam.errors import IpamError, NoDatastoreError, UnreadableError
 from ipam.leaks import Leak, find_blind, find_leaks, find_misnamed, is_alive, look_from, netns_exists
 from ipam.ledger import LedgerReader
 from ipam.model import Address, Allocation, Block
@@ -65,7 +66,7 @@ class Collector:
             DatastoreError: the datastore can't be used.
         """
         now_s = time.monotonic()
-        with open_datastore(self._url) as datastore:
+        with open_datastore(self._url, create=False) as datastore:
             blocks, pools = datastore.read(lambda ledger: (ledger.sound_blocks(), ledger.pools()))
             known = nodes if nodes and self._node in nodes else None
             wanted = [
@@ -85,7 +86,7 @@ class Collector:
             freed = collect(datastore, due, self._still, int(time.time())).freed
             self._patience.forget(leak.allocation for leak in freed)
             if freed:
-                blocks = datastore.read(LedgerReader.blocks)
+                blocks = datastore.read(LedgerReader.sound_blocks)
             # Whoever cleans up after others takes care of the blocks of nobody as well.
             mine = [block for block in blocks if self._is_ours(block.node, there)]
             found = find_reclaimable(mine, pools, int(time.time()), nodes=there)
@@ -134,6 +135,9 @@ async def keep_collecting(
         while True:
             try:
                 done = await loop.run_in_executor(executor, collector.look, nodes())
+            except NoDatastoreError as exc:
+                # Who follows the blocks makes it at the first start, and tells when it is gone.
+                log.debug("addresses not collected error=%r", str(exc))
             except IpamError as exc:
                 log.warning("addresses not collected, trying again error=%r", str(exc))
             else:
@@ -182,5 +186,9 @@ def _used_on(block: Block, is_wanted: Callable[[str], bool]) -> Iterator[Address
 
 
 def _read_allocations(ledger: LedgerReader, addresses: Iterable[Address]) -> list[Allocation]:
-    found = (ledger.allocation(address) for address in addresses)
+    found = []
+    for address in addresses:
+        # What can't be read counts as in use, and keeps nothing else: `ipamctl check` tells of it.
+        with suppress(UnreadableError):
+            found.append(ledger.allocation(address))
     return [item for item in found if item is not None]

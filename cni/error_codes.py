@@ -11,3 +11,9 @@ NO_IPV6 = 103
 
 ADDRESS_EXISTS = 104
 """ADD: the address that the pod got is the node's own, or on another interface of the pod."""
+
+POD_HAS_INTERFACE = 105
+"""ADD: the pod has an interface of ours already, by another name."""
+
+HOST_PORT_TAKEN = 106
+"""ADD: another pod has a host port that this one asks for."""

@@ -4,7 +4,6 @@ from cni.error_codes import ADDRESS_EXISTS
 from cni.wiring import Plan
 from nodeplane.cnispec import CniError
 from nodeplane.datapath.rtnl import Address, Family, Rtnl
-from nodeplane.errors import KernelError
 
 _FAMILIES: tuple[Family, Family] = (4, 6)
 
@@ -26,17 +25,9 @@ def require_free(plan: Plan, host: Rtnl, pod: Rtnl) -> None:
             taken = mine & {address.ip for address in held}
             if taken and link != plan.pod.link:
                 raise _refusal(taken, f"on interface {link} of the container")
-    own = {address for address in mine if _is_own(host, address)}
+    own = {address for address in mine if host.is_own(address)}
     if own:
         raise _refusal(own, "the node's own")
-
-
-def _is_own(host: Rtnl, address: Address) -> bool:
-    try:
-        return host.egress_link(address) == "lo"
-    except KernelError:
-        # There is no way to it yet, or a blackhole for its block.
-        return False
 
 
 def _refusal(addresses: set[Address], whose: str) -> CniError:

@@ -7,6 +7,7 @@ import msgspec
 
 from cni.apply import remove_links
 from cni.attachment import HOST_LINK_PREFIX, identity_on_link, read_owner
+from cni.call_lock import find_socket
 from cni.features import FEATURES
 from cni.ipam_delegate import call_ipam
 from cni.network_config import decode_ipam_type
@@ -48,7 +49,8 @@ def collect(request: Request) -> None:
         steps: list[Callable[[], None]] = [
             partial(remove_links, host, [name]) for name in garbage_links(host, request.network, valid)
         ]
-        steps += [partial(feature.collect, request.network, valid) for feature in reversed(FEATURES)]
+        folder = find_socket(request.environ).parent
+        steps += [partial(feature.collect, request.network, valid, folder) for feature in reversed(FEATURES)]
         steps.append(lambda: call_ipam(decode_ipam_type(request.config), "GC", request))
         for step in steps:
             _try(errors, step)

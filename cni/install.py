@@ -18,6 +18,7 @@ from inotify_simple import INotify, flags
 
 from cni.conflist import NAME
 from nodeplane.errors import KernelError, kernel_error
+from nodeplane.file_watch import FileWatch
 from nodeplane.inotify import next_names
 from nodeplane.kube.backoff import Backoff
 
@@ -73,6 +74,20 @@ def rivals(conf_dir: Path) -> list[str]:
     """Return the configurations that a runtime takes before ours."""
     names = (path.name for path in conf_dir.iterdir() if path.suffix in _CONFIG_SUFFIXES)
     return sorted(name for name in names if name < NAME)
+
+
+async def keep_in_step(
+    files: Sequence[File], conflist: FileWatch[bytes], on_change: Callable[[bool], None]
+) -> None:
+    """Keep files installed, and of the network configuration what its source says; see `keep_installed`."""
+    while True:
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(keep_installed(files, on_change))
+            content = await conflist.until_changed()
+            # It ends when nothing is written any more.
+            keeping.cancel()
+        *programs, former = files
+        files = (*programs, msgspec.structs.replace(former, content=content))
 
 
 async def keep_installed(files: Sequence[File], on_change: Callable[[bool], None]) -> None:

@@ -35,7 +35,7 @@ class IpamMetrics:
     def __init__(self, registry: CollectorRegistry, node: str) -> None:
         self._node = node
         self._pools: tuple[Pool, ...] = ()
-        self._blocks: tuple[Block, ...] = ()
+        self._blocks: Iterable[Block] = ()
         self._candidates: tuple[Allocation, ...] = ()
         self._reclaimed: Series = Counter()
         self._blocks_reclaimed = 0
@@ -50,8 +50,8 @@ class IpamMetrics:
         registry.register(_Families(self))
 
     def take_blocks(self, pools: Iterable[Pool], blocks: Iterable[Block]) -> None:
-        """Take in what the datastore has."""
-        self._pools, self._blocks = tuple(pools), tuple(blocks)
+        """Take in what the datastore has; `blocks` is looked at when somebody asks, each time anew."""
+        self._pools, self._blocks = tuple(pools), blocks
 
     def take_round(self, done: Round) -> None:
         """Take in what a garbage collection saw and did."""

@@ -42,7 +42,7 @@ def read_pod_mtu(rtnl: Rtnl, encapsulation: Encapsulation = "none") -> int:
 
 def _default_link_mtu(rtnl: Rtnl, family: Family) -> int | None:
     try:
-        return rtnl.link(rtnl.egress_link(_BEYOND[family])).mtu_bytes
+        return rtnl.egress_link(_BEYOND[family]).mtu_bytes
     except KernelError:
         # There is no route (ENETUNREACH), or one that refuses (EINVAL, EACCES, EHOSTUNREACH by its kind).
         return None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Literal
 
 import msgspec
@@ -9,12 +10,14 @@ import msgspec
 from cni.prev_result import DnsText, PrevResult, RouteText, decode_dns
 from nodeplane.cniresult import Dns
 from nodeplane.cnispec import PLACE, CniError, ErrorCode, decode_config
+from nodeplane.datapath.rtnl import Network
 from nodeplane.errors import ConfigError
 
 # The least that IPv4 must carry (RFC 791) and the most that a veth takes.
 _MTU_BYTES = range(68, 65536)
 _MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 _MAC_ANNOTATIONS = ("nodeplane.io/mac", "cni.projectcalico.org/hwAddr")
+_SOURCES_ANNOTATION = "cni.projectcalico.org/allowedSourcePrefixes"
 
 CALICO_HOST_MAC = "ee:ee:ee:ee:ee:ee"
 """The same on every node, as Calico's: a neighbour entry of a pod holds wherever its link ends."""
@@ -77,6 +80,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, rename="camel"):
         mtu_bytes: Of the pod's link; 0 means the uplink's.
         encapsulation: Of traffic between nodes, whose header the MTU leaves room for.
         host_mac: Of the host's side of the link; empty means one from a hash.
+        source_check: Whether a pod may send only as itself.
         routes: More routes for the pod.
         dns: For the result.
         runtime_config: Capabilities.
@@ -88,6 +92,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, rename="camel"):
     mtu_bytes: int = msgspec.field(name="mtu", default=0)
     encapsulation: Encapsulation = "none"
     host_mac: str = msgspec.field(name="hostMAC", default=CALICO_HOST_MAC)
+    source_check: bool = True
     routes: tuple[RouteText, ...] | None = None
     dns: DnsText | None = None
     runtime_config: RuntimeConfig | None = None
@@ -115,6 +120,27 @@ class NetworkConfig(msgspec.Struct, frozen=True, rename="camel"):
         if asked and not _is_mac(asked):
             raise CniError(ErrorCode.INVALID_ENVIRONMENT, "invalid CNI_ARGS", f"MAC: {_expected_mac(asked)}")
         return asked.lower()
+
+    def allowed_sources(self) -> tuple[Network, ...]:
+        """Return the prefixes that the pod may send from beside its addresses (Calico's annotation).
+
+        Raises:
+            ConfigError: it is not a list of prefixes.
+        """
+        runtime = self.runtime_config or RuntimeConfig()
+        text = (runtime.annotations or {}).get(_SOURCES_ANNOTATION, "")
+        if not text:
+            return ()
+        try:
+            return tuple(map(ip_network, msgspec.json.decode(text, type=tuple[str, ...])))
+        except (msgspec.MsgspecError, ValueError) as exc:
+            expected = f'expected a JSON list of prefixes such as ["192.0.2.0/24"], got {text!r}'
+            raise ConfigError(PLACE, f"annotation {_SOURCES_ANNOTATION}", expected) from exc
+
+    @property
+    def is_route_back_needed(self) -> bool:
+        """Say whether the kernel too is to check sources, by the route back (rp_filter)."""
+        return self.source_check and not self.allowed_sources()
 
     def result_dns(self, ipam: Dns) -> Dns:
         """Return the resolver for the result: the runtime's, the configuration's, or the IPAM plugin's."""

@@ -21,9 +21,10 @@ from cni.features import FEATURES
 from cni.free_address import require_free
 from cni.ipam_delegate import call_ipam, find_ipam, needs_link, pod_addresses
 from cni.ipv6_node import ensure_forwarding, require_ipv6
+from cni.masquerade import ensure_masquerade
 from cni.mtu import read_pod_mtu
 from cni.network_config import NetworkConfig, check_args, decode_ipam_type, decode_network
-from cni.pod_netns import find_pod_link, require_netns
+from cni.pod_netns import find_pod_link, require_netns, require_only
 from cni.prev_result import append_result, decode_result, decode_routes
 from cni.wiring import MIN_IPV6_MTU_BYTES, Plan, build_plan, build_result
 from ipam.errors import CNI_CODES
@@ -42,7 +43,7 @@ _ABOUT = "nodeplane-cni: CNI plugin of nodeplane"
 def main() -> int:
     """Serve one CNI call; return the exit code."""
     lock = lock_file(find_socket(os.environ))
-    return run_plugin(_ABOUT, exclusive(commands(), lock), CNI_CODES)
+    return run_plugin(_ABOUT, exclusive({**commands(), "ADD": _add_without_agent}, lock), CNI_CODES)
 
 
 def answer(environ: Mapping[str, str], config: bytes, lock: Path) -> tuple[int, bytes]:
@@ -77,7 +78,7 @@ def add(request: Request) -> Result:
     makers = [feature.prepare(request) for feature in FEATURES]
     path = require_netns(attachment, request.environ)
     kind, sysctls = network.ipam.type, KernelSysctls()
-    with open_rtnl() as host, open_rtnl(path) as pod, _undo_on_error() as undo:
+    with open_rtnl(is_brief=True) as host, open_rtnl(path, is_brief=True) as pod, _undo_on_error() as undo:
         wishes = _read_wishes(network, request, host)
         is_there = _make_room(attachment, host, pod)
         if needs_link(kind):
@@ -97,11 +98,17 @@ def add(request: Request) -> Result:
         undo(lambda: remove_links(host, [plan.host.link]))
         _ensure_links(plan, host, pod, is_there=is_there)
         apply_plan(plan, host, pod, sysctls, KernelSysctls(path))
-        undo(lambda: _remove_features(attachment))
+        undo(lambda: _remove_features(attachment, find_socket(request.environ).parent))
         for make in makers:
             make(plan)
     result = build_result(plan, network.result_dns(given.dns))
     return result if wishes.previous is None else append_result(wishes.previous, result)
+
+
+def _add_without_agent(request: Request) -> Result:
+    """Do an ADD, and before it what else the agent does."""
+    ensure_masquerade(request, decode_ipam_type(request.config))
+    return add(request)
 
 
 def delete(request: Request) -> None:
@@ -115,7 +122,7 @@ def delete(request: Request) -> None:
         log.warning(
             "configuration without IPAM plugin: no address is released container=%s", request.container_id
         )
-    _remove_features(attachment)
+    _remove_features(attachment, find_socket(request.environ).parent)
     with open_rtnl() as host:
         remove_links(host, _own_links(attachment, host))
     call_ipam(kind, "DEL", request)
@@ -169,6 +176,7 @@ def _build_plan(
         host_mac=wishes.network.host_mac,
         pod_mac=wishes.pod_mac,
         routes=wishes.routes,
+        is_loose=not wishes.network.is_route_back_needed,
     )
 
 
@@ -190,9 +198,11 @@ def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
     """Remove what an earlier sandbox left under our names; say whether our own links are there already.
 
     Raises:
-        CniError: the pod has an interface of that name which is not ours.
+        CniError: the pod has an interface of that name which is not ours, or one of ours by another name.
     """
-    found = judge_links(attachment, host.find_link(attachment.host_link), pod.find_link(attachment.interface))
+    links = pod.links()
+    require_only(pod, links, attachment.interface)
+    found = judge_links(attachment, host.find_link(attachment.host_link), links.get(attachment.interface))
     if found == "foreign":
         raise CniError(
             INTERFACE_EXISTS,
@@ -211,9 +221,9 @@ def _ensure_links(plan: Plan, host: Rtnl, pod: Rtnl, *, is_there: bool) -> None:
         create_links(plan, host)
 
 
-def _remove_features(attachment: Attachment) -> None:
+def _remove_features(attachment: Attachment, folder: Path) -> None:
     for feature in reversed(FEATURES):
-        feature.remove(attachment.container_id, attachment.interface, attachment.host_link)
+        feature.remove(attachment, folder)
 
 
 def _own_links(attachment: Attachment, host: Rtnl) -> list[str]:

@@ -23,16 +23,17 @@ from cni.pod_links import (
     find_lack,
     find_orphans,
     find_unknown,
-    is_down,
+    is_hurt,
     read_held,
     read_links,
     read_shared,
     repair,
 )
+from cni.source_state import read_loose
 from cni.wiring import Side
 from ipam.datastore import open_datastore
 from nodeplane.datapath.rtnl import Link, Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_monitor import Event, LinkEvent
+from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, LinkEvent
 from nodeplane.datapath.sysctl import Sysctls
 from nodeplane.errors import KernelNotFoundError
 from nodeplane.reconcile.runner import Runner
@@ -63,6 +64,7 @@ class PodLinkKeeper:
         self._refused: frozenset[str] = frozenset()
         self._suspects: dict[int, float] = {}
         self._fallen: set[str] = set()
+        self._stripped: set[int] = set()
 
     async def run(self, ready: asyncio.Event) -> None:
         """Keep the links for as long as the task lives.
@@ -79,14 +81,22 @@ class PodLinkKeeper:
 
     def take_event(self, event: Event) -> None:
         """Take the kernel's word that something changed."""
-        if concerns_pods(event, self._own_port):
-            if isinstance(event, LinkEvent):
-                self._fallen.add(event.name)
-            self._runner.trigger(full=not isinstance(event, LinkEvent))
+        if not concerns_pods(event, self._own_port):
+            return
+        match event:
+            case LinkEvent(name=name):
+                self._fallen.add(name)
+                self._runner.trigger()
+            case AddressEvent(link_index=index):
+                self._stripped.add(index)
+                self._runner.trigger()
+            case _:
+                self._runner.trigger(full=True)
 
     async def _sync(self, full: bool) -> None:
         fallen, self._fallen = self._fallen, set()
-        if not full and not await self._kernel(lambda rtnl: any(is_down(rtnl, name) for name in fallen)):
+        stripped, self._stripped = self._stripped, set()
+        if not full and not await self._kernel(lambda rtnl: is_hurt(rtnl, fallen, stripped)):
             return
         report = await self._kernel(self._work)
         if self._suspects:
@@ -134,7 +144,9 @@ class PodLinkKeeper:
 
     def _build_sides(self, links: Iterable[PodLink], held: Held) -> dict[str, Side]:
         is_strict = self._sysctls.read(_ARP_IGNORE) != "0"
-        return build_sides(links, held, time.time(), is_arp_strict=is_strict)
+        # Beside the lock, where the plugin leaves what it knows of its pods.
+        loose = read_loose(self._lock.parent)
+        return build_sides(links, held, time.time(), is_arp_strict=is_strict, loose=loose)
 
     def _read_held(self, links: tuple[PodLink, ...]) -> Held:
         if not links:

@@ -11,13 +11,14 @@ is an orphan only if its pod's namespace is gone too. Left alone, it would keep 
 
 import logging
 from collections.abc import Callable, Container, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import msgspec
 
 from cni.apply import ensure_route, remove_links
 from cni.attachment import HOST_LINK_PREFIX, Attachment, read_owner
+from cni.pod_shaping import remove_orphans as remove_shaping
 from cni.wiring import Side, Sysctl, build_plan
 from ipam.ledger import LedgerReader
 from ipam.model import Allocation, Handle
@@ -29,9 +30,16 @@ from nodeplane.datapath.rtnl import (
     Route,
     Rtnl,
 )
-from nodeplane.datapath.rtnl_monitor import Event, LinkEvent, Overrun, RouteEvent
+from nodeplane.datapath.rtnl_monitor import (
+    AddressEvent,
+    Event,
+    LinkEvent,
+    NeighbourEvent,
+    Overrun,
+    RouteEvent,
+)
 from nodeplane.datapath.sysctl import Sysctls
-from nodeplane.errors import KernelError, KernelNotFoundError
+from nodeplane.errors import KernelError, KernelExistsError, KernelNotFoundError
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
 # An ADD sets its link up last but one; what is down longer was set down.
@@ -53,7 +61,7 @@ class PodLink(msgspec.Struct, frozen=True):
     def handle(self) -> Handle | None:
         """Whose it is by its alias, which has no node."""
         container, slash, interface = read_owner(self.link.alias).identity.partition("/")
-        return Handle(container, interface) if slash else None
+        return Handle(container, interface, "") if slash else None
 
 
 Held = Mapping[Handle, tuple[Allocation, ...]]
@@ -78,23 +86,40 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def concerns_pods(event: Event, own_port: int) -> bool:
-    """Say whether what somebody did may have taken something from a pod's link."""
+    """Say whether what somebody did may have taken something from a pod's link.
+
+    Of settings (proxy_arp and the like) the kernel tells nobody; they are looked at with all else.
+    """
     match event:
         case RouteEvent(protocol=protocol, is_on_link=is_on_link, is_deleted=is_deleted, port=port):
-            return protocol == ROUTE_PROTOCOL and is_on_link and is_deleted and port != own_port
+            # What the kernel itself deletes goes with its link, whose end is no damage, or with IPv6 on that
+            # link, and so with an address.
+            is_by_another = port not in {0, own_port}
+            return protocol == ROUTE_PROTOCOL and is_on_link and is_deleted and is_by_another
         case LinkEvent(name=name, is_up=is_up):
             # Its routes go with it in silence. This is also how a link ends, which calls for nothing.
             return name.startswith(HOST_LINK_PREFIX) and not is_up
+        case AddressEvent(version=version, is_deleted=is_deleted):
+            # The gateway of IPv6 (that of IPv4 is no address), perhaps; the event does not name the link.
+            return version == 6 and is_deleted
+        case NeighbourEvent():
+            return False
         case Overrun():
             return True
-        case _:
-            return False
 
 
-def is_down(rtnl: Rtnl, name: str) -> bool:
-    """Say whether a link that was reported down is there and still is; most have just ended."""
-    link = rtnl.find_link(name)
-    return link is not None and not link.is_up
+def is_hurt(rtnl: Rtnl, fallen: Container[str], stripped: Container[int]) -> bool:
+    """Say whether a link that was reported down, or to have lost an address, is there to be repaired.
+
+    Most have just ended, and an end is reported like that too. One that is up again has lost its routes.
+
+    Args:
+        rtnl: Of the host.
+        fallen: Links that were reported down, by name.
+        stripped: Links that were reported to have lost an address, by index.
+    """
+    ours = (link for name, link in rtnl.links().items() if name.startswith(HOST_LINK_PREFIX))
+    return any(link.name in fallen or link.index in stripped for link in ours)
 
 
 def read_held(ledger: LedgerReader, links: Iterable[PodLink]) -> Held:
@@ -136,9 +161,17 @@ def find_orphans(unknown: Iterable[Link], live: Iterable[Path], open_it: Opener)
 
 
 def build_sides(
-    links: Iterable[PodLink], held: Held, now_s: float, *, is_arp_strict: bool
+    links: Iterable[PodLink],
+    held: Held,
+    now_s: float,
+    *,
+    is_arp_strict: bool,
+    loose: Container[str] = frozenset(),
 ) -> dict[str, Side]:
-    """Build what each link must have, by its name; for one that is just being made, nothing."""
+    """Build what each link must have, by its name; for one that is just being made, nothing.
+
+    `loose` are the links of pods that may send from addresses that lead elsewhere.
+    """
     sides: dict[str, Side] = {}
     for each in links:
         handle = each.handle
@@ -160,6 +193,7 @@ def build_sides(
             mtu_bytes=each.link.mtu_bytes,
             is_arp_strict=is_arp_strict,
             host_mac=each.link.mac,
+            is_loose=each.link.name in loose,
         )
         sides[each.link.name] = plan.host
     return sides
@@ -212,6 +246,7 @@ def repair(
     """
     removed = tuple(link.name for link in orphans if _is_there(rtnl, link))
     remove_links(rtnl, removed)
+    remove_shaping(rtnl)
     shared = read_shared(rtnl) if sides else frozenset()
     repaired: list[str] = []
     refused: set[str] = set()
@@ -248,6 +283,8 @@ def _fill(rtnl: Rtnl, sysctls: Sysctls, name: str, lack: Lack) -> None:
     if lack.is_down:
         rtnl.set_up(name)
     for address in lack.addresses:
-        rtnl.add_address(name, address)
+        # A link that gets IPv6 back has one from the kernel, which follows from the MAC as well.
+        with suppress(KernelExistsError):
+            rtnl.add_address(name, address)
     for route in lack.routes:
         ensure_route(rtnl, route)

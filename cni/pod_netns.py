@@ -1,12 +1,16 @@
 """The pod's network namespace, as CNI_NETNS names it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cni.attachment import Attachment
+from cni.error_codes import POD_HAS_INTERFACE
+from cni.wiring import GATEWAY
 from nodeplane.cnispec import CniError, ErrorCode
 from nodeplane.datapath import netns
-from nodeplane.datapath.rtnl import Link, open_rtnl
+from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Family, Link, Rtnl, open_rtnl
+
+_FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 def require_netns(attachment: Attachment, environ: Mapping[str, str]) -> Path:
@@ -30,3 +34,32 @@ def find_pod_link(attachment: Attachment) -> Link | None:
         return None
     with open_rtnl(attachment.netns) as pod:
         return pod.find_link(attachment.interface)
+
+
+def require_only(pod: Rtnl, links: Iterable[str], interface: str) -> None:
+    """Require that no other interface of the pod is one of ours: both would want the same next hop.
+
+    Args:
+        pod: Of the pod's namespace.
+        links: All that is there, by name.
+        interface: Which is to be the only one.
+
+    Raises:
+        CniError: there is one; the message names it.
+    """
+    others = set(links) - {"lo", interface}
+    if not others:
+        return
+    routes = (route for family in _FAMILIES for route in pod.routes(ROUTE_PROTOCOL, family=family))
+    # What an ADD makes there: the way to the gateway, which is link-local in both families.
+    ours = sorted(
+        route.link
+        for route in routes
+        if route.destination.is_link_local and route.link is not None and route.link in others
+    )
+    if ours:
+        raise CniError(
+            POD_HAS_INTERFACE,
+            f"interface {ours[0]} of the container is ours already, and a pod can have one of ours",
+            f"{interface} would want the same next hop, {GATEWAY} or that of IPv6",
+        )

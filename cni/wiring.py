@@ -76,6 +76,7 @@ def build_plan(
     host_mac: str = "",
     pod_mac: str = "",
     routes: Iterable[cniresult.Route] = (),
+    is_loose: bool = False,
 ) -> Plan:
     """Build the plan for one attachment.
 
@@ -88,6 +89,7 @@ def build_plan(
         host_mac: Of the host's end; empty for one from a hash.
         pod_mac: Of the pod's end; empty for one from a hash.
         routes: More for the pod; those of a family that it has no address of are left out.
+        is_loose: Whether the pod may send from addresses that lead elsewhere.
     """
     host, pod, addresses = attachment.host_link, attachment.interface, tuple(addresses)
     host_mac = host_mac or _hashed_mac(f"{attachment.container_id}/{pod}/host")
@@ -103,7 +105,9 @@ def build_plan(
         host=Side(
             link=host,
             mac=host_mac,
-            sysctls=tuple(setting for family in families for setting in _host_sysctls(family, host)),
+            sysctls=tuple(
+                setting for family in families for setting in _host_sysctls(family, host, is_loose=is_loose)
+            ),
             addresses=(ip_interface(f"{gateways[6]}/{_LINK_LOCAL_BITS}"),) if 6 in families else (),
             routes=(
                 *((build_gateway_route(is_arp_strict=is_arp_strict),) if 4 in families else ()),
@@ -172,7 +176,7 @@ def build_result(plan: Plan, dns: cniresult.Dns = NO_DNS) -> cniresult.Result:
     )
 
 
-def _host_sysctls(family: int, link: str) -> Iterator[Sysctl]:
+def _host_sysctls(family: int, link: str, *, is_loose: bool) -> Iterator[Sysctl]:
     conf = f"net.ipv{family}.conf.{link}"
     if family == 4:
         yield f"{conf}.forwarding", 1
@@ -181,8 +185,8 @@ def _host_sysctls(family: int, link: str) -> Iterator[Sysctl]:
         # may come first; there is none.
         yield f"net.ipv4.neigh.{link}.proxy_delay", 0
         # Strict (RFC 3704): with one host route for each pod, a packet with a source that is not the pod's
-        # own is not the pod's to send.
-        yield f"{conf}.rp_filter", 1
+        # own is not the pod's to send. A pod that may send from others is left to `cni.source_rules`.
+        yield f"{conf}.rp_filter", 0 if is_loose else 1
         return
     yield f"{conf}.disable_ipv6", 0
     # The two ends are the only ones on the link: nobody to have the same address, and no router to listen to.

@@ -34,15 +34,19 @@ _REQUIRED = {
     "GC": (),
     "STATUS": (),
 }
+# What is told, compared or written somewhere; CNI_CONTAINERID has letters and digits alone.
+_TEXTS = ("CNI_COMMAND", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH")
 # SPEC section 2: the version that brought the command.
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 # SPEC section 1, `name`, and section 2, CNI_CONTAINERID.
 _IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 # IFNAMSIZ is 16 with the closing zero; the kernel's dev_valid_name() refuses '/', ':' and white space.
+_IFNAMSIZ = 16
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[^/:\s]{1,15}")
 
-# msgspec's words for it; the field belongs where all other messages have it.
+# msgspec's words; the field belongs where all other messages have it.
 _MISSING = re.compile(r"Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 
 
 class ErrorCode(IntEnum):
@@ -133,7 +137,9 @@ def run_plugin(
         print(about, file=sys.stderr)
         print(f"CNI protocol versions supported: {', '.join(SUPPORTED_VERSIONS)}", file=sys.stderr)
         return 0
-    config = b"" if command == "VERSION" and sys.stdin.isatty() else sys.stdin.buffer.read()
+    # Python has None for one that is closed.
+    is_read = sys.stdin is not None and not (command == "VERSION" and sys.stdin.isatty())
+    config = sys.stdin.buffer.read() if is_read else b""
     try:
         code, stdout = answer_call(os.environ, config, commands, codes)
     except Exception as exc:
@@ -180,6 +186,8 @@ def decode_request(environ: Mapping[str, str], config: bytes) -> Request:
     Raises:
         CniError: with code 4 for a variable, 6 for what is not JSON, 7 for a field, 1 for the version.
     """
+    for name in _TEXTS:
+        _require_text(name, environ.get(name, ""))
     command = environ.get("CNI_COMMAND", "")
     if command not in _REQUIRED:
         raise CniError(ErrorCode.INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}")
@@ -192,7 +200,7 @@ def decode_request(environ: Mapping[str, str], config: bytes) -> Request:
         raise CniError(
             ErrorCode.INVALID_ENVIRONMENT, "invalid CNI_CONTAINERID", f"{expected}, got {container_id!r}"
         )
-    if interface and not _INTERFACE.fullmatch(interface):
+    if interface and not (_INTERFACE.fullmatch(interface) and len(interface.encode()) < _IFNAMSIZ):
         expected = "expected 1 to 15 characters without '/', ':' and spaces, not '.' or '..'"
         raise CniError(ErrorCode.INVALID_ENVIRONMENT, "invalid CNI_IFNAME", f"{expected}, got {interface!r}")
     head = _decode_head(config, command)
@@ -208,6 +216,16 @@ def decode_request(environ: Mapping[str, str], config: bytes) -> Request:
         path=tuple(entry for entry in environ.get("CNI_PATH", "").split(os.pathsep) if entry),
         environ=dict(environ),
     )
+
+
+def _require_text(name: str, value: str) -> None:
+    try:
+        # What was no UTF-8 is surrogates here (PEP 383), which no JSON and no link's alias can have.
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise CniError(
+            ErrorCode.INVALID_ENVIRONMENT, f"invalid {name}", f"expected UTF-8, got {os.fsencode(value)!r}"
+        ) from exc
 
 
 def decode_args(text: str) -> dict[str, str]:
@@ -240,6 +258,9 @@ def decode_config(config: bytes, kind: type[T]) -> T:
         missing = _MISSING.fullmatch(expected)
         if missing:
             raise ConfigError(PLACE, f"{field}.{missing[1]}".lstrip("."), "expected, but missing") from exc
+        unknown = _UNKNOWN.fullmatch(expected)
+        if unknown:
+            raise ConfigError(PLACE, f"{field}.{unknown[1]}".lstrip("."), "expected no such field") from exc
         raise ConfigError(PLACE, field, expected[:1].lower() + expected[1:]) from exc
     except msgspec.DecodeError as exc:
         raise CniError(ErrorCode.DECODING_FAILURE, f"{PLACE} is not JSON", str(exc)) from exc
@@ -269,6 +290,14 @@ def render_error(error: CniError, version: str) -> bytes:
 def render_defect(exc: Exception, config: bytes) -> bytes:
     """Render what a runtime gets for an exception that is nobody's error but ours."""
     return render_error(CniError(ErrorCode.INTERNAL, "internal error", repr(exc)), answer_version(config))
+
+
+def tell(text: str) -> None:
+    """Say something on the stderr of the call's caller; where an agent does the call, in its log as well."""
+    # Late: few calls have something to say.
+    import logging
+
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def render_versions(version: str) -> bytes:

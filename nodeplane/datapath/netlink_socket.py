@@ -95,6 +95,17 @@ class NetlinkSocket:
             answers.append(payload)
         return answers
 
+    def question(self, operation: str, request: bytes) -> memoryview:
+        """Send one request that the kernel answers with one message, and return that one's payload.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        kind, _flags, _sequence, payload = next(self._replies(operation, request))
+        if kind == nl.NLMSG_ERROR:
+            raise kernel_error(operation, error_code(payload) or errno.EIO)
+        return payload
+
     def dump(self, operation: str, request: bytes) -> Iterator[bytes]:
         """Send one request with NLM_F_DUMP and yield the datagrams of its answer, the last one included.
 

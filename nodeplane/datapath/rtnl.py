@@ -1,4 +1,4 @@
-"""Links, addresses and routes of one network namespace: the values, and what can be done with them.
+"""Links, addresses, routes and neighbours of a network namespace: the values, and what can be done with them.
 
 Says what there is and does what it is told; whose a link or a route is, its caller knows. Everything is
 synchronous and for one thread at a time: asyncio programs call it in a thread of a single-thread executor.
@@ -38,6 +38,7 @@ the closing zero is sent as one of them."""
 
 RouteKind = Literal["unicast", "local", "blackhole"]
 Scope = Literal["global", "link", "host"]
+Fragmentation = Literal["unset", "set", "inherit"]
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -58,12 +59,23 @@ class Link(msgspec.Struct, frozen=True):
     peer_index: int | None = None
 
 
+class NextHop(msgspec.Struct, frozen=True, order=True):
+    """One of the ways of a route that has several; all weigh the same."""
+
+    gateway: Address
+    link: str | None = None
+
+    def __str__(self) -> str:
+        return f"via {self.gateway}" + (f" dev {self.link}" if self.link else "")
+
+
 class Route(msgspec.Struct, frozen=True):
     """A route. Read back, one through a gateway also names the link that the kernel chose.
 
     IPv6 has no scopes, and gives a route without a metric 1024 (linux/ipv6_route.h, IP6_RT_PRIO_USER): read
     back, its scope is always "global", and its metric 1024 is 0. The kernel binds a local or blackhole route
-    of IPv6 to the loopback: read back, that is its link.
+    of IPv6 to the loopback: read back, that is its link. One that `is_onlink` takes its gateway to be
+    behind its link, whatever that link's addresses say. One with `next_hops` has no gateway or link itself.
     """
 
     destination: Network
@@ -77,11 +89,52 @@ class Route(msgspec.Struct, frozen=True):
     metric: int = 0
     mtu_bytes: int = 0
     advmss_bytes: int = 0
+    is_onlink: bool = False
+    next_hops: tuple[NextHop, ...] = ()
 
     def __str__(self) -> str:
         parts = ["" if self.kind == "unicast" else self.kind, str(self.destination)]
         parts += [f"via {self.gateway}" if self.gateway else "", f"dev {self.link}" if self.link else ""]
+        parts += map(str, self.next_hops)
         return " ".join(part for part in parts if part)
+
+
+class Vxlan(msgspec.Struct, frozen=True):
+    """What a VXLAN link is made with (RFC 7348): its network, its UDP port, and the address it sends from.
+
+    That address's family is the outer header's. It knows the other ends by its forwarding entries: without
+    `is_learning` none comes by itself, and what has none goes nowhere. `has_checksum` is the outer UDP's;
+    `fragmentation` is what the outer header of IPv4 says of it.
+    """
+
+    vni: int
+    port: int
+    local: Address
+    is_learning: bool = False
+    has_checksum: bool = False
+    fragmentation: Fragmentation = "unset"
+
+
+class Neighbour(msgspec.Struct, frozen=True, order=True):
+    """A permanent neighbour: the Ethernet address that a link's packets to an address go to."""
+
+    link: str
+    address: Address
+    mac: str
+
+    def __str__(self) -> str:
+        return f"neighbour {self.address} lladdr {self.mac} dev {self.link}"
+
+
+class FdbEntry(msgspec.Struct, frozen=True, order=True):
+    """A permanent forwarding entry of a VXLAN link: the node behind which an Ethernet address is."""
+
+    link: str
+    mac: str
+    destination: Address
+
+    def __str__(self) -> str:
+        return f"forwarding entry {self.mac} dst {self.destination} dev {self.link}"
 
 
 class LinkChange(msgspec.Struct, frozen=True):
@@ -108,7 +161,25 @@ class RouteAddition(msgspec.Struct, frozen=True):
     route: Route
 
 
-Change = LinkChange | AddressAddition | RouteAddition
+Item = Route | Neighbour | FdbEntry
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """What is to be there, in place of what of any owner has the same key.
+
+    A route's is destination and metric, a neighbour's link and address, a forwarding entry's link and MAC.
+    """
+
+    item: Item
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """What is to go; of a route, gateway, link, source and metric may be left out."""
+
+    item: Item
+
+
+Change = LinkChange | AddressAddition | RouteAddition | Replacement | Deletion
 
 
 class Rtnl(Protocol):
@@ -151,6 +222,24 @@ class Rtnl(Protocol):
 
     def add_bridge(self, name: str) -> None:
         """Create a bridge, down."""
+        ...
+
+    def add_vxlan(
+        self, name: str, vxlan: Vxlan, *, mac: str | None = None, mtu_bytes: int | None = None
+    ) -> None:
+        """Create a VXLAN link, down; EEXIST also when another has its network and port in its family."""
+        ...
+
+    def find_vxlan(self, name: str) -> Vxlan | None:
+        """Return what a VXLAN link was made with; None if there is no such link, or it is of another kind."""
+        ...
+
+    def neighbours(self, name: str, family: Family = 4) -> set[Neighbour]:
+        """Return a link's permanent neighbours of a family."""
+        ...
+
+    def fdb(self, name: str) -> set[FdbEntry]:
+        """Return the permanent forwarding entries of a VXLAN link."""
         ...
 
     def delete_link(self, name: str) -> None:
@@ -201,8 +290,12 @@ class Rtnl(Protocol):
         """Take an address from a link (EADDRNOTAVAIL if it has none such)."""
         ...
 
-    def egress_link(self, destination: Address) -> str:
-        """Return the link that packets to an address leave by (ENETUNREACH if none); one lookup, no dump."""
+    def egress_link(self, destination: Address) -> Link:
+        """Return the link that packets to an address leave by (ENETUNREACH if none); no dump."""
+        ...
+
+    def is_own(self, address: Address) -> bool:
+        """Say whether packets to an address are for this namespace itself; one lookup."""
         ...
 
     def routes(
@@ -239,8 +332,12 @@ class Rtnl(Protocol):
         ...
 
 
-def open_rtnl(namespace: Path | None = None) -> AbstractContextManager[Rtnl]:
+def open_rtnl(namespace: Path | None = None, *, is_brief: bool = False) -> AbstractContextManager[Rtnl]:
     """Open the kernel's `Rtnl` of a namespace (default: the calling thread's), as a context manager.
+
+    Args:
+        namespace: Whose.
+        is_brief: It is for one short piece of work, in which no link that is used changes its name.
 
     Raises:
         KernelNotFoundError: there is no such namespace.
@@ -248,4 +345,4 @@ def open_rtnl(namespace: Path | None = None) -> AbstractContextManager[Rtnl]:
     # Late: most modules only speak of routes.
     from nodeplane.datapath.rtnl_kernel import KernelRtnl
 
-    return KernelRtnl(namespace)
+    return KernelRtnl(namespace, is_brief=is_brief)

@@ -5,11 +5,21 @@ Only bytes and names of the wire; what is sent when is `rtnl_kernel`'s.
 
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath.rtnl import Address, Family, Interface, Link, LinkChange, Route, RouteKind, Scope
+from nodeplane.datapath.rtnl import (
+    Address,
+    Family,
+    Interface,
+    Link,
+    LinkChange,
+    NextHop,
+    Route,
+    RouteKind,
+    Scope,
+)
 
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
@@ -22,6 +32,7 @@ _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, f
 _ROUTE = struct.Struct(
     "=BBBBBBBBI"
 )  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
+_NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, weight less one, index
 _NUMBER = struct.Struct("=I")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
@@ -30,7 +41,8 @@ _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
-_RTA_METRICS, _RTA_TABLE, _RTAX_MTU, _RTAX_ADVMSS = 8, 15, 2, 8
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE, _RTAX_MTU, _RTAX_ADVMSS = 8, 9, 15, 2, 8
+_RTNH_F_ONLINK = 4
 # linux/ipv6_route.h: what a route without a metric gets.
 _IP6_RT_PRIO_USER = 1024
 
@@ -46,7 +58,10 @@ _SCOPES: dict[int, Scope] = {0: "global", 253: "link", 254: "host"}
 _SCOPE_NUMBERS = {scope: number for number, scope in _SCOPES.items()}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
+LINK_BYTES = _LINK.size
+
 Names = Mapping[int, str]
+Facts = Mapping[int, memoryview]
 
 
 def link_head(name: str = "", index: int = 0, *, flags: int = 0, change: int = 0) -> bytes:
@@ -109,19 +124,25 @@ def link_index(payload: memoryview) -> int:
 
 def link_label(payload: memoryview) -> str:
     """Decode the name in a message of a link."""
-    return nl.read_text(nl.attribute_map(payload[_LINK.size :])[_IFLA_IFNAME])
+    # The kernel writes it first (net/core/rtnetlink.c, rtnl_fill_ifinfo), before forty others.
+    found = (value for kind, value in nl.attributes(payload[_LINK.size :]) if kind == _IFLA_IFNAME)
+    return nl.read_text(next(found))
 
 
-def link_master_index(payload: memoryview) -> int | None:
+def link_facts(payload: memoryview) -> Facts:
+    """Return the attributes in a message of a link."""
+    return nl.attribute_map(payload[_LINK.size :])
+
+
+def link_master_index(facts: Facts) -> int | None:
     """Decode the bridge that a link is a port of."""
-    facts = nl.attribute_map(payload[_LINK.size :])
     return _number(facts[_IFLA_MASTER]) if _IFLA_MASTER in facts else None
 
 
-def decode_link(payload: memoryview, names: Names) -> Link:
-    """Decode a link; `names` has that of its master."""
+def decode_link(payload: memoryview, names: Names, facts: Facts | None = None) -> Link:
+    """Decode a link; `names` has that of its master, `facts` its attributes where they are at hand."""
     _, _, index, flags, _ = _LINK.unpack_from(payload)
-    facts = nl.attribute_map(payload[_LINK.size :])
+    facts = link_facts(payload) if facts is None else facts
     info = nl.attribute_map(facts[_IFLA_LINKINFO]) if _IFLA_LINKINFO in facts else {}
     kind = nl.read_text(info[_INFO_KIND]) if _INFO_KIND in info else ""
     has_peer = kind == "veth" and _IFLA_LINK in facts
@@ -174,8 +195,8 @@ def routes_query(family: Family, table: int, protocol: int | None, link: int | N
     return head + _u32(_RTA_TABLE, table) + (b"" if link is None else _u32(_RTA_OIF, link))
 
 
-def route(value: Route, link: int | None) -> bytes:
-    """Encode a route through the link of that index."""
+def route(value: Route, link: int | None, hop_links: Sequence[int | None] = ()) -> bytes:
+    """Encode a route through the link of that index, or several; a hop's may be left to the kernel."""
     destination = value.destination
     head = _ROUTE.pack(
         _FAMILIES[destination.version],
@@ -187,7 +208,7 @@ def route(value: Route, link: int | None) -> bytes:
         value.protocol,
         _SCOPE_NUMBERS[value.scope],
         _KIND_NUMBERS[value.kind],
-        0,
+        _RTNH_F_ONLINK if value.is_onlink else 0,
     )
     parts = [head, _u32(_RTA_TABLE, value.table)]
     if destination.prefixlen:
@@ -196,6 +217,9 @@ def route(value: Route, link: int | None) -> bytes:
         parts.append(_u32(_RTA_OIF, link))
     if value.gateway is not None:
         parts.append(nl.attribute(_RTA_GATEWAY, value.gateway.packed))
+    if value.next_hops:
+        hops = zip(value.next_hops, hop_links, strict=True)
+        parts.append(nl.attribute(_RTA_MULTIPATH, b"".join(_next_hop(*hop) for hop in hops)))
     if value.source is not None:
         parts.append(nl.attribute(_RTA_PREFSRC, value.source.packed))
     if value.metric:
@@ -206,10 +230,17 @@ def route(value: Route, link: int | None) -> bytes:
     return b"".join(parts)
 
 
-def route_link(payload: memoryview) -> int | None:
-    """Decode the link that a route leads through."""
+def route_links(payload: memoryview) -> list[int]:
+    """Decode the links that a route leads through."""
     facts = nl.attribute_map(payload[_ROUTE.size :])
-    return _number(facts[_RTA_OIF]) if _RTA_OIF in facts else None
+    if _RTA_MULTIPATH in facts:
+        return [index for index, _ in _next_hops(facts[_RTA_MULTIPATH])]
+    return [_number(facts[_RTA_OIF])] if _RTA_OIF in facts else []
+
+
+def route_is_local(payload: memoryview) -> bool:
+    """Say whether a route leads to this namespace itself."""
+    return _KINDS.get(_ROUTE.unpack_from(payload)[7]) == "local"
 
 
 def route_is_known(payload: memoryview) -> bool:
@@ -219,7 +250,7 @@ def route_is_known(payload: memoryview) -> bool:
 
 def decode_route(payload: memoryview, names: Names) -> Route:
     """Decode a route; `names` has that of its link."""
-    family, prefix_bits, _, _, table, protocol, scope, kind, _ = _ROUTE.unpack_from(payload)
+    family, prefix_bits, _, _, table, protocol, scope, kind, flags = _ROUTE.unpack_from(payload)
     is_ipv4 = family == socket.AF_INET
     facts = nl.attribute_map(payload[_ROUTE.size :])
     metrics = nl.attribute_map(facts[_RTA_METRICS]) if _RTA_METRICS in facts else {}
@@ -236,7 +267,29 @@ def decode_route(payload: memoryview, names: Names) -> Route:
         metric=0 if metric == _IP6_RT_PRIO_USER and not is_ipv4 else metric,
         mtu_bytes=_read(metrics, _RTAX_MTU),
         advmss_bytes=_read(metrics, _RTAX_ADVMSS),
+        is_onlink=bool(flags & _RTNH_F_ONLINK),
+        next_hops=tuple(
+            NextHop(gateway, names.get(index))
+            for index, gateway in _next_hops(facts.get(_RTA_MULTIPATH, memoryview(b"")))
+            if gateway is not None
+        ),
     )
+
+
+def _next_hop(hop: NextHop, link: int | None) -> bytes:
+    gateway = nl.attribute(_RTA_GATEWAY, hop.gateway.packed)
+    return _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), 0, 0, link or 0) + gateway
+
+
+def _next_hops(payload: memoryview) -> Iterator[tuple[int, Address | None]]:
+    """Yield the link's index and the gateway of each of a route's several ways."""
+    while len(payload) >= _NEXT_HOP.size:
+        length, _, _, index = _NEXT_HOP.unpack_from(payload)
+        if length < _NEXT_HOP.size:
+            return
+        facts = nl.attribute_map(payload[_NEXT_HOP.size : length])
+        yield index, ip_address(bytes(facts[_RTA_GATEWAY])) if _RTA_GATEWAY in facts else None
+        payload = payload[length + 3 & ~3 :]
 
 
 def _mac(mac: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A network stack's links, addresses and routes in memory, as strict as the kernel where `Rtnl` can tell.
+"""Links, addresses, routes and neighbours in memory, as strict as the kernel where `Rtnl` can tell.
 
 One contract test holds `FakeRtnl` and `KernelRtnl` to the same answers. Left out: the kernel's own routes
 (protocol 2) are not listed, and no link has an IPv6 address that nobody gave it.
@@ -6,7 +6,7 @@ One contract test holds `FakeRtnl` and `KernelRtnl` to the same answers. Left ou
 
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Interface, ip_network
+from ipaddress import IPv4Interface, IPv6Address, ip_network
 from itertools import count
 from pathlib import Path
 
@@ -19,14 +19,20 @@ from nodeplane.datapath.rtnl import (
     Address,
     AddressAddition,
     Change,
+    Deletion,
     Family,
+    FdbEntry,
     Interface,
     Link,
     LinkChange,
+    Neighbour,
     Network,
+    NextHop,
+    Replacement,
     Route,
     RouteAddition,
     Scope,
+    Vxlan,
 )
 from nodeplane.errors import KernelError, kernel_error
 
@@ -36,6 +42,8 @@ _ETHERNET_MTU_BYTES = 1500
 # net/core/dev.c: ETH_MIN_MTU and ETH_MAX_MTU.
 _MTU_BYTES = range(68, 65536)
 _NAME_BYTES = 15
+_VXLAN_MTU_BYTES = {4: 1450, 6: 1430}
+_VNIS = range(1 << 24)
 
 # linux/ipv6_route.h: IP6_RT_PRIO_USER.
 _IPV6_METRIC = 1024
@@ -76,6 +84,9 @@ class FakeRtnl:
         self._addresses: dict[str, dict[Interface, Scope]] = {}
         self._routes: dict[_RouteKey, Route] = {}
         self._peers: dict[str, tuple[FakeRtnl, str]] = {}
+        self._vxlans: dict[str, Vxlan] = {}
+        self._neighbours: dict[tuple[str, Address], Neighbour] = {}
+        self._fdb: dict[tuple[str, str], FdbEntry] = {}
         self._indexes = count(1)
         self._insert("lo", "", _NO_MAC, 65536)
 
@@ -140,6 +151,43 @@ class FakeRtnl:
             raise kernel_error(operation, errno.EEXIST)
         self._insert(name, "bridge", self._kernel.next_mac(), _ETHERNET_MTU_BYTES)
 
+    def add_vxlan(
+        self, name: str, vxlan: Vxlan, *, mac: str | None = None, mtu_bytes: int | None = None
+    ) -> None:
+        """See `Rtnl`."""
+        operation = f"create vxlan {name}"
+        _check_name(operation, name)
+        # The kernel makes room for its headers in what one of 1500 bytes leaves.
+        mtu = _VXLAN_MTU_BYTES[vxlan.local.version] if mtu_bytes is None else mtu_bytes
+        if name in self._links or any(_collide(vxlan, other) for other in self._vxlans.values()):
+            raise kernel_error(operation, errno.EEXIST)
+        _check_mac(operation, mac)
+        if mtu not in _MTU_BYTES:
+            raise kernel_error(operation, errno.EINVAL)
+        if vxlan.vni not in _VNIS:
+            raise kernel_error(operation, errno.ERANGE)
+        self._insert(name, "vxlan", mac or self._kernel.next_mac(), mtu)
+        # What the kernel has no place for (vxlan_nl2conf).
+        fragmentation = vxlan.fragmentation if vxlan.local.version == 4 else "unset"
+        self._vxlans[name] = msgspec.structs.replace(vxlan, fragmentation=fragmentation)
+
+    def find_vxlan(self, name: str) -> Vxlan | None:
+        """See `Rtnl`."""
+        return self._vxlans.get(name)
+
+    def neighbours(self, name: str, family: Family = 4) -> set[Neighbour]:
+        """See `Rtnl`."""
+        self._link(f"list neighbours of {name}", name)
+        return {
+            item for (link, address), item in self._neighbours.items()
+            if link == name and address.version == family
+        }  # fmt: skip
+
+    def fdb(self, name: str) -> set[FdbEntry]:
+        """See `Rtnl`."""
+        self._link(f"list forwarding entries of {name}", name)
+        return {item for (link, _), item in self._fdb.items() if link == name}
+
     def delete_link(self, name: str) -> None:
         """See `Rtnl`."""
         operation = f"delete link {name}"
@@ -165,6 +213,8 @@ class FakeRtnl:
         held = self._addresses[name]
         self._addresses[name] = {address: scope for address, scope in held.items() if address.version == 4}
         self._drop_routes(name)
+        # Also permanent ones (net/core/neighbour.c, neigh_ifdown).
+        self._drop_neighbours(name)
 
     def set_master(self, name: str, master: str | None) -> None:
         """See `Rtnl`."""
@@ -177,6 +227,8 @@ class FakeRtnl:
         """See `Rtnl`."""
         _check_mac(f"set link {name} address {mac}", mac)
         self._change(name, mac=mac)
+        # Also when it is the same one (net/core/neighbour.c, neigh_changeaddr).
+        self._drop_neighbours(name)
 
     def set_mtu(self, name: str, mtu_bytes: int) -> None:
         """See `Rtnl`."""
@@ -219,7 +271,7 @@ class FakeRtnl:
         self._routes = {key: route for key, route in self._routes.items() if route.source != address.ip}
         self.writes += 1
 
-    def egress_link(self, destination: Address) -> str:
+    def egress_link(self, destination: Address) -> Link:
         """See `Rtnl`."""
         operation = f"look up the route to {destination}"
         found = max(self._covering(destination), key=lambda hit: hit[0].prefixlen, default=None)
@@ -227,7 +279,13 @@ class FakeRtnl:
             raise kernel_error(operation, errno.ENETUNREACH)
         if found[1] is None:
             raise kernel_error(operation, errno.EINVAL)
-        return found[1]
+        return self.link(found[1])
+
+    def is_own(self, address: Address) -> bool:
+        """See `Rtnl`."""
+        held = (item.ip for addresses in self._addresses.values() for item in addresses)
+        local = (route.destination for route in self._routes.values() if route.kind == "local")
+        return address in held or any(address in network for network in local)
 
     def routes(
         self,
@@ -246,7 +304,7 @@ class FakeRtnl:
             if table in {0, route.table}
             and route.destination.version == family
             and protocol in {None, route.protocol}
-            and link in {None, route.link}
+            and (link in {None, route.link} or link in {hop.link for hop in route.next_hops})
         ]
 
     def add_route(self, route: Route) -> None:
@@ -292,6 +350,42 @@ class FakeRtnl:
                 self.add_address(name, address, scope)
             case RouteAddition(route):
                 self.add_route(route)
+            case Replacement(item):
+                if isinstance(item, Route):
+                    self.replace_route(item)
+                else:
+                    self._put_entry(item)
+            case Deletion(item):
+                if isinstance(item, Route):
+                    self.delete_route(item)
+                else:
+                    self._delete_entry(item)
+
+    def _put_entry(self, item: Neighbour | FdbEntry) -> None:
+        operation = f"replace {item}"
+        self._link(operation, item.link)
+        if isinstance(item, Neighbour):
+            self._neighbours[item.link, item.address] = item
+        elif item.link not in self._vxlans:
+            # Any Ethernet link takes one as an address to receive (ndo_dflt_fdb_add): none that forwards.
+            return
+        elif item.destination.version != self._vxlans[item.link].local.version:
+            raise kernel_error(operation, errno.EAFNOSUPPORT)
+        else:
+            self._fdb[item.link, item.mac] = item
+        self.writes += 1
+
+    def _delete_entry(self, item: Neighbour | FdbEntry) -> None:
+        operation = f"del {item}"
+        self._link(operation, item.link)
+        found: Neighbour | FdbEntry | None
+        if isinstance(item, Neighbour):
+            found = self._neighbours.pop((item.link, item.address), None)
+        else:
+            found = self._fdb.pop((item.link, item.mac), None)
+        if found is None:
+            raise kernel_error(operation, errno.ENOENT)
+        self.writes += 1
 
     def _change_link(self, change: LinkChange) -> None:
         name = change.name
@@ -310,7 +404,15 @@ class FakeRtnl:
     def _put(self, verb: str, route: Route) -> None:
         operation = f"{verb} route {route}"
         route = _as_kept(route)
-        if route.gateway is not None:
+        if route.is_onlink:
+            self._check_onlink(operation, route)
+        elif route.next_hops:
+            hops = tuple(
+                NextHop(hop.gateway, self._gateway_link(operation, hop.gateway, hop.link))
+                for hop in route.next_hops
+            )
+            route = msgspec.structs.replace(route, next_hops=hops)
+        elif route.gateway is not None:
             link = self._gateway_link(operation, route.gateway, route.link)
             route = msgspec.structs.replace(route, link=link)
         elif route.link is not None:
@@ -320,6 +422,20 @@ class FakeRtnl:
             raise kernel_error(operation, errno.ENODEV)
         self._routes[_route_key(route)] = route
         self.writes += 1
+
+    def _check_onlink(self, operation: str, route: Route) -> None:
+        if route.link is None:
+            raise kernel_error(operation, errno.ENODEV)
+        if not self._link(operation, route.link).is_up:
+            raise kernel_error(operation, errno.ENETDOWN)
+        gateway = route.gateway
+        if not isinstance(gateway, IPv6Address) or gateway.is_link_local:
+            return
+        # net/ipv6/route.c, ip6_route_check_nh_onlink: who leads there through another link is in the way.
+        refusing = {there.destination for there in self._routes.values() if there.kind == "blackhole"}
+        for network, link in sorted(self._covering(gateway), key=lambda hit: -hit[0].prefixlen)[:1]:
+            if network.prefixlen and link != route.link and network not in refusing:
+                raise kernel_error(operation, errno.EINVAL)
 
     def _gateway_link(self, operation: str, gateway: Address, link: str | None) -> str:
         """Find the link that a gateway is reached by: on its own subnet, or by an on-link route."""
@@ -376,7 +492,10 @@ class FakeRtnl:
 
     def _remove(self, name: str) -> None:
         self._drop_routes(name)
+        self._drop_neighbours(name)
+        self._fdb = {key: item for key, item in self._fdb.items() if key[0] != name}
         self._peers.pop(name, None)
+        self._vxlans.pop(name, None)
         del self._links[name], self._addresses[name]
         for port, link in self._links.items():
             if link.master == name:
@@ -384,6 +503,9 @@ class FakeRtnl:
 
     def _drop_routes(self, link: str) -> None:
         self._routes = {key: route for key, route in self._routes.items() if route.link != link}
+
+    def _drop_neighbours(self, link: str) -> None:
+        self._neighbours = {key: item for key, item in self._neighbours.items() if key[0] != link}
 
 
 def _route_key(route: Route) -> _RouteKey:
@@ -405,11 +527,18 @@ def _agrees(there: Route, wanted: Route) -> bool:
     full = msgspec.structs.replace(
         wanted,
         gateway=wanted.gateway or there.gateway,
+        next_hops=wanted.next_hops or there.next_hops,
+        is_onlink=wanted.is_onlink or there.is_onlink,
         link=wanted.link or there.link,
         source=wanted.source or there.source,
         metric=wanted.metric or there.metric,
     )
     return full == there
+
+
+def _collide(one: Vxlan, other: Vxlan) -> bool:
+    """Say whether two would receive the same packets (vxlan_core.c, vxlan_config_validate)."""
+    return (one.vni, one.port, one.local.version) == (other.vni, other.port, other.local.version)
 
 
 def _check_mac(operation: str, mac: str | None) -> None:

@@ -6,35 +6,44 @@ a call takes 0.03 ms.
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from nodeplane.datapath import neighbour_codec, netns, vxlan_codec
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath import netns
 from nodeplane.datapath import rtnl_codec as codec
 from nodeplane.datapath.link_deletion import delete_link
-from nodeplane.datapath.netlink_socket import NetlinkSocket
+from nodeplane.datapath.netlink_socket import NetlinkSocket, read_at_rest
 from nodeplane.datapath.rtnl import (
     MAIN_TABLE,
     Address,
     AddressAddition,
     Change,
+    Deletion,
     Family,
+    FdbEntry,
     Interface,
     Link,
     LinkChange,
+    Neighbour,
+    Replacement,
     Route,
     RouteAddition,
     Scope,
+    Vxlan,
 )
 from nodeplane.errors import KernelError, KernelNotFoundError, kernel_error
 
 _MAKE = nl.NLM_F_CREATE | nl.NLM_F_EXCL
+_LOOPBACK_INDEX = 1
+_PUT = nl.NLM_F_CREATE | codec.NLM_F_REPLACE
 # A link read by itself costs more than one out of a dump; but a dump has all of them.
 _DUMP_FROM = 8
+# Changes in one message to the kernel: the refusals of all of them fit into the socket's buffer.
+_AT_ONCE = 1000
 
 
 class KernelRtnl:
@@ -42,12 +51,15 @@ class KernelRtnl:
 
     Args:
         namespace: Whose; None for the calling thread's.
+        is_brief: It is for one short piece of work, so that a link's index is asked for only once.
 
     Raises:
         KernelNotFoundError: there is no such namespace.
     """
 
-    def __init__(self, namespace: Path | None = None) -> None:
+    def __init__(self, namespace: Path | None = None, *, is_brief: bool = False) -> None:
+        # The loopback is the first device of every namespace (net/core/dev.c, register_netdevice).
+        self._known: dict[str, int] | None = {"lo": _LOOPBACK_INDEX} if is_brief else None
         with netns.inside(namespace):
             # Strict: the kernel itself applies a dump's filters (NETLINK_GET_STRICT_CHK, 4.20).
             self._socket = NetlinkSocket(nl.NETLINK_ROUTE, is_strict=True)
@@ -67,18 +79,13 @@ class KernelRtnl:
 
     def links(self) -> dict[str, Link]:
         """See `Rtnl`."""
-        answers = list(self._dump("list links", codec.GETLINK, codec.link_query()))
+        answers = self._dump("list links", codec.GETLINK, codec.link_query())
         names = {codec.link_index(answer): codec.link_label(answer) for answer in answers}
         return {names[codec.link_index(answer)]: codec.decode_link(answer, names) for answer in answers}
 
     def link(self, name: str) -> Link:
         """See `Rtnl`."""
-        answer = self._get(name)
-        master = codec.link_master_index(answer)
-        names = {}
-        if master is not None:
-            names[master] = self._name(f"read the master of link {name}", master)
-        return codec.decode_link(answer, names)
+        return self._decode(self._get(name))
 
     def find_link(self, name: str) -> Link | None:
         """See `Rtnl`."""
@@ -103,15 +110,47 @@ class KernelRtnl:
         # can be left in this namespace.
         with nullcontext() if peer_netns is None else _opened(operation, peer_netns) as there:
             body = codec.new_veth(name, peer, there, mtu_bytes, macs=(mac, peer_mac))
-            self._write(operation, codec.NEWLINK, body, _MAKE)
+            # What was made comes back (Linux 6.2), and need not be asked for.
+            flags = _MAKE | nl.NLM_F_ECHO | nl.NLM_F_ACK
+            for made in self._socket.ask(operation, nl.request(codec.NEWLINK, flags, 1, body)):
+                self._learn(name, codec.link_index(made))
 
     def add_bridge(self, name: str) -> None:
         """See `Rtnl`."""
         self._write(f"create bridge {name}", codec.NEWLINK, codec.new_bridge(name), _MAKE)
 
+    def add_vxlan(
+        self, name: str, vxlan: Vxlan, *, mac: str | None = None, mtu_bytes: int | None = None
+    ) -> None:
+        """See `Rtnl`."""
+        body = vxlan_codec.new_vxlan(name, vxlan, mac, mtu_bytes)
+        self._write(f"create vxlan {name}", codec.NEWLINK, body, _MAKE)
+
+    def find_vxlan(self, name: str) -> Vxlan | None:
+        """See `Rtnl`."""
+        try:
+            return vxlan_codec.decode_vxlan(self._get(name))
+        except KernelNotFoundError:
+            return None
+
+    def neighbours(self, name: str, family: Family = 4) -> set[Neighbour]:
+        """See `Rtnl`."""
+        query = neighbour_codec.neighbours_query(family, self._index(name))
+        answers = self._dump(f"list neighbours of {name}", neighbour_codec.GETNEIGH, query)
+        return set(neighbour_codec.decode_neighbours(answers, name))
+
+    def fdb(self, name: str) -> set[FdbEntry]:
+        """See `Rtnl`."""
+        query = neighbour_codec.fdb_query(self._index(name))
+        answers = self._dump(f"list forwarding entries of {name}", neighbour_codec.GETNEIGH, query)
+        return set(neighbour_codec.decode_fdb(answers, name))
+
     def delete_link(self, name: str) -> None:
         """See `Rtnl`."""
-        delete_link(f"delete link {name}", self._index(name), self._socket)
+        index = self._index(name)
+        if self._known is not None:
+            self._known.pop(name, None)
+        delete_link(f"delete link {name}", index, self._socket)
 
     def set_up(self, name: str) -> None:
         """See `Rtnl`."""
@@ -165,11 +204,19 @@ class KernelRtnl:
         body = codec.address(self._index(name), address)
         self._write(f"delete address {address} from {name}", codec.DELADDR, body)
 
-    def egress_link(self, destination: Address) -> str:
+    def egress_link(self, destination: Address) -> Link:
         """See `Rtnl`."""
         operation = f"look up the route to {destination}"
-        answer = self._ask(operation, codec.GETROUTE, codec.route_query(destination))
-        return self._name(operation, codec.route_link(answer) or 0)
+        index = next(iter(codec.route_links(self._way(operation, destination))), 0)
+        return self._decode(self._ask(operation, codec.GETLINK, codec.link_query(index=index)))
+
+    def is_own(self, address: Address) -> bool:
+        """See `Rtnl`."""
+        try:
+            return codec.route_is_local(self._way(f"look up the route to {address}", address))
+        except KernelError:
+            # There is no way to it, or a blackhole for its block.
+            return False
 
     def routes(
         self,
@@ -186,13 +233,13 @@ class KernelRtnl:
             for answer in self._dump("list routes", codec.GETROUTE, query)
             if codec.route_is_known(answer)
         ]
-        through = [codec.route_link(answer) for answer in answers]
-        names = self._names({index for index in through if index is not None})
+        through = [codec.route_links(answer) for answer in answers]
+        names = self._names({index for indexes in through for index in indexes})
         # A link without a name went between the two dumps, and its routes went with it.
         return [
             codec.decode_route(answer, names)
-            for answer, index in zip(answers, through, strict=True)
-            if index is None or index in names
+            for answer, indexes in zip(answers, through, strict=True)
+            if names.keys() >= set(indexes)
         ]
 
     def add_route(self, route: Route) -> None:
@@ -201,7 +248,7 @@ class KernelRtnl:
 
     def replace_route(self, route: Route) -> None:
         """See `Rtnl`."""
-        self._route("replace", codec.NEWROUTE, nl.NLM_F_CREATE | codec.NLM_F_REPLACE, route)
+        self._route("replace", codec.NEWROUTE, _PUT, route)
 
     def delete_route(self, route: Route) -> None:
         """See `Rtnl`."""
@@ -211,8 +258,17 @@ class KernelRtnl:
         """See `Rtnl`."""
         refused: dict[int, KernelError] = {}
         indexes: dict[str, int] = {}
+        for start in range(0, len(changes), _AT_ONCE):
+            refused |= self._apply(changes, range(start, min(start + _AT_ONCE, len(changes))), indexes)
+        return refused
+
+    def _apply(
+        self, changes: Sequence[Change], positions: range, indexes: dict[str, int]
+    ) -> dict[int, KernelError]:
+        refused: dict[int, KernelError] = {}
         requests = []
-        for position, change in enumerate(changes):
+        for position in positions:
+            change = changes[position]
             try:
                 requests.append((position, *self._encode(change, indexes)))
             except KernelError as exc:
@@ -243,25 +299,52 @@ class KernelRtnl:
             case AddressAddition():
                 body = codec.address(index(change.name), change.address, change.scope)
                 return codec.NEWADDR, _MAKE, body
-            case RouteAddition():
-                link = change.route.link
-                return codec.NEWROUTE, _MAKE, codec.route(change.route, None if link is None else index(link))
+            case RouteAddition(route):
+                return codec.NEWROUTE, _MAKE, _encode_route(route, index)
+            case Replacement(item) | Deletion(item):
+                is_deleted = isinstance(change, Deletion)
+                flags = 0 if is_deleted else _PUT
+                if isinstance(item, Route):
+                    kind = codec.DELROUTE if is_deleted else codec.NEWROUTE
+                    return kind, flags, _encode_route(item, index)
+                kind = neighbour_codec.DELNEIGH if is_deleted else neighbour_codec.NEWNEIGH
+                return kind, flags, neighbour_codec.encode(item, index(item.link), is_deleted=is_deleted)
 
     def _change(self, operation: str, change: LinkChange) -> None:
         self._write(operation, codec.NEWLINK, codec.link_change(change))
 
     def _route(self, verb: str, kind: int, flags: int, route: Route) -> None:
-        index = None if route.link is None else self._index(route.link)
-        self._write(f"{verb} route {route}", kind, codec.route(route, index), flags)
+        self._write(f"{verb} route {route}", kind, _encode_route(route, self._index), flags)
+
+    def _way(self, operation: str, destination: Address) -> memoryview:
+        return self._ask(operation, codec.GETROUTE, codec.route_query(destination))
 
     def _get(self, name: str) -> memoryview:
-        return self._ask(f"read link {name}", codec.GETLINK, codec.link_query(name))
+        answer = self._ask(f"read link {name}", codec.GETLINK, codec.link_query(name))
+        self._learn(name, codec.link_index(answer))
+        return answer
+
+    def _decode(self, answer: memoryview) -> Link:
+        facts = codec.link_facts(answer)
+        master = codec.link_master_index(facts)
+        names = {} if master is None else {master: self._name("read a link's master", master)}
+        return codec.decode_link(answer, names, facts)
 
     def _index(self, name: str) -> int:
-        return codec.link_index(self._get(name))
+        known = self._known.get(name) if self._known is not None else None
+        return codec.link_index(self._get(name)) if known is None else known
 
     def _name(self, operation: str, index: int) -> str:
-        return codec.link_label(self._ask(operation, codec.GETLINK, codec.link_query(index=index)))
+        for name, known in self._known.items() if self._known is not None else ():
+            if known == index:
+                return name
+        name = codec.link_label(self._ask(operation, codec.GETLINK, codec.link_query(index=index)))
+        self._learn(name, index)
+        return name
+
+    def _learn(self, name: str, index: int) -> None:
+        if self._known is not None:
+            self._known[name] = index
 
     def _names(self, indexes: set[int]) -> dict[int, str]:
         """Return the names of some links, those that are gone left out: few singly, many from one dump."""
@@ -278,13 +361,24 @@ class KernelRtnl:
         self._socket.ask(operation, nl.request(kind, flags | nl.NLM_F_ACK, 1, body))
 
     def _ask(self, operation: str, kind: int, body: bytes) -> memoryview:
-        return self._socket.ask(operation, nl.request(kind, nl.NLM_F_ACK, 1, body))[0]
+        return self._socket.question(operation, nl.request(kind, 0, 1, body))
 
-    def _dump(self, operation: str, kind: int, body: bytes) -> Iterator[memoryview]:
-        for data in self._socket.dump(operation, nl.request(kind, nl.NLM_F_DUMP, 1, body)):
-            for found, _, _, payload in nl.messages(data):
-                if found not in {nl.NLMSG_DONE, nl.NLMSG_ERROR}:
-                    yield payload
+    def _dump(self, operation: str, kind: int, body: bytes) -> list[memoryview]:
+        request = nl.request(kind, nl.NLM_F_DUMP, 1, body)
+        # Other pods' links come and go meanwhile.
+        datagrams = read_at_rest(lambda: list(self._socket.dump(operation, request)))
+        return [
+            payload
+            for data in datagrams
+            for found, _, _, payload in nl.messages(data)
+            if found not in {nl.NLMSG_DONE, nl.NLMSG_ERROR}
+        ]
+
+
+def _encode_route(route: Route, index: Callable[[str], int]) -> bytes:
+    """Encode a route; `index` looks up its links."""
+    hops = [None if hop.link is None else index(hop.link) for hop in route.next_hops]
+    return codec.route(route, None if route.link is None else index(route.link), hops)
 
 
 def _describe(change: Change) -> str:
@@ -300,6 +394,9 @@ def _describe(change: Change) -> str:
             return _adding(change.address, change.name)
         case RouteAddition():
             return f"add route {change.route}"
+        case Replacement(item) | Deletion(item):
+            verb = "del" if isinstance(change, Deletion) else "replace"
+            return f"{verb} {'route ' if isinstance(item, Route) else ''}{item}"
 
 
 def _adding(address: Interface, name: str) -> str:

@@ -15,7 +15,7 @@ from nodeplane.kube.connection import Connection
 from nodeplane.kube.known_state import KnownState
 from nodeplane.kube.objects import Object
 from nodeplane.kube.reflector import Reflector, Server, Subject, Timing
-from nodeplane.kube.source import Batch
+from nodeplane.kube.source import Batch, Shrink, keep_whole
 
 _EVERYTHING = Selector()
 
@@ -37,16 +37,18 @@ class ApiServerSource:
         *,
         snapshot_within_s: float | None = None,
         timing: Timing | None = None,
+        shrink: Shrink = keep_whole,
     ) -> None:
         self._connection = connection
         self._selectors = selectors or {}
         self._snapshot_within_s = snapshot_within_s
         self._timing = timing or Timing()
+        self._shrink = shrink
         self._server = Server()
 
     async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
         """Yield the snapshot of `kinds`, then changes; see `Source`."""
-        state = KnownState(kinds)
+        state = KnownState(kinds, self._shrink)
         news = asyncio.Event()
         reflectors = [
             Reflector(

@@ -58,10 +58,15 @@ class Connection:
 
     @classmethod
     def from_kubeconfig(
-        cls, kubeconfig: Path, master: str | None = None, *, is_direct: bool = False
+        cls,
+        kubeconfig: Path,
+        master: str | None = None,
+        *,
+        context: str | None = None,
+        is_direct: bool = False,
     ) -> "Connection":
         """Build the connection that a kubeconfig describes, or this pod's for the path `in-cluster`."""
-        return cls(lambda: read_target(kubeconfig, master), is_direct=is_direct)
+        return cls(lambda: read_target(kubeconfig, master, context), is_direct=is_direct)
 
     async def open(self) -> httpx2.AsyncClient:
         """Open a client; close it after the first failure and open another.

@@ -7,14 +7,15 @@ object took since the last batch, the next one names it once.
 from collections.abc import Collection, Mapping
 
 from nodeplane.kube.objects import Object, ObjectKey
-from nodeplane.kube.source import Batch, Change
+from nodeplane.kube.source import Batch, Change, Shrink, keep_whole
 
 
 class Relist:
     """A kind's complete state on its way in, kept as what differs, so that memory does not double."""
 
-    def __init__(self, known: Mapping[ObjectKey, Object]) -> None:
+    def __init__(self, known: Mapping[ObjectKey, Object], shrink: Shrink = keep_whole) -> None:
         self._known = known
+        self._shrink = shrink
         self._unseen = set(known)
         self._changed: dict[ObjectKey, Object] = {}
         self._seen = 0
@@ -36,13 +37,17 @@ class Relist:
 
     def put(self, item: Object) -> None:
         """Take an object in; a later version replaces an earlier one."""
-        key = item.key
         self._seen += 1
+        kept = self._shrink(item)
+        if kept is None:
+            self.remove(item.key)
+            return
+        key = kept.key
         self._unseen.discard(key)
-        if self._known.get(key) == item:
+        if self._known.get(key) == kept:
             self._changed.pop(key, None)
         else:
-            self._changed[key] = item
+            self._changed[key] = kept
 
     def keep(self, key: ObjectKey) -> None:
         """Take note that an object is there, as it is known."""
@@ -58,7 +63,8 @@ class Relist:
 class KnownState:
     """The objects of some kinds as last heard of, and those the reader knows another version of."""
 
-    def __init__(self, kinds: Collection[type[Object]]) -> None:
+    def __init__(self, kinds: Collection[type[Object]], shrink: Shrink = keep_whole) -> None:
+        self._shrink = shrink
         self._objects: dict[type[Object], dict[ObjectKey, Object]] = {kind: {} for kind in kinds}
         self._incomplete = set(kinds)
         # What the reader was last told of each object that changed since; None if it was told of none.
@@ -80,7 +86,7 @@ class KnownState:
 
     def relist(self, kind: type[Object]) -> Relist:
         """Begin a complete list of a kind; nothing changes before `finish`."""
-        return Relist(self._objects[kind])
+        return Relist(self._objects[kind], self._shrink)
 
     def finish(self, kind: type[Object], relist: Relist) -> None:
         """Take a complete list in: what did not come has gone."""
@@ -92,7 +98,11 @@ class KnownState:
 
     def put(self, item: Object) -> None:
         """Take in that an object is there."""
-        self._put(item.key, item)
+        kept = self._shrink(item)
+        if kept is None:
+            self.remove(item.key)
+        else:
+            self._put(kept.key, kept)
 
     def keep(self, key: ObjectKey) -> None:
         """Take in that an object is there in a shape that we can't read: what was known of it stays.

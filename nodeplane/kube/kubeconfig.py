@@ -95,15 +95,16 @@ class Target(msgspec.Struct, frozen=True):
         return self.document.error((*self.paths.get(part, ()), field), expected)
 
 
-def read_target(kubeconfig: Path, master: str | None) -> Target:
-    """Read the current context of a kubeconfig; `master` is the URL to use instead of its server's.
+def read_target(kubeconfig: Path, master: str | None, context: str | None = None) -> Target:
+    """Read a context of a kubeconfig, the current one or `context`; `master` is the URL for its server's.
 
     The path `in-cluster` means this pod's service account.
 
     Raises:
         ConfigError: something is wrong or missing; names the file, the line and the field.
     """
-    target = read_service_account() if str(kubeconfig) == IN_CLUSTER else read_kubeconfig(kubeconfig)
+    is_ours = str(kubeconfig) == IN_CLUSTER
+    target = read_service_account() if is_ours else read_kubeconfig(kubeconfig, context)
     if master is not None:
         if not _is_http_url(master):
             raise ConfigError("--master", "", f"expected an http:// or https:// URL, got {master!r}")
@@ -133,21 +134,23 @@ def read_service_account(
     return Target(cluster, User(token_file=str(directory / "token")), directory)
 
 
-def read_kubeconfig(path: Path) -> Target:
-    """Read the current context of a kubeconfig file.
+def read_kubeconfig(path: Path, context_name: str | None = None) -> Target:
+    """Read a context of a kubeconfig file, the current one unless another is named.
 
     Raises:
-        ConfigError: it is no kubeconfig, or its current context leads nowhere.
+        ConfigError: it is no kubeconfig, or the context leads nowhere.
     """
     documents = read_documents(path.expanduser(), str(path))
     if len(documents) != 1:
         raise ConfigError(str(path), "", f"expected one document, a kubeconfig, got {len(documents)}")
     document = documents[0]
     config = document.convert(_Kubeconfig)
-    if not config.current_context:
+    name = context_name or config.current_context
+    if not name:
         raise document.error(("current-context",), "expected the name of a context")
     contexts = config.contexts or []
-    number = _find(document, contexts, ("current-context",), config.current_context, "context")
+    at: FieldPath = ("contexts",) if context_name else ("current-context",)
+    number = _find(document, contexts, at, name, "context")
     context, path_to = contexts[number].context, ("contexts", number, "context")
     clusters = config.clusters or []
     number = _find(document, clusters, (*path_to, "cluster"), context.cluster, "cluster")

@@ -11,26 +11,33 @@ from typing import Any
 import msgspec
 
 from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
+from nodeplane.kube.source import Shrink, keep_whole
 from nodeplane.kube.validation import problems
 from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
 
 log = logging.getLogger(__name__)
 
 
-def read_manifest(path: Path) -> dict[ObjectKey, Object]:
+def read_manifest(path: Path, shrink: Shrink = keep_whole) -> dict[ObjectKey, Object]:
     """Read the objects of one file, `List` kinds unpacked; kinds that nodeplane does not use are left out.
+
+    Each is shrunk before the next one is read, so that large files need little more than what is kept.
 
     Raises:
         ConfigError: the file is not YAML, or an object is not what Kubernetes would take.
     """
     objects: dict[ObjectKey, Object] = {}
+    keys: set[ObjectKey] = set()
     for document in read_documents(path):
         for where, item in decode_objects(document):
-            if item.key in objects:
+            if item.key in keys:
                 raise document.error(
                     (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"
                 )
-            objects[item.key] = item
+            keys.add(item.key)
+            kept = shrink(item)
+            if kept is not None:
+                objects[kept.key] = kept
     return objects
 
 

@@ -19,8 +19,9 @@ class ManifestSet:
 
     def __init__(self) -> None:
         self._files: dict[str, Objects] = {}
-        # Each object's version in every file that has it; the first file by name is in force.
-        self._versions: dict[ObjectKey, dict[str, Object]] = {}
+        # The files that have an object, in order: the first one's version is in force. Nearly always it is
+        # alone, and all objects of a file share the tuple that says so.
+        self._holders: dict[ObjectKey, tuple[str, ...]] = {}
 
     @property
     def files(self) -> Set[str]:
@@ -36,14 +37,14 @@ class ManifestSet:
         before = self._in_force(keys)
         for name, new in fresh.items():
             for key in self._files.pop(name, {}).keys() - new.keys():
-                del self._versions[key][name]
-            for key, item in new.items():
-                self._versions.setdefault(key, {})[name] = item
+                self._release(key, name)
+            alone = (name,)
+            for key in new:
+                holders = self._holders.setdefault(key, alone)
+                if name not in holders:
+                    self._holders[key] = tuple(sorted((*holders, name)))
             if new:
                 self._files[name] = new
-        for key in keys:
-            if not self._versions[key]:
-                del self._versions[key]
         return diff_objects(before, self._in_force(keys))
 
     def below(self, directories: Set[str]) -> set[str]:
@@ -55,12 +56,19 @@ class ManifestSet:
     def rivals(self, names: Iterable[str]) -> Iterator[tuple[ObjectKey, str, str]]:
         """Yield each object of these files that two files have, with the file in force and the other."""
         for key in {key: None for name in names for key in self._files.get(name, ())}:
-            holder, *others = sorted(self._versions[key])
+            holder, *others = self._holders[key]
             for other in others:
                 yield key, holder, other
 
     def _in_force(self, keys: Iterable[ObjectKey]) -> dict[ObjectKey, Object]:
-        return {key: versions[min(versions)] for key in keys if (versions := self._versions.get(key))}
+        return {key: self._files[holders[0]][key] for key in keys if (holders := self._holders.get(key))}
+
+    def _release(self, key: ObjectKey, name: str) -> None:
+        rest = tuple(holder for holder in self._holders[key] if holder != name)
+        if rest:
+            self._holders[key] = rest
+        else:
+            del self._holders[key]
 
 
 def _way(name: str) -> Iterator[str]:

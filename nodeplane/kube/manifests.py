@@ -30,7 +30,7 @@ from nodeplane.kube.manifest_file import read_manifest
 from nodeplane.kube.manifest_set import ManifestSet, Objects
 from nodeplane.kube.manifest_tree import ManifestTree, is_gone
 from nodeplane.kube.objects import Object
-from nodeplane.kube.source import Batch
+from nodeplane.kube.source import Batch, Shrink, keep_whole
 
 # A directory in which something happens all the time does not hold deletions back for longer than this.
 _LONGEST_SETTLING_S = 5.0
@@ -67,8 +67,16 @@ class ManifestDirectory:
     Deletions are delivered when nothing has happened in the directory for `settle_s`.
     """
 
-    def __init__(self, directory: Path, *, reopen_interval_s: float = 1.0, settle_s: float = 0.2) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        reopen_interval_s: float = 1.0,
+        settle_s: float = 0.2,
+        shrink: Shrink = keep_whole,
+    ) -> None:
         self._directory = directory
+        self._shrink = shrink
         self._reopen_interval_s = reopen_interval_s
         self._settle_s = settle_s
 
@@ -160,7 +168,7 @@ class ManifestDirectory:
         fresh: dict[str, Objects] = {}
         for name in sorted(names):
             try:
-                fresh[name] = read_manifest(self._directory / name)
+                fresh[name] = self._read(name)
             except ConfigError:
                 if not self._is_gone(name):
                     raise
@@ -178,7 +186,7 @@ class ManifestDirectory:
         lost = set()
         for name in sorted(names):
             try:
-                fresh[name] = read_manifest(self._directory / name)
+                fresh[name] = self._read(name)
             except ConfigError as exc:
                 if self._is_gone(name):
                     fresh[name] = {}
@@ -191,6 +199,9 @@ class ManifestDirectory:
         for error in self._rivals(known, fresh):
             log.error("object in two files, the first by name is in force error=%r", str(error))
         return batch, lost
+
+    def _read(self, name: str) -> Objects:
+        return read_manifest(self._directory / name, self._shrink)
 
     def _is_gone(self, name: str) -> bool:
         # If all of the directory is gone, nothing is deleted: the watch will tell.

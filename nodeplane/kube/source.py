@@ -8,7 +8,7 @@ Every source (a directory of manifests, an API server) keeps the same promises, 
 - Losing the source delivers nothing; what changed meanwhile comes as one batch once it is back.
 """
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -25,6 +25,17 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 Batch = tuple[Change, ...]
+
+Shrink = Callable[[Object], Object | None]
+"""What a program keeps of an object: it, a smaller one of the same key, or None for nothing at all.
+
+A source that is given one knows no more of its objects than that: what differs in the rest has not changed.
+"""
+
+
+def keep_whole(item: Object) -> Object:
+    """Keep all of an object."""
+    return item
 
 
 class Source(Protocol):

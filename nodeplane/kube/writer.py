@@ -19,6 +19,7 @@ Json: TypeAlias = dict[str, Any]
 
 # YAML in name; JSON is YAML too, and spares both sides its parser.
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -75,6 +76,16 @@ class Writer:
         # Forced: what somebody else has set meanwhile is damage to what is ours.
         query = {"fieldManager": self._manager, "force": "true"}
         await self._request("PATCH", path, f"apply {key}", value, query=query, media_type=_APPLY)
+
+    async def merge(self, key: ObjectKey, value: Json, subresource: str = "") -> None:
+        """Put fields into an object that is there, whole lists in the place of lists (RFC 7386).
+
+        Raises:
+            RefusedError, ApiError: as `read`.
+        """
+        path = f"{object_path(key)}/{subresource}" if subresource else object_path(key)
+        query = {"fieldManager": self._manager}
+        await self._request("PATCH", path, f"patch {key}", value, query=query, media_type=_MERGE)
 
     async def delete(self, key: ObjectKey, uid: str) -> None:
         """Delete the object of this identity at once; one that is not there is fine.

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
 
@@ -11,15 +11,19 @@ from nodeplane.runtime.event_loop import run_async
 from nodeplane.runtime.sd_notify import notify
 
 
-def run_daemon(main: Coroutine[Any, Any, None]) -> None:
+def run_daemon(main: Coroutine[Any, Any, None], leave: Callable[[], float] | None = None) -> None:
     """Run `main` until it ends or a signal asks it to; what it wrote to the kernel stays in force.
+
+    Args:
+        main: What the daemon does.
+        leave: Called at the first signal; returns for how many seconds to go on. A second signal ends that.
 
     Raises:
         NodeplaneError: the first one that ended `main`, out of whatever task group it was in.
     """
     try:
         with closing(main):
-            run_async(_until_signalled(main))
+            run_async(_until_signalled(main, leave))
     except BaseExceptionGroup as group:
         expected = group.subgroup(NodeplaneError)
         if expected is None or group.split(NodeplaneError)[1] is not None:
@@ -27,7 +31,7 @@ def run_daemon(main: Coroutine[Any, Any, None]) -> None:
         raise _first(expected) from group
 
 
-async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
+async def _until_signalled(main: Coroutine[Any, Any, None], leave: Callable[[], float] | None) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main)
     stopping = False
@@ -38,6 +42,9 @@ async def _until_signalled(main: Coroutine[Any, Any, None]) -> None:
             stopping = True
             # sd_notify(3): sent at the beginning of the shutdown.
             notify("STOPPING=1")
+            if leave:
+                loop.call_later(leave(), task.cancel)
+                return
         task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

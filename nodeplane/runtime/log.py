@@ -7,6 +7,8 @@ from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
+_setup: tuple[LogFormat, int] = ("text", 0)
+
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -23,6 +25,8 @@ class _JsonLines(logging.Formatter):
 
 def setup_logging(log_format: LogFormat, verbosity: int) -> None:
     """Send logs to stderr; `verbosity` 0 shows info and above, 1 and more shows debug."""
+    global _setup  # noqa: PLW0603  # the process's, as its loggers are
+    _setup = log_format, verbosity
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
@@ -31,3 +35,8 @@ def setup_logging(log_format: LogFormat, verbosity: int) -> None:
     # asyncio tells at debug which selector it uses, once for each loop.
     for library in ("httpx2", "httpcore2", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def current_setup() -> tuple[LogFormat, int]:
+    """Return how this process logs: for one that it starts, and whose log is part of its own."""
+    return _setup

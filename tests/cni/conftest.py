@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ipam.datastore import open_datastore
 from tests.cni.call_agent import call_agent
 from tests.cni.shim_programs import KINDS, build_shims
 from tests.netns_fixture import namespace, run_in
@@ -63,8 +64,12 @@ class Node(NamedTuple):
         }
 
     def call(self, command: str, pod: Path | str, **fields: Any) -> Answer:
-        """Run the plugin; `config` overrides fields of the configuration, the rest is `environ`'s."""
+        """Run the plugin; `config` overrides fields of the configuration, the rest is `environ`'s.
+
+        On stderr must stand `stderr`.
+        """
         config = {**self.config, **fields.pop("config", {})}
+        stderr = fields.pop("stderr", "")
         done = run_in(
             self.path,
             self.program,
@@ -72,7 +77,7 @@ class Node(NamedTuple):
             env=self.environ(command, pod, **fields),
             timeout_s=120,
         )
-        assert done.stderr == ""
+        assert done.stderr == stderr
         return Answer(done.returncode, json.loads(done.stdout) if done.stdout else None)
 
     def add(self, pod: Path, **fields: Any) -> Any:
@@ -112,6 +117,15 @@ def address_of(result: Any) -> str:
     """Return the pod's address out of an ADD's result."""
     address: str = result["ips"][0]["address"]
     return address.removesuffix("/32")
+
+
+def held(node: Node) -> set[tuple[str, str, str]]:
+    """Return who holds which address in the node's datastore."""
+    with open_datastore(node.datastore) as datastore:
+        return {
+            (item.handle.container_id, item.handle.interface, str(item.address))
+            for item in datastore.read(lambda ledger: ledger.allocations())
+        }
 
 
 IN_PROCESS = "in process"

@@ -107,6 +107,34 @@ def test_nothing_before_it_is_ready_and_everything_then(world: World) -> None:
         assert "nodeplane_agent_ready 1.0\n" in figures
 
 
+def test_a_new_conflist_is_installed(world: World) -> None:
+    """As soon as its source says something else and is right; a wrong one changes nothing."""
+    source, target = world.config.with_name("conflist"), world.runtime / "conf/10-nodeplane.conflist"
+
+    def say(**fields: Any) -> None:
+        fresh = source.with_name("fresh")
+        fresh.write_text(json.dumps({**CONFLIST, **fields}))
+        fresh.rename(source)
+
+    def installed_name() -> str:
+        name: str = json.loads(target.read_text())["name"]
+        return name
+
+    with agent(world.node, "n1", world.config, None, world.server.kubeconfig) as process:
+        eventually(target.exists, bool, within_s=LIMIT_S)
+        say(name="second")
+        eventually(installed_name, lambda name: name == "second")
+        say(name="third", plugins=[])
+        await_line(process, "expected one plugin of type nodeplane-cni, got none")
+        assert installed_name() == "second"
+        say(name="fourth")
+        eventually(installed_name, lambda name: name == "fourth")
+        # And is kept from now on.
+        target.unlink()
+        eventually(target.exists, bool)
+        assert installed_name() == "fourth"
+
+
 def test_the_end_removes_nothing(world: World) -> None:
     with agent(world.node, "n1", world.config, None, world.server.kubeconfig) as process:
         eventually(world.installed, lambda files: len(files) == 2, within_s=LIMIT_S)

@@ -36,6 +36,17 @@ def run_agent(*arguments: str) -> "subprocess.CompletedProcess[str]":
             "cni-agent: --manifests, --kubeconfig: expected exactly one of them",
             id="master alone",
         ),
+        pytest.param(
+            ("routes", "--config", "/nowhere/agent.yaml"),
+            "cni-agent: /nowhere/agent.yaml: expected a readable file: No such file or directory",
+            id="routes, configuration not there",
+        ),
+        pytest.param(
+            ("routes", "--node-name", "n_1"),
+            "cni-agent: Invalid value for '--node-name': expected a DNS subdomain name (lower case, digits, "
+            "'-'), got 'n_1'",
+            id="routes, no name of a node",
+        ),
         pytest.param(("walk",), "cni-agent: No such command 'walk'.", id="no such command"),
     ],
 )
@@ -63,7 +74,7 @@ def test_help_and_version() -> None:
 
 
 def test_help_loads_nothing_slow() -> None:
-    code = "import sys, cni.agent_cli; sys.exit(int('pyroute2' in sys.modules or 'sqlite3' in sys.modules))"
+    code = "import sys, cni.agent_cli; sys.exit(bool({'asyncio', 'sqlite3'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
 
     assert done.returncode == 0

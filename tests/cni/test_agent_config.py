@@ -6,6 +6,7 @@ import pytest
 
 from cni.agent_config import AgentConfig, InstallConfig, find_programs, read_agent_config, read_files
 from cni.install import File
+from cni.routing.vxlan import VxlanConfig
 from nodeplane.errors import ConfigError
 from nodeplane.runtime.listen import ListenAddress
 
@@ -53,6 +54,11 @@ install:
             "datastore: etcd://h:2379,[::1]:2379/nodeplane\n",
             AgentConfig("etcd://h:2379,[::1]:2379/nodeplane"),
             id="a cluster's datastore",
+        ),
+        pytest.param(
+            "vxlan: {vni: 7, port: 8472, mtu: 1400}\n",
+            AgentConfig(vxlan=VxlanConfig(7, 8472, 1400)),
+            id="tunnels",
         ),
     ],
 )
@@ -116,6 +122,21 @@ def test_read(tmp_path: Path, text: str, expected: AgentConfig) -> None:
             "FILE:1: healthzBindAddress: expected an IP address and a port, such as 127.0.0.1:10249, "
             "got 'host:1'",
             id="address",
+        ),
+        pytest.param(
+            "vxlan:\n  vni: 16777216\n",
+            "FILE:2: vxlan.vni: expected a number from 1 to 16777215, got '16777216'",
+            id="network of the tunnels",
+        ),
+        pytest.param(
+            "vxlan: {port: 0}\n",
+            "FILE:1: vxlan.port: expected a number from 1 to 65535, got '0'",
+            id="port of the tunnels",
+        ),
+        pytest.param(
+            "vxlan: {mtu: 1279}\n",
+            "FILE:1: vxlan.mtu: expected 0, or from 1280 to 65485, got '1279'",
+            id="MTU of the tunnels",
         ),
         pytest.param("- a\n", "FILE:1: expected `object`, got `array`", id="a list"),
         pytest.param("", "FILE: expected one YAML document, got 0", id="empty"),

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from cni.agent_pages import AgentHealth, AgentMetrics, build_health_pages, build_metrics_pages
-from cni.route_table import SyncReport
+from cni.routing.kernel import StepReport
+from cni.routing.route_table import SyncReport
 from nodeplane.runtime.http import Request
 from nodeplane.runtime.metrics import create_registry
 
@@ -69,7 +70,7 @@ def test_metrics() -> None:
     health = AgentHealth()
     health.wait_for("routes")
     metrics = AgentMetrics(create_registry(), health)
-    page = build_metrics_pages(metrics)["/metrics"]
+    page = build_metrics_pages(metrics, {})["/metrics"]
 
     def figures() -> dict[str, str]:
         lines = page(Request("/metrics")).body.decode().splitlines()
@@ -77,7 +78,8 @@ def test_metrics() -> None:
 
     assert figures()["nodeplane_agent_ready"] == "0.0"
     health.done("routes")
-    metrics.count_sync(SyncReport(3, 1, frozenset({"x"})), 7, 0.002)
+    report = StepReport(SyncReport(3, 1, frozenset({"x"})), SyncReport(4, 2))
+    metrics.count_sync(report, 7, 0.002)
     metrics.count_failure()
 
     after = figures()
@@ -87,6 +89,8 @@ def test_metrics() -> None:
         "nodeplane_agent_route_sync_failures_total": "1.0",
         'nodeplane_agent_route_changes_total{verb="written"}': "3.0",
         'nodeplane_agent_route_changes_total{verb="deleted"}': "1.0",
+        'nodeplane_agent_tunnel_changes_total{verb="written"}': "4.0",
+        'nodeplane_agent_tunnel_changes_total{verb="deleted"}': "2.0",
         "nodeplane_agent_routes": "7.0",
         "nodeplane_agent_routes_refused": "1.0",
     }

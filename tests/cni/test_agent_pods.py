@@ -19,6 +19,7 @@ pytestmark = pytest.mark.netns
 
 IPAMCTL = str(Path(sys.executable).with_name("ipamctl"))
 GATEWAY = "169.254.1.1"
+ADDRESS_6 = "2001:db8:5::5"
 
 
 @contextmanager
@@ -67,6 +68,58 @@ def test_damage_is_repaired(
 
     assert KernelSysctls(node.path).read(f"net.ipv4.conf.{name}.proxy_arp") == "1"
     assert answers(pod, GATEWAY)
+
+
+def delete_route_6(node: Node, _name: str) -> None:
+    run_in(node.path, "ip", "-6", "route", "del", ADDRESS_6, "proto", "110")
+
+
+def delete_gateway_6(node: Node, name: str) -> None:
+    run_in(node.path, "ip", "address", "flush", "dev", name)
+
+
+def switch_ipv6_off(node: Node, name: str) -> None:
+    KernelSysctls(node.path).write(f"net.ipv6.conf.{name}.disable_ipv6", 1)
+
+
+def flap(node: Node, name: str) -> None:
+    run_in(node.path, "ip", "-batch", "-", stdin=f"link set {name} down\nlink set {name} up\n")
+
+
+def both_families(node: Node, name: str) -> list[str]:
+    """Return what the pod's link has, on the node's side."""
+    routes = run_in(node.path, "ip", "-6", "route", "show", "dev", name, "proto", "110").stdout
+    addresses = run_in(node.path, "ip", "-6", "-brief", "address", "show", "dev", name).stdout
+    return [*pod_routes(node), *routes.split(), *addresses.split()]
+
+
+@pytest.mark.parametrize("damage", [delete_route_6, delete_gateway_6, switch_ipv6_off, flap])
+def test_damage_to_ipv6_is_heard(
+    node: Node, pod: Path, tmp_path: Path, damage: Callable[[Node, str], None]
+) -> None:
+    """And not found at the next look, ten minutes later."""
+    dual_stack = [
+        *node.config["ipam"]["pools"],
+        {"name": "six", "cidr": "2001:db8:5::5/128", "blockSize": 128},
+    ]
+    node.add(pod, config={"ipam": {**node.config["ipam"], "pools": dual_stack}})
+    [name] = node.links()
+    before = both_families(node, name)
+    assert ADDRESS_6 in before
+    assert "fe80::ecee:eeff:feee:eeee/64" in before
+
+    with running(node, tmp_path):
+        # The look at the start is over, as it has done what it found to do.
+        KernelSysctls(node.path).write(f"net.ipv4.conf.{name}.proxy_arp", 0)
+        wipe_routes(node, name)
+        eventually(
+            lambda: KernelSysctls(node.path).read(f"net.ipv4.conf.{name}.proxy_arp"),
+            lambda value: value == "1",
+        )
+        eventually(lambda: both_families(node, name), lambda found: found == before)
+        damage(node, name)
+        assert both_families(node, name) != before
+        eventually(lambda: both_families(node, name), lambda found: found == before)
 
 
 def count_up(node: Node) -> None:

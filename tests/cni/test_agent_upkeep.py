@@ -79,3 +79,26 @@ def test_blocks_on_a_link_get_no_routes(node: Node, pod: Path, tmp_path: Path) -
         blackholes = [line for line in node.routes() if line.startswith("blackhole")]
 
     assert blackholes == [f"blackhole {routed}"]
+
+
+def test_a_datastore_that_is_gone_is_awaited(node: Node, pod: Path, tmp_path: Path) -> None:
+    """An empty one in its place would take the routes away, and give the pod's address out again."""
+    path = tmp_path / "ipam.sqlite"
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"datastore: sqlite://{path}\n")
+    with agent(node.path, "n1", config, None) as process:
+        alive = address_of(node.add(pod))
+        routes = eventually(node.routes, lambda found: any("blackhole" in line for line in found))
+        for file in tmp_path.glob("ipam.sqlite*"):
+            file.rename(file.with_name(f"kept-{file.name}"))
+
+        assert process.stderr is not None
+        # The second line says what it found when it looked again.
+        next(line for line in process.stderr if "datastore lost" in line)
+        assert "there is no datastore" in next(line for line in process.stderr if "cni.agent" in line)
+        assert not path.exists()
+        assert node.routes() == routes
+
+        for file in tmp_path.glob("kept-*"):
+            file.rename(file.with_name(file.name.removeprefix("kept-")))
+        assert held(node) == {alive}

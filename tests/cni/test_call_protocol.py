@@ -9,6 +9,7 @@ from cni.call_protocol import (
     CONFIG_BYTES,
     DECLINED,
     ENVIRONMENT_BYTES,
+    STDERR_BYTES,
     STDOUT_BYTES,
     CallHead,
     decode_answer,
@@ -34,8 +35,8 @@ def test_bytes_of_a_call() -> None:
 
 
 def test_bytes_of_an_answer() -> None:
-    assert render_answer(1, b"{}\n") == b"\0\0\0\x01\0\0\0\x03{}\n"
-    assert decode_answer(b"\0\0\0\xff\0\0\0\0") == (DECLINED, b"")
+    assert render_answer(1, b"{}\n", b"oh") == b"\0\0\0\x01\0\0\0\x03{}\n\0\0\0\x02oh"
+    assert render_answer(DECLINED, b"") == b"\0\0\0\xff\0\0\0\0\0\0\0\0"
 
 
 NAME = st.text(st.characters(codec="utf-8", exclude_characters="=\0"), min_size=1)
@@ -49,9 +50,22 @@ def test_a_call_comes_back(environ: dict[str, str], config: bytes) -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, DECLINED), st.binary())
-def test_an_answer_comes_back(verdict: int, stdout: bytes) -> None:
-    assert decode_answer(render_answer(verdict, stdout)) == (verdict, stdout)
+@given(st.integers(0, DECLINED), st.binary(), st.binary())
+def test_an_answer_comes_back(verdict: int, stdout: bytes, stderr: bytes) -> None:
+    assert decode_answer(render_answer(verdict, stdout, stderr)) == (verdict, stdout, stderr)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        pytest.param(b"", id="none, as agents of before"),
+        pytest.param(b"\0\0", id="half a size"),
+        pytest.param(b"\0\0\0\x02x", id="cut off"),
+        pytest.param((STDERR_BYTES + 1).to_bytes(4, "big") + bytes(STDERR_BYTES + 1), id="too large"),
+    ],
+)
+def test_an_answer_holds_without_its_stderr(tail: bytes) -> None:
+    assert decode_answer(b"\0\0\0\0\0\0\0\x02{}" + tail) == (0, b"{}", b"")
 
 
 @pytest.mark.parametrize(
@@ -112,5 +126,8 @@ def test_garbage_is_a_protocol_error(data: bytes, has_magic: bool) -> None:
         return
 
 
-def test_an_entry_without_a_value_is_no_variable() -> None:
-    assert decode_call(CallHead(6, 0), b"A\0B=1\0") == ({"B": "1"}, b"")
+@pytest.mark.parametrize(
+    "block", [b"A\0B=1\0", b"B=1\0B=2\0"], ids=["without a value", "the first of two, as in libc"]
+)
+def test_entries_of_an_environment(block: bytes) -> None:
+    assert decode_call(CallHead(len(block), 0), block) == ({"B": "1"}, b"")

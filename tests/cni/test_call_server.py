@@ -8,12 +8,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
 from cni.call_metrics import CallMetrics
-from cni.call_protocol import DECLINED, decode_answer, render_call
+from cni.call_protocol import DECLINED, decode_answer, render_answer, render_call
 from cni.call_server import Answer, CallServer
+from cni.call_stats import CallStats, StatsSender
 from nodeplane.datapath import netns
 from nodeplane.errors import KernelError
 from tests.netns_fixture import namespace
@@ -47,19 +49,22 @@ class World:
     async def send(self, data: bytes) -> bytes:
         """Send bytes, end the sending side, and return all that comes back."""
         reader, writer = await asyncio.open_unix_connection(str(self.path))
-        writer.write(data)
-        await writer.drain()
-        if len(data) < 12:
-            writer.write_eof()
         try:
+            writer.write(data)
+            await writer.drain()
+            if len(data) < 12:
+                writer.write_eof()
             return await reader.read()
         except ConnectionResetError:
             return b""
         finally:
             writer.close()
 
-    async def call(self, command: str, container: str = "c1") -> Reply:
-        environ = {"CNI_COMMAND": command, "CNI_CONTAINERID": container}
+    async def call(self, command: str, container: str = "c1", **more: str) -> Reply:
+        return (await self.call_all(command, container, **more))[:2]
+
+    async def call_all(self, command: str, container: str = "c1", **more: str) -> tuple[int, bytes, bytes]:
+        environ = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, **more}
         return decode_answer(await self.send(render_call(environ, CONFIG)))
 
     def figure(self, name: str, **labels: str) -> float:
@@ -155,7 +160,7 @@ def test_a_defect_is_answered(agent_socket: Path) -> None:
     world = World(agent_socket, broken)
 
     async def scene() -> None:
-        verdict, stdout = await world.call("ADD")
+        verdict, stdout, stderr = await world.call_all("ADD")
         assert verdict == 1
         assert json.loads(stdout) == {
             "cniVersion": "1.0.0",
@@ -163,6 +168,8 @@ def test_a_defect_is_answered(agent_socket: Path) -> None:
             "msg": "internal error",
             "details": "ZeroDivisionError()",
         }
+        assert stderr.startswith(b"defect in a CNI call command=ADD\nTraceback (most recent call last):\n")
+        assert stderr.endswith(b"ZeroDivisionError\n")
 
     play(world, scene)
 
@@ -219,7 +226,7 @@ def test_the_end_finishes_what_is_there_and_declines_the_rest(agent_socket: Path
             await loop.sock_sendall(late, render_call({"CNI_COMMAND": "ADD"}, CONFIG))
             async with asyncio.timeout(60):
                 received = await loop.sock_recv(late, 64)
-            assert received == DECLINED.to_bytes(4, "big") + bytes(4)
+            assert received == render_answer(DECLINED, b"")
         gate.open()
         assert await running == (0, b"c1\n")
 
@@ -271,6 +278,35 @@ def test_calls_of_another_node_are_declined(agent_socket: Path) -> None:
     play(world, scene)
 
 
+@pytest.mark.parametrize(
+    ("variables", "verdict"),
+    [
+        ({"CNI_PATH": "/a::/b", "CNI_NETNS": ""}, 0),
+        ({"CNI_PATH": "/a:./bin"}, DECLINED),
+        ({"CNI_NETNS": "ns/1"}, DECLINED),
+    ],
+    ids=["absolute", "CNI_PATH", "CNI_NETNS"],
+)
+def test_relative_paths_are_the_callers_own(
+    agent_socket: Path, variables: dict[str, str], verdict: int
+) -> None:
+    """`CNI_PATH=./bin cnitool` means a folder of where it was typed."""
+    world = World(agent_socket, echo)
+
+    async def scene() -> None:
+        assert (await world.call("ADD", **variables))[0] == verdict
+
+    play(world, scene)
+
+
+def test_a_command_that_is_no_text_is_counted() -> None:
+    """As any other that is none: the thread that answers goes on."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        StatsSender(theirs).count_call("\udcff", 0, b"", 0.0)
+        assert msgspec.json.decode(ours.recv(1 << 12), type=CallStats) == CallStats("other")
+
+
 def call_from(node: Path, path: Path) -> Reply:
     """Call from a process in a node's namespace."""
     ours, theirs = socket.socketpair()
@@ -286,7 +322,7 @@ def call_from(node: Path, path: Path) -> Reply:
     with ours:
         answer = ours.recv(1 << 16)
     os.waitpid(child, 0)
-    return decode_answer(answer)
+    return decode_answer(answer)[:2]
 
 
 def leave_dead_socket(path: Path) -> None:

@@ -1,12 +1,14 @@
 """The agent's garbage collection: what it frees, and when."""
 
+import asyncio
 import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from cni.collector import Collector
+from cni.collector import Collector, Round, keep_collecting
+from ipam import records
 from ipam.allocator import Allocator
 from ipam.boot import read_boot_id
 from ipam.check import find_contradictions, read_snapshot
@@ -212,3 +214,66 @@ def test_a_collector_that_sees_no_namespace_at_all_frees_none(is_forced: bool, w
 
     assert done.blind == (() if is_forced else ("/none",))
     assert world.held() == (set() if is_forced else held)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        pytest.param(
+            {"node": "host-a", "netns": ALIVE},
+            "pods of this machine have addresses as node host-a, which is no Node, and we are n1: set "
+            "nodeName in the CNI configuration; until then no node counts as gone",
+            id="misnamed",
+        ),
+        pytest.param(
+            {"netns": "/none/1"},
+            "/none is empty or not there, and so are all namespaces of this boot: nothing is freed for that; "
+            "mount it, or set gcAllGone",
+            id="blind",
+        ),
+    ],
+)
+def test_what_keeps_addresses_is_told_once(
+    held: dict[str, str], expected: str, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for as long as it lasts, and another one when it comes back."""
+    container = world.add(boot_id=read_boot_id(), **held)
+    rounds = iter(range(6))
+
+    def take_round(_done: Round) -> None:
+        match next(rounds):
+            case 2:
+                with open_datastore(world.url) as datastore:
+                    Allocator(datastore, ()).release(handle(0, held.get("node", "n1")))
+            case 3:
+                with open_datastore(world.url) as datastore:
+                    wish = request(
+                        0, 1000, held.get("node", "n1"), netns=held["netns"], boot_id=read_boot_id()
+                    )
+                    Allocator(datastore, (POOL,)).assign(wish)
+            case 5:
+                raise _EnoughError
+
+    with pytest.raises(_EnoughError):
+        asyncio.run(keep_collecting(Collector("n1", world.url, 300), lambda: NODES, 0, take_round))
+
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"addresses kept reason={expected!r}"] * 2
+    assert world.held() == {container}
+
+
+class _EnoughError(Exception):
+    """Ends an endless collection."""
+
+
+def test_what_can_not_be_read_keeps_nothing_else(world: World) -> None:
+    kept, gone = world.add(), world.add()
+    with open_datastore(world.url) as datastore:
+        first = datastore.read(LedgerReader.allocations)[0]
+        assert first.handle.container_id == kept
+        key = records.allocation_key(first.address)
+        datastore.transact(lambda ledger: ledger.put_entry(key, b"{spoilt"))
+
+    done = Collector("n1", world.url, 0).look(None)
+
+    assert [leak.allocation.handle.container_id for leak in done.freed] == [gone]

@@ -90,6 +90,29 @@ def test_render(given: Any, expected: Any) -> None:
             id="what the plugin would refuse",
         ),
         pytest.param(
+            conflist({**OURS, "ipam": {"type": "nodeplane-ipam", "pools": [{"name": "a", "cidr": "x"}]}}),
+            "FILE:1: plugins[0].ipam.pools[0].cidr: expected a network: 'x' does not appear "
+            "to be an IPv4 or IPv6 network",
+            id="what the IPAM plugin would refuse",
+        ),
+        pytest.param(
+            conflist({**OURS, "ipam": {"type": "nodeplane-ipam", "routes": [{"dst": "x"}]}}),
+            "FILE:1: plugins[0].ipam.routes[0].dst: expected a network: 'x' does not appear "
+            "to be an IPv4 or IPv6 network",
+            id="routes that the IPAM plugin would refuse",
+        ),
+        pytest.param(
+            {**conflist(OURS), "cniVersion": "2.0.0"},
+            "FILE:1: cniVersion: expected one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0, "
+            "got '2.0.0'",
+            id="a version that nobody speaks",
+        ),
+        pytest.param(
+            {**conflist(OURS), "name": "a/b"},
+            "FILE:1: name: expected letters, digits, '_', '.', '-', the first a letter or a digit, got 'a/b'",
+            id="a name that is none",
+        ),
+        pytest.param(
             conflist({"type": "nodeplane-cni"}),
             "FILE:1: plugins[0].ipam: expected, but missing",
             id="no ipam",

@@ -54,6 +54,20 @@ def test_the_systemd_unit() -> None:
     assert f"/var/lib/{service['StateDirectory']}/" in config.datastore
 
 
+def test_what_is_commented_out(tmp_path: Path) -> None:
+    """The example of BGP is one, and the unit lets bird outlive the agent and open port 179."""
+    text = (DEPLOY / "cni/agent.yaml").read_text()
+    head, _, example = text.partition("# bgp:\n")
+    file = tmp_path / "agent.yaml"
+    file.write_text(head + "bgp:\n" + example.replace("# ", "", example.count("\n")))
+    bgp = read_agent_config(file).bgp
+    assert bgp is not None
+    assert [peer.name for peer in bgp.peers] == ["rack-a-leaf"]
+    unit = (DEPLOY / "systemd/cni-agent.service").read_text()
+    assert "\nKillMode=process\n" in unit
+    assert {"CAP_NET_BIND_SERVICE", "CAP_NET_RAW"} <= set(unit.split())
+
+
 def test_the_configuration() -> None:
     assert read_agent_config(DEPLOY / "cni/agent.yaml") == AgentConfig(
         "sqlite:///var/lib/nodeplane/ipam.sqlite",
@@ -87,13 +101,14 @@ def pod() -> Pod:
 def test_the_daemonset_takes_its_own_configuration(pod: Pod, tmp_path: Path) -> None:
     files: dict[str, str] = pod.objects["ConfigMap"]["data"]
     for name, text in files.items():
-        # Which URLs there are is ipam's to test.
-        (tmp_path / name).write_text(text.replace("etcd://192.0.2.10:2379/nodeplane", "sqlite:///x/y"))
+        (tmp_path / name).write_text(text)
     assert pod.volumes["config"]["configMap"]["name"] == pod.objects["ConfigMap"]["metadata"]["name"]
 
     options = parse([word.replace("$(NODE_NAME)", NODE) for word in pod.container["command"]])
     config = read_agent_config(tmp_path / options["config_file"].name)
 
+    # All nodes share it.
+    assert config.datastore.startswith("etcd://")
     assert (options["node_name"], options["kubeconfig"]) == (NODE, Path("in-cluster"))
     assert str(options["config_file"].parent) == ETC == pod.mounts[ETC]["mountPath"]
     assert config.install == InstallConfig(
@@ -115,7 +130,7 @@ def test_the_daemonset_writes_to_the_host(pod: Pod) -> None:
 
 
 def test_the_rights(pod: Pod) -> None:
-    """Nodes are followed (list, watch), one is looked at (get), and its status is applied (patch)."""
+    """Nodes and services are followed (list, watch), a Node looked at (get), its status applied (patch)."""
     objects = documents("rbac.yaml")
     account, role, binding = (
         objects[kind] for kind in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
@@ -123,6 +138,8 @@ def test_the_rights(pod: Pod) -> None:
 
     assert {name: rule["verbs"] for rule in role["rules"] for name in rule["resources"]} == {
         "nodes": ["get", "list", "watch"],
+        "services": ["list", "watch"],
+        "endpointslices": ["list", "watch"],
         "nodes/status": ["patch"],
     }
     assert binding["roleRef"]["name"] == role["metadata"]["name"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cni.attachment import Attachment
+from cni.error_codes import POD_HAS_INTERFACE
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Route, open_rtnl
 from nodeplane.datapath.sysctl import KernelSysctls
@@ -360,8 +361,9 @@ def test_a_second_interface_of_ours_is_refused(cluster: Cluster, pod: Path, othe
         1,
         {
             "cniVersion": "1.1.0",
-            "code": 5,
-            "msg": "add route 169.254.1.1/32 dev net1: File exists (EEXIST)",
+            "code": POD_HAS_INTERFACE,
+            "msg": "interface eth0 of the container is ours already, and a pod can have one of ours",
+            "details": "net1 would want the same next hop, 169.254.1.1 or that of IPv6",
         },
     )
     with open_rtnl(pod) as rtnl:

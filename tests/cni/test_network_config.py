@@ -227,6 +227,38 @@ def test_dns(config: dict[str, Any], expected: Dns) -> None:
     assert decode_network(json.dumps({"ipam": IPAM, **config}).encode()).result_dns(IPAM_DNS) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", [], id="none"),
+        pytest.param("[]", [], id="an empty list"),
+        pytest.param('["192.0.2.0/24", "2001:db8::/32"]', ["192.0.2.0/24", "2001:db8::/32"], id="both"),
+        pytest.param('["192.0.2.9"]', ["192.0.2.9/32"], id="one address"),
+    ],
+)
+def test_allowed_sources(text: str, expected: list[str]) -> None:
+    """Calico's annotation; without it, and with the check on, the kernel looks too (rp_filter)."""
+    network = annotated(text)
+
+    assert [str(each) for each in network.allowed_sources()] == expected
+    assert network.is_route_back_needed is (not expected)
+    assert annotated(text, sourceCheck=False).is_route_back_needed is False
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.0/24", '"192.0.2.0/24"', '["192.0.2.1/24"]', '["a"]', "[5]", "{}"], ids=str
+)
+def test_no_such_sources(text: str) -> None:
+    with pytest.raises(ConfigError, match="allowedSourcePrefixes: expected a JSON list of prefixes such as"):
+        annotated(text).allowed_sources()
+
+
+def annotated(text: str, **fields: Any) -> NetworkConfig:
+    annotations = {"cni.projectcalico.org/allowedSourcePrefixes": text}
+    config = {"ipam": {"type": "x"}, "runtimeConfig": {ANNOTATIONS: annotations}, **fields}
+    return decode_network(json.dumps(config).encode())
+
+
 @pytest.mark.parametrize("ignore", ["1", "true", "True", "t"])
 def test_known_args(ignore: str) -> None:
     check_args({"IP": "10.0.0.1", "MAC": "02:00:00:00:00:01", "K8S_POD_UID": "u", "K8S_POD_NAME": "n"})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from cni.pod_links import (
     concerns_pods,
     find_orphans,
     find_unknown,
-    is_down,
+    is_hurt,
     read_held,
     read_links,
     repair,
@@ -32,12 +32,13 @@ from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, LinkEvent, Over
 from nodeplane.datapath.sysctl import FakeSysctls
 
 NETNS = Path("/run/netns/pod")
-HANDLE = Handle("c1", "eth0")
+HANDLE = Handle("c1", "eth0", "")
 WEB = Attachment("c1", "eth0", NETNS, "default", "web-0", "nodeplane")
 NAME = WEB.host_link
 ADDRESSES = (IPv4Address("10.244.0.5"), IPv6Address("fd00::5"))
 NOW_S = 1_000_000.0
 HOST_ROUTE = IPv4Network("10.244.0.5/32")
+HOST_ROUTE_6 = IPv6Network("fd00::5/128")
 OWN_PORT = 7
 
 
@@ -99,11 +100,22 @@ def test_what_is_whole_is_left(node: Node) -> None:
     assert (node.rtnl.writes, node.sysctls.writes) == (0, 0)
 
 
-def test_is_down(node: Node) -> None:
-    assert not is_down(node.rtnl, NAME)
-    node.rtnl.set_down(NAME)
-    assert is_down(node.rtnl, NAME)
-    assert not is_down(node.rtnl, "gone")
+def test_a_pod_that_may_send_from_elsewhere(node: Node) -> None:
+    """Its link is not made strict again."""
+    sides = build_sides(read_links(node.rtnl), HELD, NOW_S, is_arp_strict=False, loose={NAME})
+
+    assert (f"net.ipv4.conf.{NAME}.rp_filter", 0) in sides[NAME].sysctls
+
+
+def test_is_hurt(node: Node) -> None:
+    """What was reported of links that have ended since is no damage."""
+    index = node.rtnl.link(NAME).index
+
+    assert not is_hurt(node.rtnl, {"npl-gone"}, {index + 9})
+    assert is_hurt(node.rtnl, {NAME}, ())
+    assert is_hurt(node.rtnl, (), {index})
+    # The loopback is none of ours.
+    assert not is_hurt(node.rtnl, {"lo"}, {node.rtnl.link("lo").index})
 
 
 def delete_routes(node: Node) -> None:
@@ -216,7 +228,7 @@ class FakeLedger:
 
 def test_read_held(node: Node) -> None:
     links = read_links(node.rtnl)
-    other = allocation(ip_address("10.244.0.9"), Handle("c2", "eth0"))
+    other = allocation(ip_address("10.244.0.9"), Handle("c2", "eth0", ""))
 
     assert read_held(FakeLedger(*HELD[HANDLE], other), links) == HELD  # type: ignore[arg-type]
     assert read_held(FakeLedger(other), links) == {HANDLE: ()}  # type: ignore[arg-type]
@@ -273,7 +285,11 @@ def test_an_orphan_is_removed_unless_its_name_has_gone_over(node: Node) -> None:
         pytest.param(LinkEvent(NAME, False), True, id="pod's link down"),
         pytest.param(LinkEvent(NAME, True), False, id="pod's link up"),
         pytest.param(LinkEvent("eth0", False), False, id="another link"),
-        pytest.param(AddressEvent(), False, id="address"),
+        pytest.param(AddressEvent(4, 5, is_deleted=True), False, id="address of IPv4"),
+        pytest.param(AddressEvent(6, 5, is_deleted=True), True, id="address of IPv6 deleted"),
+        pytest.param(AddressEvent(6, 5, is_deleted=False), False, id="address of IPv6 added"),
+        pytest.param(RouteEvent(HOST_ROUTE_6, 110, True, True, 9), True, id="route of IPv6 deleted"),
+        pytest.param(RouteEvent(HOST_ROUTE_6, 110, True, True, 0), False, id="with its link"),
         pytest.param(Overrun(), True, id="events lost"),
     ],
 )

@@ -1,9 +1,15 @@
 """Both shims against agents that answer, decline, are silent, talk nonsense, or are not there."""
 
+import os
+import signal
 import socket
+import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import eq
 from pathlib import Path
 
 import pytest
@@ -12,12 +18,15 @@ from cni.call_protocol import (
     CALL_HEAD_BYTES,
     CONFIG_BYTES,
     DECLINED,
+    STDERR_BYTES,
     STDOUT_BYTES,
     decode_call,
     decode_call_head,
     render_answer,
 )
+from nodeplane.cnispec import render_versions
 from tests.cni.shim_programs import KINDS, Outcome, build_shims, call, write_program
+from tests.netns_fixture import eventually
 
 # Says that it ran, with what it was given.
 PLUGIN = '#!/bin/sh\nprintf "plugin %s " "$CNI_COMMAND"\nexec cat\n'
@@ -106,6 +115,7 @@ def in_pieces(connection: socket.socket) -> None:
 
 
 BIG = b"x" * (1 << 20)
+WARNED = render_answer(0, b"whole", b"careful\n")
 
 
 @pytest.mark.parametrize(
@@ -120,13 +130,27 @@ BIG = b"x" * (1 << 20)
         pytest.param(hang_up, said(11), id="hangs up at once"),
         pytest.param(reply(b""), said(11), id="hangs up after the call"),
         pytest.param(reply(b"\0\0\0\0"), said(11), id="half a head"),
-        pytest.param(reply(render_answer(0, b"whole")[:-1]), said(11), id="cut off"),
+        pytest.param(reply(WARNED), Outcome(0, b"whole", b"careful\n"), id="with a warning"),
+        pytest.param(
+            reply(render_answer(1, b"", BIG[:STDERR_BYTES])),
+            Outcome(1, b"", BIG[:STDERR_BYTES]),
+            id="with many",
+        ),
+        pytest.param(
+            reply(render_answer(0, b"whole", BIG[: STDERR_BYTES + 1])),
+            Outcome(0, b"whole"),
+            id="with too many",
+        ),
+        pytest.param(reply(WARNED[:-1]), Outcome(0, b"whole"), id="a warning cut off"),
+        pytest.param(reply(WARNED[:-9]), Outcome(0, b"whole"), id="half the size of a warning"),
+        pytest.param(reply(WARNED[:13]), Outcome(0, b"whole"), id="an agent of before"),
+        pytest.param(reply(WARNED[:12]), said(11), id="cut off"),
         pytest.param(reply(b"HTTP/1.1 400 Bad Request\r\n\r\n"), said(11), id="another protocol"),
         pytest.param(
             reply(bytes(4) + (STDOUT_BYTES + 1).to_bytes(4, "big")), said(11), id="more than there may be"
         ),
         pytest.param(reply_and_hold(b""), said(11), id="silent"),
-        pytest.param(reply_and_hold(render_answer(0, b"whole")[:-1]), said(11), id="silent in the middle"),
+        pytest.param(reply_and_hold(WARNED[:12]), said(11), id="silent in the middle"),
     ],
 )
 def test_answers_to_add(program: Path, agent_socket: Path, talk: Talk, expected: Outcome) -> None:
@@ -153,6 +177,38 @@ def test_an_agent_without_an_answer(
 ) -> None:
     with agent(agent_socket, talk):
         assert call(program, {"CNI_COMMAND": command}, CONFIG, deadline_s=SOON_S) == expected
+
+
+def test_a_closed_stdin(program: Path, agent_socket: Path) -> None:
+    """Is an empty configuration: whoever does the call has the words for that."""
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(receive_call(connection)[1])
+        connection.sendall(render_answer(1, b"why"))
+
+    with agent(agent_socket, listen):
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$0" <&-', program],
+            env={**os.environ, "CNI_COMMAND": "ADD"}, capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert (heard, done.returncode, done.stdout, done.stderr) == ([b""], 1, b"why", b"")
+
+
+def test_a_caller_that_was_stopped_goes_on(program: Path, agent_socket: Path) -> None:
+    """SIGSTOP, as the freezer, ends a wait that has a limit (signal(7))."""
+
+    def stop_and_answer(connection: socket.socket) -> None:
+        receive_call(connection)
+        pid, _, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        state = Path(f"/proc/{pid}/stat")
+        for number, wanted in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
+            os.kill(pid, number)
+            eventually(lambda: state.read_text().rpartition(") ")[2][0], partial(eq, wanted))
+        connection.sendall(render_answer(0, b"done"))
+
+    with agent(agent_socket, stop_and_answer):
+        assert call(program, {"CNI_COMMAND": "ADD"}, CONFIG) == Outcome(0, b"done")
 
 
 def no_agent(path: Path) -> None:
@@ -242,12 +298,29 @@ def test_the_version_of_an_error(program: Path, agent_socket: Path, config: byte
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("command", ["ADD", "DEL"])
-def test_neither_agent_nor_plugin(tmp_path: Path, agent_socket: Path, kind: str, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "code"), [("ADD", 11), ("CHECK", 11), ("DEL", 11), ("GC", 11), ("STATUS", 50)]
+)
+def test_neither_agent_nor_plugin(
+    tmp_path: Path, agent_socket: Path, kind: str, command: str, code: int
+) -> None:
+    """A DEL that succeeded would lose the release of the address: the runtime calls again."""
     program = build_shims(tmp_path, tmp_path / "gone")[kind]
 
-    expected = said(11, f"cni-agent is not there, and neither is {tmp_path}/gone")
+    expected = said(code, f"cni-agent is not there, and neither is {tmp_path}/gone")
     assert call(program, {"CNI_COMMAND": command}, CONFIG) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("config", "version"), [(CONFIG, "0.4.0"), (b"{}", "1.1.0"), (b"", "1.1.0")])
+def test_version_with_neither_agent_nor_plugin(
+    tmp_path: Path, agent_socket: Path, kind: str, config: bytes, version: str
+) -> None:
+    program = build_shims(tmp_path, tmp_path / "gone")[kind]
+
+    outcome = call(program, {"CNI_COMMAND": "VERSION"}, config)
+
+    assert outcome == Outcome(0, render_versions(version) + b"\n")
 
 
 def test_the_python_shim_loads_nothing_else() -> None:

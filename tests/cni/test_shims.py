@@ -3,14 +3,15 @@
 import os
 import shutil
 import stat
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
 
 from cni import shims
-from cni.shims import LAUNCHER, SHIM, build, find_compiler, main
+from cni.shims import LAUNCHER, SHIM, build, find_compiler, main, render_shim
 from nodeplane.errors import SetupError
-from tests.cni.shim_programs import HAS_COMPILER
+from tests.cni.shim_programs import HAS_COMPILER, call, write_program
 
 
 def test_without_a_compiler_there_is_the_python_shim(tmp_path: Path) -> None:
@@ -18,7 +19,23 @@ def test_without_a_compiler_there_is_the_python_shim(tmp_path: Path) -> None:
 
     made = tmp_path / SHIM
     assert stat.S_IMODE(made.stat().st_mode) == 0o755
-    assert "\nPLUGIN = b'/opt/x/plugin'\n" in made.read_text()
+    assert made.read_text().count("/opt/x/plugin") == 2, "once in the code, once in the source"
+
+
+def test_an_interpreter_of_another_version_runs_the_source(tmp_path: Path) -> None:
+    """It could not read the code that the shim brings along, and says the same without."""
+    text = render_shim(tmp_path / "gone")
+    other = text.replace(repr(MAGIC_NUMBER), repr(b"another")).replace("marshal.loads(", "print(")
+    assert other != text
+
+    said = []
+    for name, content in (("ours", text), ("other", other)):
+        program = write_program(tmp_path / name, content)
+        environ = {"CNI_COMMAND": "ADD", "NODEPLANE_CNI_SOCKET": str(tmp_path / "no.sock")}
+        said.append(call(program, environ, b'{"cniVersion":"1.0.0"}'))
+    assert said[0] == said[1]
+    assert said[0].code == 1
+    assert b'"code":11' in said[0].stdout
 
 
 @pytest.mark.parametrize("name", ["plug in", 'a"b', "a\\b", "größe"])

@@ -173,6 +173,12 @@ def test_more_routes(asked: cniresult.Route, made: list[Route]) -> None:
     assert list(plan(ADDRESS, routes=[asked]).pod.routes) == [POD_LINK_ROUTE, *made]
 
 
+@pytest.mark.parametrize(("is_loose", "expected"), [(False, 1), (True, 0)])
+def test_who_may_send_from_elsewhere(is_loose: bool, expected: int) -> None:
+    """The kernel's own check would drop what the pod may send."""
+    assert (f"net.ipv4.conf.{HOST}.rp_filter", expected) in plan(ADDRESS, is_loose=is_loose).host.sysctls
+
+
 def test_macs_follow_from_the_attachment() -> None:
     """A repeated ADD finds them again, and two pods' differ."""
     first = plan(ADDRESS, host_mac="", pod_mac="")

@@ -313,8 +313,17 @@ def test_egress_follows_the_most_specific_route(pair: Pair) -> None:
     pair.near.add_route(Route(IPv4Network("0.0.0.0/0"), gateway=PEER))
     pair.near.add_route(on_link("v1"))
 
-    assert pair.near.egress_link(FAR) == "v0"
-    assert pair.near.egress_link(POD.network_address) == "v1"
+    assert pair.near.egress_link(FAR).name == "v0"
+    assert pair.near.egress_link(POD.network_address).name == "v1"
+
+
+def test_which_addresses_are_its_own(pair: Pair) -> None:
+    """Those of its links, and what a local route leads to; not where a way leads out, or none."""
+    pair.near.add_route(Route(IPv4Network("203.0.113.9/32"), link="lo", kind="local", scope="host"))
+
+    own = {address: pair.near.is_own(address) for address in (SUBNET.ip, PEER, FAR)}
+    assert own == {SUBNET.ip: True, PEER: False, FAR: False}
+    assert pair.near.is_own(IPv4Address("203.0.113.9"))
 
 
 @pytest.mark.netns
@@ -399,7 +408,7 @@ def test_ipv6_addresses(pair: Pair) -> None:
     assert SUBNET_6 in pair.near.addresses("v0", 6)
     assert pair.near.addresses("v0") == {SUBNET}
     assert SUBNET_6 in pair.near.addresses_by_link(6)["v0"]
-    assert pair.near.egress_link(PEER_6) == "v0"
+    assert pair.near.egress_link(PEER_6).name == "v0"
 
     pair.near.delete_address("v0", SUBNET_6)
 
@@ -481,3 +490,14 @@ def test_a_changed_link(pair: Pair) -> None:
 
     link = pair.near.link("v0")
     assert LinkChange(link.name, link.is_up, link.mtu_bytes, link.mac, link.alias) == V0_OTHERWISE
+
+
+@pytest.mark.netns
+def test_a_brief_piece_of_work_knows_a_link_made_anew() -> None:
+    """It asks for an index once; another link of the same name has another."""
+    with namespace() as path, open_rtnl(path, is_brief=True) as rtnl:
+        for _ in range(2):
+            rtnl.add_veth("v0", "v1")
+            assert rtnl.apply([LinkChange("v0", is_up=True), RouteAddition(on_link("v0"))]) == {}
+            assert rtnl.routes(link="v0") == [on_link("v0")]
+            rtnl.delete_link("v0")

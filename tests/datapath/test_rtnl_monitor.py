@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from contextlib import aclosing
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_interface, ip_network
 
 import msgspec
 import pytest
@@ -21,6 +21,7 @@ from nodeplane.datapath.rtnl_monitor import (
     RtnlMonitor,
     decode_events,
 )
+from nodeplane.datapath.sysctl import KernelSysctls
 from tests.netns_fixture import namespace
 
 BLOCK = IPv4Network("10.244.0.64/26")
@@ -31,8 +32,7 @@ EVERYWHERE = Route(IPv4Network("0.0.0.0/0"), gateway=IPv4Address("192.0.2.2"), p
 
 
 def route_event(route: Route, *, is_deleted: bool = False) -> RouteEvent:
-    on_link = route.scope != "global"
-    assert isinstance(route.destination, IPv4Network)
+    on_link = route.scope != "global" if route.destination.version == 4 else route.link != ""
     return RouteEvent(route.destination, route.protocol, is_on_link=on_link, is_deleted=is_deleted, port=1)
 
 
@@ -41,6 +41,7 @@ def mtu_and_route(rtnl: Rtnl) -> None:
     rtnl.add_route(BLACKHOLE)
 
 
+ADDED = AddressEvent(4, 0, is_deleted=False)
 STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
     ("blackhole", lambda r: r.add_route(BLACKHOLE), route_event(BLACKHOLE)),
     ("via a gateway", lambda r: r.add_route(VIA), route_event(VIA)),
@@ -53,7 +54,7 @@ STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
     ("link set down", lambda r: r.set_down("v0"), LinkEvent("v0", is_up=False)),
     ("link set up", lambda r: r.set_up("v1"), LinkEvent("v1", is_up=True)),
     ("link deleted", lambda r: r.delete_link("v1"), LinkEvent("v0", is_up=False)),
-    ("address", lambda r: r.add_address("v0", IPv4Interface("192.0.2.9/32")), AddressEvent()),
+    ("address", lambda r: r.add_address("v0", IPv4Interface("192.0.2.9/32")), ADDED),
     ("an MTU, which is no event, and then a route", mtu_and_route, route_event(BLACKHOLE)),
 ]
 
@@ -64,6 +65,8 @@ STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
 )
 def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) -> None:
     with namespace() as path, open_rtnl(path) as rtnl:
+        # IPv6 has a say of its own when a link comes up.
+        KernelSysctls(path).write("net.ipv6.conf.default.disable_ipv6", 1)
         rtnl.add_veth("v0", "v1")
         rtnl.set_up("v0")
         rtnl.add_address("v0", IPv4Interface("192.0.2.1/24"))
@@ -74,15 +77,85 @@ def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) 
             if isinstance(event, RouteEvent):
                 # Who did it: this very socket.
                 assert event.port == rtnl.port
-                assert isinstance(expected, RouteEvent)
-                event = RouteEvent(
-                    event.destination,
-                    event.protocol,
-                    is_on_link=event.is_on_link,
-                    is_deleted=event.is_deleted,
-                    port=expected.port,
-                )
+                event = msgspec.structs.replace(event, port=1)
+            if isinstance(event, AddressEvent):
+                assert event.link_index == rtnl.link("v0").index
+                event = msgspec.structs.replace(event, link_index=0)
             assert event == expected
+
+
+POD_6 = ip_network("2001:db8:5::5/128")
+HOST_ROUTE_6 = Route(POD_6, link="v0")
+VIA_6 = Route(ip_network("2001:db8:7::/64"), gateway=ip_address("2001:db8:9::2"), link="v0")
+BLACKHOLE_6 = Route(ip_network("2001:db8:5::/64"), kind="blackhole")
+GATEWAY_6 = ip_interface("fe80::ecee:eeff:feee:eeee/64")
+
+
+def disable_ipv6(sysctls: KernelSysctls) -> None:
+    sysctls.write("net.ipv6.conf.v0.disable_ipv6", 1)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        pytest.param(lambda r, _: r.delete_route(HOST_ROUTE_6), (POD_6, True, True, True), id="on link"),
+        pytest.param(
+            lambda r, _: r.add_route(VIA_6), (VIA_6.destination, False, False, True), id="through a gateway"
+        ),
+        pytest.param(
+            lambda r, _: r.add_route(BLACKHOLE_6),
+            (BLACKHOLE_6.destination, False, False, True),
+            id="blackhole",
+        ),
+        # Unlike IPv4's, these are told by the kernel.
+        pytest.param(lambda r, _: r.set_down("v0"), (POD_6, True, True, False), id="with its link down"),
+        pytest.param(
+            lambda _, sysctls: disable_ipv6(sysctls), (POD_6, True, True, False), id="with IPv6 off"
+        ),
+    ],
+)
+def test_a_route_of_ipv6(
+    step: Callable[[Rtnl, KernelSysctls], object], expected: tuple[object, bool, bool, bool]
+) -> None:
+    """Among what else IPv6 does when links come and go: destination, on link, deleted, by us."""
+    with namespace() as path, open_rtnl(path) as rtnl:
+        prepare_ipv6(rtnl)
+        with RtnlMonitor(path) as monitor:
+            step(rtnl, KernelSysctls(path))
+            event = asyncio.run(
+                until(monitor, lambda event: isinstance(event, RouteEvent) and event.protocol == 110)
+            )
+
+        assert isinstance(event, RouteEvent)
+        assert (event.destination, event.is_on_link, event.is_deleted, event.port == rtnl.port) == expected
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(lambda r, _: r.delete_address("v0", GATEWAY_6), id="deleted"),
+        pytest.param(lambda _, sysctls: disable_ipv6(sysctls), id="with IPv6 off"),
+    ],
+)
+def test_an_address_of_ipv6(step: Callable[[Rtnl, KernelSysctls], object]) -> None:
+    with namespace() as path, open_rtnl(path) as rtnl:
+        prepare_ipv6(rtnl)
+        with RtnlMonitor(path) as monitor:
+            step(rtnl, KernelSysctls(path))
+            wanted = AddressEvent(6, rtnl.link("v0").index, is_deleted=True)
+
+            assert asyncio.run(until(monitor, lambda event: event == wanted)) == wanted
+
+
+def prepare_ipv6(rtnl: Rtnl) -> None:
+    rtnl.add_veth("v0", "v1")
+    rtnl.set_up("v1")
+    rtnl.set_up("v0")
+    rtnl.add_address("v0", GATEWAY_6)
+    rtnl.add_address("v0", ip_interface("2001:db8:9::1/64"))
+    rtnl.add_route(HOST_ROUTE_6)
 
 
 @pytest.mark.netns
@@ -111,7 +184,7 @@ def test_an_overrun_is_told() -> None:
         for number in range(64):
             rtnl.add_route(Route(IPv4Network((f"10.244.{number}.0", 26)), kind="blackhole"))
 
-        assert asyncio.run(until_overrun(monitor))
+        assert asyncio.run(until(monitor, lambda event: event == Overrun()))
 
 
 async def first(monitor: RtnlMonitor) -> Event:
@@ -128,12 +201,12 @@ async def take(monitor: RtnlMonitor, count: int) -> list[Event]:
     return taken
 
 
-async def until_overrun(monitor: RtnlMonitor) -> bool:
+async def until(monitor: RtnlMonitor, is_it: Callable[[Event], bool]) -> Event | None:
     async with aclosing(monitor.events()) as events, asyncio.timeout(30):
         async for event in events:
-            if event == Overrun():
-                return True
-    return False
+            if is_it(event):
+                return event
+    return None
 
 
 @st.composite
@@ -150,3 +223,17 @@ def messages(draw: st.DrawFn) -> bytes:
 def test_garbage_is_left_out(data: bytes) -> None:
     """Whatever arrives, decoding comes to an end without an error."""
     list(decode_events(data))
+
+
+@pytest.mark.netns
+def test_a_new_link_was_not_set_down() -> None:
+    """It is down, and the kernel says so as if it were news; each pod's start would look like damage."""
+    with namespace() as path, open_rtnl(path) as rtnl:
+        KernelSysctls(path).write("net.ipv6.conf.default.disable_ipv6", 1)
+        with RtnlMonitor(path) as monitor:
+            rtnl.add_veth("v0", "v1")
+            rtnl.set_up("v0")
+            rtnl.set_down("v0")
+            events = asyncio.run(take(monitor, 2))
+
+    assert [*events] == [LinkEvent("v0", is_up=True), LinkEvent("v0", is_up=False)]

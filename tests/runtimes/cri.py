@@ -3,9 +3,10 @@
 The numbers are those of the fields in k8s.io/cri-api, pkg/apis/runtime/v1/api.proto.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import grpc
@@ -59,13 +60,20 @@ class Cri:
         conditions = [decode(item) for item in decode(status)[1] if isinstance(item, bytes)]
         return any(each[1] == [b"NetworkReady"] and each.get(2) == [1] for each in conditions)
 
-    def run_pod(self, name: str, cgroup: str, ports: tuple[HostPort, ...] = ()) -> Pod:
+    def run_pod(
+        self,
+        name: str,
+        cgroup: str,
+        ports: tuple[HostPort, ...] = (),
+        annotations: Mapping[str, str] = MappingProxyType({}),
+    ) -> Pod:
         """Start a pod's sandbox in the namespace `default`."""
         metadata: Message = ((1, name), (2, f"uid-{name}"), (3, "default"))
         mappings: Message = tuple(
             (5, ((1, _PROTOCOLS[port.protocol]), (2, port.container), (3, port.host))) for port in ports
         )
-        config: Message = ((1, metadata), (2, name), *mappings, (8, ((1, cgroup),)))
+        notes: Message = tuple((7, ((1, key), (2, value))) for key, value in annotations.items())
+        config: Message = ((1, metadata), (2, name), *mappings, *notes, (8, ((1, cgroup),)))
         [sandbox] = self._call("RunPodSandbox", ((1, config),))[1]
         return Pod(_text(sandbox), config)
 

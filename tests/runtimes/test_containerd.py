@@ -1,11 +1,12 @@
 """containerd and runc start and stop pods by way of our plugin, as a kubelet would have them do."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.netns_fixture import eventually
+from tests.netns_fixture import eventually, run_in
 from tests.runtimes.conftest import ADDRESSES, Cluster
 from tests.runtimes.containerd import IMAGE, containerd
 from tests.runtimes.cri import Cri, HostPort, Pod
@@ -19,26 +20,31 @@ RATES = {f"{way}{limit}": 100_000_000 for way in ("ingress", "egress") for limit
 
 TUNING = {"type": "tuning", "sysctl": {"net.ipv4.ip_default_ttl": "33"}}
 BANDWIDTH = {"type": "bandwidth", **RATES}
+REFERENCE_LIMIT = {"rate": 12_500_000, "burst": 12_500_000}
+# What a kubelet takes for the capability; the runtime has no burst to tell.
+LIMITED = {f"kubernetes.io/{way}-bandwidth": "10M" for way in ("ingress", "egress")}
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
 @pytest.mark.parametrize("way", ["through the agent", "in process"])
 def test_the_life_of_two_pods(cluster: Cluster, tmp_path: Path, way: str) -> None:
-    """The agent installs the plugin, with reference plugins chained after it."""
+    """The agent installs the plugin, with reference plugins behind it; host ports and limits are either's."""
     folders, is_asked = cluster.folders, way == "through the agent"
     program = folders.write_through_agent() if is_asked else folders.write_in_process()
     with containerd(cluster.place, tmp_path / "containerd", folders) as cri:
         assert not cri.is_network_ready()
-        plugins = (cluster.plugin, TUNING, BANDWIDTH, PORTMAP)
+        ours = {**cluster.plugin, "capabilities": {"bandwidth": True, "portMappings": True}}
+        plugins = (ours, TUNING) if is_asked else (cluster.plugin, TUNING, BANDWIDTH, PORTMAP)
         with cluster.agent(program, *plugins, socket_path=None if is_asked else ""):
             eventually(cri.is_network_ready, bool)
-            live(cluster, cri)
+            live(cluster, cri, {"rate": 1_250_000, "burst": 80_000} if is_asked else REFERENCE_LIMIT)
 
 
-def live(cluster: Cluster, cri: Cri) -> None:
+def live(cluster: Cluster, cri: Cri, limit: dict[str, int]) -> None:
     """Start two pods, have them talk, and end them."""
     web = cri.run_pod("web", cluster.place.cgroup, (HostPort(PORT, 80),))
-    client = cri.run_pod("client", cluster.place.cgroup)
+    client = cri.run_pod("client", cluster.place.cgroup, annotations=LIMITED)
+    assert limit in limits(cluster)
     addresses = [cri.address(pod) for pod in (web, client)]
     assert len(set(addresses)) == 2
     cri.start(web, IMAGE, *WEB_SERVER)
@@ -60,6 +66,13 @@ def live(cluster: Cluster, cri: Cri) -> None:
 
     eventually(lambda: cluster.traces(addresses, str(PORT)), lambda traces: traces == [])
     assert_calls(cluster, web, client)
+
+
+def limits(cluster: Cluster) -> list[dict[str, int]]:
+    """Return the token buckets of the node's links."""
+    queues = json.loads(run_in(cluster.node.path, "tc", "-json", "qdisc").stdout)
+    options = [queue["options"] for queue in queues if queue["kind"] == "tbf"]
+    return [{name: each[name] for name in ("rate", "burst")} for each in options]
 
 
 def assert_fetches(cri: Cri, container: str, url: str) -> None:

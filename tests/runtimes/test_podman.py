@@ -16,10 +16,13 @@ pytestmark = pytest.mark.netns
 PORT = 8081
 
 
-def test_the_life_of_two_containers(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_ours", [pytest.param(True, id="ours"), pytest.param(False, id="portmap")])
+def test_the_life_of_two_containers(cluster: Cluster, tmp_path: Path, is_ours: bool) -> None:
+    """Its ports are our plugin's, or the reference plugin's behind ours."""
     folders = cluster.folders
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    with cluster.agent(folders.write_through_agent(), cluster.plugin, portmap):
+    ports = {"capabilities": {"portMappings": True}}
+    plugins = ({**cluster.plugin, **ports},) if is_ours else (cluster.plugin, {"type": "portmap", **ports})
+    with cluster.agent(folders.write_through_agent(), *plugins):
         eventually((folders.conf / NAME).exists, bool)
         live(cluster, podman(cluster.place, tmp_path / "podman", folders))
 

@@ -11,17 +11,19 @@ from typing import Literal
 
 from nodeplane.datapath.nft.netlink import attribute, nested, text, u32
 
-NFPROTO = {"ip": 2, "ip6": 10}
+NFPROTO = {"inet": 1, "ip": 2, "ip6": 10}
 
 Family = Literal["ip", "ip6"]
+TableFamily = Literal["ip", "ip6", "inet"]
+"""What a table is of; one of `inet` gets the packets of both families."""
 
-_META_KEYS = {"priority": 2, "mark": 3, "iifname": 6, "l4proto": 16}
+_META_KEYS = {"priority": 2, "mark": 3, "iifname": 6, "nfproto": 15, "l4proto": 16}
 _CT_KEYS = {"state": 0, "status": 2}
 CT_STATE_NEW = 8
 CT_STATUS_DNAT = 1 << 5  # IPS_DST_NAT, nf_conntrack_common.h
 _RANDOM_FULLY = 1 << 4  # NF_NAT_RANGE_PROTO_RANDOM_FULLY, nf_nat.h
 
-_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+_LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = 0, 1, 2
 _ADDRESS_OFFSETS = {("ip", "saddr"): 12, ("ip", "daddr"): 16, ("ip6", "saddr"): 8, ("ip6", "daddr"): 24}
 ADDRESS_BYTES = {"ip": 4, "ip6": 16}
 
@@ -45,7 +47,7 @@ def _register(index: int) -> int:
     return index // 4 + 1 if index % 4 == 0 else index + 8
 
 
-def load_meta(key: Literal["priority", "mark", "iifname", "l4proto"], register: int) -> bytes:
+def load_meta(key: Literal["priority", "mark", "iifname", "nfproto", "l4proto"], register: int) -> bytes:
     """Load a property of the packet; priority and mark are host-endian, a name takes four registers."""
     return _expression("meta", u32(2, _META_KEYS[key]), u32(1, _register(register)))
 
@@ -61,9 +63,24 @@ def load_address(family: Family, field: Literal["saddr", "daddr"], register: int
     return _payload(_NETWORK_HEADER, offset, ADDRESS_BYTES[family], register)
 
 
+def load_link_source(register: int) -> bytes:
+    """Load the source address of the Ethernet header: 6 bytes, two registers."""
+    return _payload(_LINK_HEADER, 6, 6, register)
+
+
+def load_icmp_type(register: int) -> bytes:
+    """Load the type of an ICMP message of either family."""
+    return _payload(_TRANSPORT_HEADER, 0, 1, register)
+
+
 def load_destination_port(register: int) -> bytes:
     """Load the destination port: the same place in TCP, UDP and SCTP headers."""
     return _payload(_TRANSPORT_HEADER, 2, 2, register)
+
+
+def of_family(family: Family, register: int = 0) -> bytes:
+    """Go on with the rule only for packets of one family: in a table of `inet`, before its addresses."""
+    return load_meta("nfproto", register) + compare("==", bytes((NFPROTO[family],)), register)
 
 
 def load_source_port(register: int) -> bytes:

@@ -48,6 +48,34 @@ class FakeTable:
         elements = {name: dict(part) for name, part in self._state.elements.items() if name in names}
         return replace(self._state, elements=elements)
 
+    def is_whole(self, table: Table) -> bool:
+        """See `TableEdge`."""
+        if self._state is None:
+            raise kernel_error(f"read table {table.name}", errno.ENOENT)
+        wanted = build_state(table, {})
+        return (self._state.signature, self._state.flags, self._state.use) == (
+            wanted.signature,
+            0,
+            wanted.use,
+        )
+
+    def find(self, map_name: str, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """See `TableEdge`."""
+        there = self._state.elements.get(map_name, {}) if self._state is not None else {}
+        return {key: there[key] for key in keys if key in there}
+
+    def read_map(self, declared: Map) -> dict[bytes, bytes]:
+        """See `TableEdge`."""
+        if self._state is None or declared.name not in self._state.shapes:
+            raise kernel_error(f"read map {declared.name}", errno.ENOENT)
+        return dict(self._state.elements.get(declared.name, {}))
+
+    def create(self, table: Table, elements: Elements) -> None:
+        """See `TableEdge`."""
+        if self._state is not None:
+            raise kernel_error(f"create table {table.name}", errno.EEXIST)
+        self.replace(table, elements)
+
     def replace(self, table: Table, elements: Elements) -> None:
         """See `TableEdge`."""
         unknown = elements.keys() - {declared.name for declared in table.maps}

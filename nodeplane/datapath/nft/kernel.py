@@ -11,9 +11,9 @@ What the kernel refuses for its size, `in_parts` writes in several transactions.
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from nodeplane.datapath.nft.expr import Family
+from nodeplane.datapath.nft.expr import TableFamily
 from nodeplane.datapath.nft.reader import TableReader
-from nodeplane.datapath.nft.table import ElementChange, Elements, ElementUse, Table, TableState
+from nodeplane.datapath.nft.table import ElementChange, Elements, ElementUse, Map, Table, TableState
 from nodeplane.datapath.nft.table_socket import BUFFER_BYTES, TableSocket
 from nodeplane.datapath.nft.transaction import (
     Request,
@@ -33,6 +33,40 @@ class TableEdge(Protocol):
 
     def read(self, table: Table) -> TableState | None:
         """Return what stands in the kernel under the name of `table`, or None if nothing does."""
+        ...
+
+    def is_whole(self, table: Table) -> bool:
+        """Say by what the kernel tells of the table itself whether all that is constant is there.
+
+        One question, whatever the table holds: a table whose signature, flags or number of chains and maps
+        differs is not whole. What only `read` finds out is a rule that was changed.
+
+        Raises:
+            KernelNotFoundError: there is no such table.
+        """
+        ...
+
+    def find(self, map_name: str, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return those of some elements that are there, with their data; not for maps of ranges.
+
+        One question for each key: a table or map that is not there has none of them.
+        """
+        ...
+
+    def read_map(self, declared: Map) -> dict[bytes, bytes]:
+        """Return the elements of one map of the table's.
+
+        Raises:
+            KernelNotFoundError: there is no such table or map.
+        """
+        ...
+
+    def create(self, table: Table, elements: Elements) -> None:
+        """Make a whole table, in one transaction.
+
+        Raises:
+            KernelExistsError: there is one of that name; nothing changed.
+        """
         ...
 
     def replace(self, table: Table, elements: Elements) -> None:
@@ -97,7 +131,7 @@ class KernelTable:
         buffer_bytes: How long a transaction may be, as far as the system allows it.
     """
 
-    def __init__(self, family: Family, name: str, buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(self, family: TableFamily, name: str, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._label = f"{family} {name}"
         self._socket = TableSocket(family, name, buffer_bytes)
         self._reader = TableReader(self._socket)
@@ -106,6 +140,10 @@ class KernelTable:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; the table can't be used any more by it."""
         self._socket.close()
 
     @property
@@ -120,6 +158,22 @@ class KernelTable:
             KernelError: the table can't be read; EINTR, others commit faster than it can be read.
         """
         return self._reader.read(table)
+
+    def is_whole(self, table: Table) -> bool:
+        """See `TableEdge`."""
+        return self._reader.is_whole(table)
+
+    def find(self, map_name: str, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """See `TableEdge`."""
+        return self._reader.find(map_name, keys)
+
+    def read_map(self, declared: Map) -> dict[bytes, bytes]:
+        """See `TableEdge`."""
+        return self._reader.read_map(declared)
+
+    def create(self, table: Table, elements: Elements) -> None:
+        """See `TableEdge`."""
+        self._socket.commit(f"create table {self._label}", create_table(table, elements, is_new=True))
 
     def replace(self, table: Table, elements: Elements) -> None:
         """See `TableEdge`."""

@@ -11,7 +11,7 @@ import msgspec
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.borders import Border, join_borders
 from nodeplane.datapath.nft.dump import Facts, decode_comment, decode_hook
-from nodeplane.datapath.nft.expr import Family
+from nodeplane.datapath.nft.expr import TableFamily
 from nodeplane.datapath.nft.table import ACCEPT, TYPES, Elements, Hook, Map, Table
 
 _NOTHING = memoryview(b"")
@@ -65,7 +65,7 @@ class ListedMap(msgspec.Struct, frozen=True):
 class TableListing(msgspec.Struct, frozen=True):
     """A whole table."""
 
-    family: Family
+    family: TableFamily
     chains: Mapping[str, ListedChain]
     maps: Mapping[str, ListedMap]
 
@@ -90,7 +90,7 @@ def build_listing(table: Table, elements: Elements) -> TableListing:
 
 
 def decode_listing(
-    family: Family,
+    family: TableFamily,
     chains: Iterable[Facts],
     rules: Iterable[Facts],
     maps: Mapping[str, tuple[Facts, Iterable[memoryview]]],

@@ -13,7 +13,7 @@ import msgspec
 
 from nodeplane.datapath.netlink_listener import NetlinkListener
 from nodeplane.datapath.nft import netlink as nl
-from nodeplane.datapath.nft.expr import NFPROTO, Family
+from nodeplane.datapath.nft.expr import NFPROTO, TableFamily
 
 _GROUPS = 1 << 6  # NFNLGRP_NFTABLES
 _BUFFER_BYTES = 8 << 20
@@ -66,14 +66,21 @@ class TableMonitor:
     Args:
         tables: Whose changes count: family and name of each table of ours.
         ports: The netlink ports of those who may write there: our own sockets.
+        names: The names of threads that may: our own in other processes.
 
     Raises:
         KernelError: the socket can't be had.
     """
 
-    def __init__(self, tables: Collection[tuple[Family, str]], ports: Container[int]) -> None:
+    def __init__(
+        self,
+        tables: Collection[tuple[TableFamily, str]],
+        ports: Container[int],
+        names: Container[str] = (),
+    ) -> None:
         self._prefixes = frozenset(bytes((NFPROTO[family],)) + nl.text(1, name) for family, name in tables)
         self._ports = ports
+        self._names = names
         self._listener = NetlinkListener("the ruleset monitor", nl.NETLINK_NETFILTER, _GROUPS, _BUFFER_BYTES)
 
     def __enter__(self) -> "TableMonitor":
@@ -122,7 +129,9 @@ class TableMonitor:
                 if kind == _NEWGEN:
                     if port in open_ports:
                         open_ports.discard(port)
-                        found = Disturbance(_decode_writer(body))
+                        writer = _decode_writer(body)
+                        if writer is None or writer.name not in self._names:
+                            found = Disturbance(writer)
                 # The table's name is the first attribute of all there is in a table, and of the table itself.
                 elif any(body.startswith(prefix[1:]) and family == prefix[:1] for prefix in self._prefixes):
                     open_ports.add(port)

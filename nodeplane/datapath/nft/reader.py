@@ -4,6 +4,7 @@ What the answers mean is `dump`'s and `listing`'s.
 """
 
 import errno
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from nodeplane.datapath.netlink_socket import read_at_rest
@@ -20,7 +21,7 @@ from nodeplane.datapath.nft.dump import (
     decode_uses,
     distinct_keys,
 )
-from nodeplane.datapath.nft.table import ElementUse, Table, TableParts, TableState, rules_by_chain
+from nodeplane.datapath.nft.table import ElementUse, Map, Table, TableParts, TableState, rules_by_chain
 from nodeplane.datapath.nft.table_socket import TableSocket
 from nodeplane.errors import KernelError
 
@@ -43,6 +44,28 @@ class TableReader:
     def exists(self) -> bool:
         """Say whether there is such a table."""
         return self._socket.find(nl.GETTABLE, self._mine) is not None
+
+    def is_whole(self, table: Table) -> bool:
+        """Say by the table's own message whether all that is constant is there.
+
+        Raises:
+            KernelNotFoundError: there is no such table.
+        """
+        facts = nl.attribute_map(self._socket.ask(nl.GETTABLE, self._mine))
+        return (
+            decode_comment(facts.get(6, memoryview(b""))) == table.signature
+            and nl.read_u32(facts[2]) == 0
+            and nl.read_u32(facts[3]) == len(table.chains) + len(table.maps)
+        )
+
+    def find(self, map_name: str, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return those of some elements that are there; not for maps of ranges."""
+        found = {}
+        for key in keys:
+            answer = self._find_element(map_name, key)
+            if answer is not None:
+                found.update(decode_elements(answer)[0])
+        return found
 
     def generation(self) -> int:
         """Return the generation of the namespace's ruleset."""
@@ -68,12 +91,10 @@ class TableReader:
         of_ranges = {declared.name for declared in table.maps if declared.ranges}
         odd_maps = set()
         for map_name, content in elements.items():
-            dump = self._dump_elements(map_name, maps[map_name])
-            decoded = [decode_ranges(dump)] if map_name in of_ranges else map(decode_elements, dump)
-            for part, odd in decoded:
-                content.update(part)
-                if odd:
-                    odd_maps.add(map_name)
+            part, odd = self._read_elements(map_name, maps[map_name], is_of_ranges=map_name in of_ranges)
+            content.update(part)
+            if odd:
+                odd_maps.add(map_name)
         rules = self._socket.dump(nl.GETRULE, self._mine)
         return TableState(
             signature=decode_comment(facts.get(6, memoryview(b""))),
@@ -86,6 +107,35 @@ class TableReader:
             elements=elements,
             odd_maps=frozenset(odd_maps),
         )
+
+    def read_map(self, declared: Map) -> dict[bytes, bytes]:
+        """Return the elements of one map.
+
+        Raises:
+            KernelNotFoundError: there is no such table or map.
+            KernelError: EINTR, others commit faster than it can be read.
+        """
+
+        def read() -> dict[bytes, bytes]:
+            known = nl.attribute_map(self._socket.ask(nl.GETSET, self._mine + nl.text(2, declared.name)))
+            return self._read_elements(declared.name, known, is_of_ranges=declared.ranges)[0]
+
+        return read_at_rest(read)
+
+    def _read_elements(
+        self, map_name: str, known: Facts, *, is_of_ranges: bool
+    ) -> tuple[dict[bytes, bytes], int]:
+        """Return a map's elements, and how many more there are that no map of ours has."""
+        dump = self._dump_elements(map_name, known)
+        if is_of_ranges:
+            return decode_ranges(dump)
+        elements: dict[bytes, bytes] = {}
+        odd = 0
+        for message in dump:
+            part, odd_ones = decode_elements(message)
+            elements.update(part)
+            odd += odd_ones
+        return elements, odd
 
     def read_parts(self) -> TableParts:
         """Return what stands in the table beside elements; what belongs to a rule is left out."""
@@ -125,13 +175,15 @@ class TableReader:
     def read_packets(self, map_name: str, keys: list[bytes]) -> dict[bytes, int]:
         """Return what elements of a counted map have counted so far; one that is not there is left out."""
         found = {}
-        head = self._mine + nl.text(2, map_name)
         for key in keys:
-            asked = nl.nested(3, nl.nested(1, nl.nested(1, nl.attribute(1, key))))
-            answer = self._socket.find(nl.GETSETELEM, head + asked)
+            answer = self._find_element(map_name, key)
             if answer is not None:
                 found.update({use.key: use.packets for use in decode_uses(answer)})
         return found
+
+    def _find_element(self, map_name: str, key: bytes) -> memoryview | None:
+        asked = nl.nested(3, nl.nested(1, nl.nested(1, nl.attribute(1, key))))
+        return self._socket.find(nl.GETSETELEM, self._mine + nl.text(2, map_name) + asked)
 
     def read_listing(self) -> "TableListing | None":
         """Return all of the table, whoever wrote it, as it stands at one moment; None if there is none.

@@ -6,20 +6,31 @@ from operator import itemgetter
 
 import msgspec
 
-from nodeplane.datapath.nft.expr import Family
+from nodeplane.datapath.nft.expr import TableFamily
 
 # Data types as `nft list` names them (nftables datatype.h); a concatenation packs them six bits each.
 TYPES = {
     "ll_addr": 6,
     "ipv4_addr": 7,
     "ipv6_addr": 8,
+    "ether_addr": 9,
     "inet_proto": 12,
     "inet_service": 13,
     "mark": 19,
     "classid": 23,
+    "ifname": 41,
 }
-_TYPE_BYTES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "mark": 4, "classid": 4}
-HOST_ENDIAN = {"mark", "classid"}
+_TYPE_BYTES = {
+    "ipv4_addr": 4,
+    "ipv6_addr": 16,
+    "ether_addr": 6,
+    "inet_proto": 1,
+    "inet_service": 2,
+    "mark": 4,
+    "classid": 4,
+    "ifname": 16,
+}
+HOST_ENDIAN = {"mark", "classid", "ifname"}
 VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
 _VERDICT_BYTES = 16  # struct nft_verdict, as the kernel reports it
 # enum nft_set_flags
@@ -154,7 +165,7 @@ def rules_by_chain(rules: Iterable[tuple[str, bytes, str]]) -> dict[str, list[tu
 class Table(msgspec.Struct, frozen=True):
     """The constant part of a table. `fixed` holds elements that belong to it, such as verdicts."""
 
-    family: Family
+    family: TableFamily
     name: str
     comment: str
     chains: tuple[Chain, ...]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from nodeplane.datapath.netlink_socket import NetlinkSocket
 from nodeplane.datapath.nft import netlink as nl
-from nodeplane.datapath.nft.expr import NFPROTO, Family
+from nodeplane.datapath.nft.expr import NFPROTO, TableFamily
 from nodeplane.datapath.nft.transaction import Request, encode_batch
 from nodeplane.errors import KernelNotFoundError, kernel_error
 
@@ -18,8 +18,8 @@ BUFFER_BYTES = 64 << 20
 class TableSocket:
     """A socket for what is asked and told of one table."""
 
-    def __init__(self, family: Family, name: str, buffer_bytes: int = BUFFER_BYTES) -> None:
-        self.family: Family = family
+    def __init__(self, family: TableFamily, name: str, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self.family: TableFamily = family
         self.name = name
         self._reading = f"read table {family} {name}"
         self._socket = NetlinkSocket(nl.NETLINK_NETFILTER, buffer_bytes)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from nodeplane.datapath.nft import netlink as nl
 from nodeplane.datapath.nft.borders import is_open, split_range
-from nodeplane.datapath.nft.expr import NFPROTO, Family
+from nodeplane.datapath.nft.expr import NFPROTO, TableFamily
 from nodeplane.datapath.nft.table import (
     ACCEPT,
     HOST_ENDIAN,
@@ -37,7 +37,7 @@ Request = tuple[int, int, bytes]
 """Operation, flags, payload."""
 
 
-def encode_batch(family: Family, requests: Iterable[Request]) -> tuple[bytes, int]:
+def encode_batch(family: TableFamily, requests: Iterable[Request]) -> tuple[bytes, int]:
     """Encode a transaction; return its bytes and the number of its last message, which gets acknowledged.
 
     Messages are numbered from 1 (the begin mark is 0), so an error's sequence number names its message.
@@ -62,10 +62,11 @@ def clear_flags(name: str) -> Request:
     return nl.NEWTABLE, 0, nl.text(1, name) + nl.u32(2, 0)
 
 
-def create_table(table: Table, elements: Elements) -> Iterator[Request]:
-    """Ask for a whole table: what is constant, then the elements."""
+def create_table(table: Table, elements: Elements, *, is_new: bool = False) -> Iterator[Request]:
+    """Ask for a whole table: what is constant, then the elements; with `is_new` only if there is none yet."""
     comment = nl.comment_userdata(0, table.signature)
-    yield nl.NEWTABLE, nl.NLM_F_CREATE, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
+    flags = nl.NLM_F_CREATE | (nl.NLM_F_EXCL if is_new else 0)
+    yield nl.NEWTABLE, flags, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
     yield from _create_constant_part(table)
     yield from change_elements(table, {name: ElementChange(add=part) for name, part in elements.items()})
 

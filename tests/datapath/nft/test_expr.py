@@ -51,6 +51,9 @@ def rules(family: Family) -> dict[str, list[bytes]]:
             mark + expr.compare("!=", b"\1\0\0\0", 0) + _ACCEPT,
             expr.load_meta("iifname", 0) + expr.compare("!=", b"veth", 0),
         ],
+        "of_family": [expr.of_family(family) + _ACCEPT],
+        "load_link_source": [expr.load_link_source(0) + expr.compare("==", bytes(6), 0) + _ACCEPT],
+        "load_icmp_type": [expr.load_icmp_type(0) + expr.compare("==", b"\x80", 0) + _ACCEPT],
         "in_network": [
             source + expr.in_network(network, 0) + _ACCEPT,
             source + expr.in_network(network, 0, "!=") + _ACCEPT,

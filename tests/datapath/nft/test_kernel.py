@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.fake import FakeTable
@@ -240,3 +241,37 @@ def test_generation_counts_commits(edge: TableEdge) -> None:
     edge.replace(TABLE, CONTENT)
 
     assert edge.generation() == start + 2
+
+
+def test_create_is_once(edge: TableEdge) -> None:
+    """Of several who make a table one does, and what he has put there stays."""
+    edge.create(TABLE, CONTENT)
+
+    with pytest.raises(KernelExistsError):
+        edge.create(TABLE, EMPTY)
+
+    assert content(edge) == CONTENT
+
+
+def test_whether_a_table_is_whole(edge: TableEdge) -> None:
+    """The table's own message tells one of another kind, and says nothing of elements."""
+    with pytest.raises(KernelNotFoundError):
+        edge.is_whole(TABLE)
+    edge.create(TABLE, EMPTY)
+    assert edge.is_whole(TABLE)
+
+    edge.update(TABLE, {"members": ElementChange(add={A: b""})})
+
+    assert edge.is_whole(TABLE)
+    assert not edge.is_whole(replace(TABLE, comment="another"))
+    assert not edge.is_whole(replace(TABLE, chains=TABLE.chains[:-1]))
+
+
+def test_find_some_elements(edge: TableEdge) -> None:
+    """Elements are found with their data; those of no table, and of no map, are not there."""
+    assert edge.find("numbers", [A]) == {}
+    edge.create(TABLE, CONTENT)
+
+    assert edge.find("numbers", [A, C, B]) == {A: B, B: C}
+    assert edge.find("members", [A, C]) == {C: b""}
+    assert edge.find("nowhere", [A]) == {}

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,35 @@ def test_garbage(data: bytes) -> None:
     """No bytes are an error; a generation without a write before it is nobody's."""
     with TableMonitor([("ip", "ours")], set()) as monitor:
         assert monitor.read(data, set()) is None
+
+
+@pytest.mark.netns
+def test_a_thread_that_may_write() -> None:
+    """Our own in other processes are known by name; who comes right before or after them is not missed."""
+    strange, known = {"numbers": ElementChange(add={b"\3\0\0\0": b"\3\0\0\0"})}, {b"\4\0\0\0": b"\4\0\0\0"}
+    with namespace() as ns, netns.inside(ns), KernelTable("ip", "ours") as edge:
+        edge.replace(TABLE, {})
+        with TableMonitor([("ip", "ours")], (), {"a friend"}) as monitor:
+            write_as("a friend", lambda: edge.update(TABLE, {"numbers": ElementChange(add=known)}))
+            ports: set[int] = set()
+            quiet = [monitor.read(data, ports) for data in read_all(monitor)]
+            write_as("a stranger", lambda: edge.update(TABLE, strange))
+            write_as("a friend", lambda: edge.update(TABLE, {"numbers": ElementChange(remove=known)}))
+
+            told = asyncio.run(next_disturbance(monitor))
+
+    assert set(quiet) == {None}
+    assert told.writer is not None
+    assert told.writer.name == "a stranger"
+
+
+def write_as(name: str, step: Callable[[], None]) -> None:
+    """Do a step in a thread of some name."""
+
+    def work() -> None:
+        Path("/proc/thread-self/comm").write_text(name)
+        step()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(WITHIN_S)
