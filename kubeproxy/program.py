@@ -9,7 +9,6 @@ import msgspec
 
 from kubeproxy.config.model import KubeProxyConfiguration
 from kubeproxy.config.settings import Settings
-from kubeproxy.config.watch import FileWatch
 from kubeproxy.daemon import BuildProxier, Daemon, RestartNeeded
 from kubeproxy.events import nobody, starting
 from kubeproxy.health.proxy_health import ProxyHealth
@@ -18,6 +17,7 @@ from kubeproxy.pages import build_health_pages, build_metrics_pages
 from kubeproxy.rules.addresses import FAMILIES
 from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.monitor import TableWatch
+from nodeplane.file_watch import FileWatch
 from nodeplane.kube.source import Source
 from nodeplane.runtime.http import keep_serving, route
 

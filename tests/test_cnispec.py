@@ -159,6 +159,25 @@ def test_decode_request(environ: dict[str, str], config: bytes, expected: Reques
             id="link: colon",
         ),
         pytest.param(
+            {"CNI_IFNAME": "é" * 8},
+            CONFIG,
+            4,
+            "invalid CNI_IFNAME",
+            f"{INTERFACE}, got '{'é' * 8}'",
+            id="link: long in bytes",
+        ),
+        *(
+            pytest.param(
+                {name: "a\udcff"},
+                CONFIG,
+                4,
+                f"invalid {name}",
+                "expected UTF-8, got b'a\\xff'",
+                id=f"bytes: {name}",
+            )
+            for name in ("CNI_COMMAND", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH")
+        ),
+        pytest.param(
             {"CNI_ARGS": "A=1;B"},
             CONFIG,
             4,

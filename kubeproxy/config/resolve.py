@@ -23,9 +23,9 @@ from kubeproxy.config.flags import (
 from kubeproxy.config.model import KubeProxyConfiguration
 from kubeproxy.config.settings import Settings, build_settings
 from kubeproxy.config.unsupported import find_unsupported
-from kubeproxy.config.watch import FileWatch
 from nodeplane.dnsname import is_subdomain
 from nodeplane.errors import ConfigError
+from nodeplane.file_watch import FileWatch
 
 log = logging.getLogger(__name__)
 

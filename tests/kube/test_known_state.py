@@ -129,3 +129,61 @@ def test_the_reader_ends_up_where_the_state_is(steps: list[tuple[str, Any]]) -> 
     apply(told, state.take())
 
     assert told == truth
+
+
+def shrink(item: Object) -> Object | None:
+    """Keep names alone, and nothing of those that begin with an x."""
+    return None if item.metadata.name.startswith("x") else service(item.metadata.name)
+
+
+def test_what_is_shrunk_away_is_not_known() -> None:
+    """A reader who keeps less is told of nothing else: no change in the rest, no object that is left out."""
+    state = KnownState([Service], shrink)
+    relist = state.relist(Service)
+    for item in (WEB_81, service("x")):
+        relist.put(item)
+    state.finish(Service, relist)
+    assert state.take() == (Change(WEB.key, None, WEB),)
+
+    state.put(service("web", 82))
+    state.put(service("x", 82))
+    again = state.relist(Service)
+    again.put(service("web", 83))
+    state.finish(Service, again)
+    assert (state.has_news, state.take()) == (True, ())
+
+
+@given(STEPS)
+def test_what_is_shrunk_depends_on_the_state_alone(steps: list[tuple[str, Any]]) -> None:
+    """An object that is left out now has gone for the reader, however it came and goes."""
+
+    def ports(item: Object) -> Object | None:
+        is_wanted = isinstance(item, EndpointSlice) or item == WEB
+        return item if is_wanted else None
+
+    state, truth, told = (
+        KnownState([Service, EndpointSlice], ports),
+        dict[ObjectKey, Object](),
+        dict[ObjectKey, Object](),
+    )
+    for name, value in steps:
+        match name:
+            case "put":
+                state.put(value)
+                truth[value.key] = value
+            case "remove":
+                state.remove(value.key)
+                truth.pop(value.key, None)
+            case "list":
+                for kind in (Service, EndpointSlice):
+                    relist = state.relist(kind)
+                    for item in value:
+                        if type(item) is kind:
+                            relist.put(item)
+                    state.finish(kind, relist)
+                truth = keyed(*value)
+            case "take":
+                apply(told, state.take())
+    apply(told, state.take())
+
+    assert told == {key: kept for key, item in truth.items() if (kept := ports(item)) is not None}

@@ -64,6 +64,20 @@ def test_master_replaces_the_server(tmp_path: Path) -> None:
     assert (target.cluster.server, target.user.token) == ("https://192.0.2.1:1", "t")
 
 
+def test_another_context(tmp_path: Path) -> None:
+    """A context that is named counts in place of the current one; it has to be there."""
+    document = kubeconfig(user={"token": "t"})
+    document["contexts"].append({"name": "spare", "context": {"cluster": "other"}})
+    document["current-context"] = ""
+    path = write(tmp_path, document)
+
+    tokens = [read_target(path, None, name).user.token for name in ("lab", "spare")]
+    assert tokens == ["t", None]
+    with pytest.raises(ConfigError) as caught:
+        read_target(path, None, "prod")
+    assert str(caught.value) == f"{path}:5: contexts: expected the name of a context: lab, spare"
+
+
 @pytest.mark.parametrize(
     ("document", "expected"),
     [

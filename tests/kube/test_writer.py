@@ -109,6 +109,22 @@ def test_status(tmp_path: Path) -> None:
     assert on_server(tmp_path, scenario)
 
 
+def test_merge(tmp_path: Path) -> None:
+    """Two addresses of one type, which can't be applied; a list takes the place of the list."""
+    old = [{"type": "InternalIP", "address": "172.30.0.2"}, {"type": "Hostname", "address": "n1"}]
+    both = [{"type": "InternalIP", "address": address} for address in ("172.30.0.2", "fd00::2")]
+
+    async def scenario(one: Writer, _: Writer) -> Any:
+        await one.apply(N1, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+        await one.merge(N1, {"status": {"addresses": old}}, "status")
+        await one.merge(N1, {"status": {"addresses": both}}, "status")
+        found = await find(one, N1)
+        assert found is not None
+        return found["status"]["addresses"] == both
+
+    assert on_server(tmp_path, scenario)
+
+
 def test_get(tmp_path: Path) -> None:
     """As the list has it; one that is not there is None."""
 

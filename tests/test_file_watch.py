@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeproxy.config.watch import FileWatch
 from nodeplane.errors import ConfigError
+from nodeplane.file_watch import FileWatch
 
 
 def read_number(path: Path) -> int:
@@ -62,6 +62,23 @@ def test_changed_before_the_watch(tmp_path: Path) -> None:
     file.write_text("2")
 
     assert asyncio.run(FileWatch(file, read_number, 1).until_changed()) == 2
+
+
+def test_one_change_after_another(tmp_path: Path) -> None:
+    """What was returned is what the next change is measured by."""
+    file = tmp_path / "config"
+    file.write_text("2")
+    watch = FileWatch(file, read_number, 1)
+
+    async def scenario() -> list[int]:
+        first = await watch.until_changed()
+        waiting = asyncio.create_task(watch.until_changed())
+        await asyncio.sleep(0)
+        file.write_text("1")
+        async with asyncio.timeout(30):
+            return [first, await waiting]
+
+    assert asyncio.run(scenario()) == [2, 1]
 
 
 def test_wrong_file_stays_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
