@@ -37,7 +37,7 @@ _LEAST_HOLD_S = 3.0
 _MOST_HOLD_S = 65535.0
 # RFC 4724 section 3: 12 bits.
 _MOST_RESTART_S = 4095.0
-_COMMUNITY = re.compile(r"\d+:\d+(:\d+)?")
+_COMMUNITY = re.compile(r"\d{1,10}:\d{1,10}(:\d{1,10})?")
 # Names of links as the kernel allows them (dev_valid_name), with bird's `*`; no quote, which bird can't have.
 _UPLINK = re.compile(r"[^\s/:\"-][^\s/:\"]{0,15}")
 

@@ -23,6 +23,7 @@ from nodeplane.kube.objects import Node
 
 AS_NUMBER = ("nodeplane.io/bgp-as-number", "projectcalico.org/ASNumber")
 ROUTER_ID = ("nodeplane.io/bgp-router-id",)
+_AS_NUMBER_DIGITS = 10
 
 Role = Literal["node", "client", "reflector", "peer"]
 
@@ -85,7 +86,9 @@ def read_speakers(config: BgpConfig, nodes: Iterable[Node]) -> tuple[dict[str, S
         addresses = tuple(address for address in found if address is not None)
         as_number, router_id = config.as_number, _router_id(name, addresses)
         for key in _given(AS_NUMBER, annotations):
-            number = int(annotations[key]) if annotations[key].isdecimal() else 0
+            text = annotations[key]
+            # No longer than an AS number: Python refuses to read very long ones.
+            number = int(text) if text.isdecimal() and len(text) <= _AS_NUMBER_DIGITS else 0
             if 1 <= number < 2**32 - 1:
                 as_number = number
             else:

@@ -9,6 +9,7 @@ ClusterIPs, which a node without endpoints would not serve.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 
 from cni.bgp.config import ServiceRanges
@@ -84,6 +85,8 @@ def _has_ready_endpoint(slices: Iterable[EndpointSlice], node_name: str) -> bool
 
 def _inside(ranges: Sequence[Network], addresses: Iterable[str]) -> Iterator[Network]:
     for text in addresses:
-        address = ip_address(text)
-        if any(address in network for network in ranges):
-            yield ip_network(address)
+        # Whoever may write a Service writes them, and an API server takes forms that we don't ("010.0.0.1").
+        with suppress(ValueError):
+            address = ip_address(text)
+            if any(address in network for network in ranges):
+                yield ip_network(address)

@@ -23,15 +23,15 @@ BIRD = 12
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Racks]:
-    with racks(tmp_path) as built:
-        built.write_nodes({node: ADDRESSES[node] for node in PAIR})
-        try:
+    try:
+        with racks(tmp_path) as built:
+            built.write_nodes({node: ADDRESSES[node] for node in PAIR})
             yield built
-        finally:
-            # They outlive their agents.
-            for node in PAIR:
-                with suppress(OSError, ValueError):
-                    os.kill(int((tmp_path / f"bird-{node}" / PID_NAME).read_text()), signal.SIGKILL)
+    finally:
+        # They outlive their agents, which start another as long as they live.
+        for node in PAIR:
+            with suppress(OSError, ValueError):
+                os.kill(int((tmp_path / f"bird-{node}" / PID_NAME).read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("mode", ["direct", "vxlan"])
