@@ -38,7 +38,7 @@ def read_peer(node: Node) -> Peer:
     for name in _SUBNET_ANNOTATIONS:
         with suppress(ValueError):
             subnet = ip_interface((node.metadata.annotations or {}).get(name, ""))
-            if _is_reachable(subnet.ip):
+            if _is_reachable(subnet):
                 subnets.append(subnet)
     return Peer(tuple(addresses), tuple(subnets))
 

@@ -95,7 +95,7 @@ def test_as_number_by_node() -> None:
     assert (session.as_number, session.multihop) == (64513, 64)
 
 
-@pytest.mark.parametrize("text", ["0", "4294967295", "x", "-1", ""])
+@pytest.mark.parametrize("text", ["0", "4294967295", "x", "-1", "", "9" * 5000])
 def test_wrong_annotations_are_told(text: str) -> None:
     """One that is wrong is left out, and named."""
     node = make_node("n1", "10.0.0.1", annotations={"nodeplane.io/bgp-as-number": text})

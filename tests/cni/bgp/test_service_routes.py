@@ -78,6 +78,14 @@ HERE = make_slice(("n1", True))
             {"203.0.113.7/32", "198.51.100.7/32"},
             id="headless",
         ),
+        pytest.param(
+            make_service(
+                external_traffic_policy="Local", raw_external_ips=("203.0.113.007", "203.0.113.7", "x")
+            ),
+            [HERE],
+            ALL,
+            id="forms of addresses that an API server takes and Python does not",
+        ),
         pytest.param(make_service("Proxy", **LOCAL), [HERE], ALL - {"198.51.100.7/32"}, id="ipMode Proxy"),
         pytest.param(make_service("VIP", **LOCAL), [HERE], ALL, id="ipMode VIP"),
     ],
