@@ -84,7 +84,7 @@ def main() -> None:
     """Measure all sides in each case and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "--quick", action="store_true", help="1,000 Services without EDNS, one run of 1 s for each figure"
+        "--quick", action="store_true", help="1,000 Services without EDNS, one run of 1 s each"
     )
     parser.add_argument("--echo-fd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
