@@ -23,6 +23,11 @@ class Background:
         task.add_done_callback(self._end)
         return task
 
+    async def drain(self, within_s: float) -> None:
+        """Wait for what runs now, but no longer than that."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=within_s)
+
     def close(self) -> None:
         """Cancel what still runs."""
         for task in self._tasks:

@@ -2,10 +2,11 @@
 
     Corefile ─► Configuration: chains + Upkeep ─► ready ─► sockets opened ─► in force, the old ones drained
 
-Decides when the program is ready: once every plugin has what it needs and every socket is bound. And what a
-new Corefile does: its configuration is built whole beside the old one and takes over when it is ready; one
-that can't be built, or whose tasks fail, leaves everything as it was. Old and new sockets share their address
-for a moment (SO_REUSEPORT), so no query finds none; a new process beside an old one does the same.
+Decides when the program is ready: once every plugin has what it needs and every socket is bound. At the start
+sockets are opened before that if a plugin says that it may take too long. And what a new Corefile does: its
+configuration is built whole beside the old one and takes over when it is ready; one that can't be built,
+whose tasks fail or that is not ready in time, leaves everything as it was. Old and new sockets share their
+address for a moment (SO_REUSEPORT), so no query finds none; a new process beside an old one does the same.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from coredns_lite.corefile.parser import Block, load_corefile
 from coredns_lite.metrics import PLUGIN_ENABLED
 from coredns_lite.pages import Pages
 from coredns_lite.plugins import reload
+from coredns_lite.server.memory import settle
 from coredns_lite.serving import Server
 from coredns_lite.upkeep import SiteSurroundings, Upkeep
 from coredns_lite.zones import ZoneTable
@@ -35,7 +37,7 @@ from nodeplane.runtime.sd_notify import notify
 # How long a packet loop that wants the interpreter waits while the asyncio loop computes. Python's default is
 # 5 ms: with a file of 1,500 Services read over and over, queries took 9 ms (p99 30 ms), so 0.6 ms (p99 5 ms).
 _SWITCH_INTERVAL_S = 0.0005
-# A new configuration that is not ready by then is given up: the cluster that it names can't be had.
+# A new configuration that is not ready by then is given up for now: the cluster that it names can't be had.
 _READY_LIMIT_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -58,12 +60,17 @@ class InForce(msgspec.Struct, frozen=True, eq=False):
     serving: Sequence[asyncio.Task[None]]
 
 
+class NotReadyError(NodeplaneError):
+    """A new configuration does not have what it needs; it may at another time."""
+
+
 class Daemon:
     """Serves a Corefile for as long as `run` does."""
 
     def __init__(self, corefile: Path) -> None:
         self._corefile = corefile
         self._force: InForce | None = None
+        self._is_ready_said = False
 
     def leave(self) -> float:
         """Say to whoever asks that the end is near; return for how many seconds to go on."""
@@ -88,10 +95,11 @@ class Daemon:
             # Whoever waits for the program is told what it waits for.
             pages.show(configuration.upkeep.pages)
             mains = tasks.create_task(configuration.upkeep.run())
-            await configuration.upkeep.until_ready()
+            await configuration.upkeep.until_start()
             with _on_signal(signal.SIGUSR1) as asked:
                 self._force = self._enforce(configuration, mains, tasks)
-                notify("READY=1")
+                # This frame outlives them.
+                del blocks, configuration, mains
                 await self._follow(digest, asked, tasks, pages)
 
     async def _follow(
@@ -111,16 +119,22 @@ class Daemon:
                     continue
                 await self._reload(self._build(blocks), tasks, pages)
             except NodeplaneError as exc:
-                # What is wrong is said once, not each time that the plugin looks.
                 state = state or str(exc)
-                if state != seen or was_asked:
-                    reload.FAILED.inc()
-                    log.error("not reloaded, the old configuration stays in force error=%r", str(exc))
+                if state == seen and not was_asked:
+                    # What is wrong is said once, not each time that the plugin looks.
+                    continue
+                reload.FAILED.inc()
+                log.error("not reloaded, the old configuration stays in force error=%r", str(exc))
+                if isinstance(exc, NotReadyError):
+                    # Nothing is wrong with the Corefile: it is tried again.
+                    state = ""
             else:
                 reload.VERSION.clear()
                 reload.VERSION.labels("sha512", state).set(1)
                 log.info("reloaded corefile=%s sha512=%s", self._corefile, state)
             seen = state
+            # What has ended is in nobody's frame any more.
+            settle(anew=True)
 
     def _interval_s(self) -> float | None:
         """Return when to look at the Corefile next; None without the plugin `reload`."""
@@ -134,6 +148,14 @@ class Daemon:
     def _build(self, blocks: Sequence[Block]) -> Configuration:
         listeners = decode_config(blocks)
         upkeep = Upkeep(self._publish)
+
+        async def say_ready() -> None:
+            await upkeep.until_ready()
+            if not self._is_ready_said:
+                self._is_ready_said = True
+                notify("READY=1")
+
+        upkeep.late_mains.append(say_ready)
         chains = [
             build_chains(listener, lambda of, site: SiteSurroundings(of, site, upkeep))
             for listener in listeners
@@ -157,7 +179,7 @@ class Daemon:
             await probation.until_ready()
             self._force = self._enforce(configuration, mains, tasks)
         except BaseException:
-            mains.cancel()
+            await _end(configuration.upkeep, [mains])
             raise
         probation.is_over = True
         pages.show(configuration.upkeep.pages)
@@ -166,7 +188,7 @@ class Daemon:
             for server, serving in zip(old.servers, old.serving, strict=True):
                 await server.drain()
                 serving.cancel()
-            old.mains.cancel()
+            await _end(old.configuration.upkeep, [old.mains, *old.serving])
 
     def _enforce(
         self, configuration: Configuration, mains: asyncio.Task[None], tasks: asyncio.TaskGroup
@@ -212,7 +234,8 @@ class _Probation:
         """Wait until the configuration is ready.
 
         Raises:
-            NodeplaneError: one of its tasks failed, or it took too long.
+            NotReadyError: it took too long.
+            NodeplaneError: one of its tasks failed.
         """
         ready = asyncio.ensure_future(self._upkeep.until_ready())
         either: set[asyncio.Future[Any]] = {ready, self._failed}
@@ -224,7 +247,15 @@ class _Probation:
             raise self._failed.result()
         unready = self._upkeep.unready()
         if unready and not ready.done():
-            raise NodeplaneError(f"not ready within {_READY_LIMIT_S:.0f} s: {', '.join(unready)}")
+            raise NotReadyError(f"not ready within {_READY_LIMIT_S:.0f} s: {', '.join(unready)}")
+
+
+async def _end(upkeep: Upkeep, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End the tasks of a configuration, and let go of what they had."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    upkeep.clear()
 
 
 async def _until(event: asyncio.Event, within_s: float | None) -> None:

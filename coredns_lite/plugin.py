@@ -4,7 +4,7 @@ The plugins of a server block make a chain in the order of `coredns_lite.plugins
 Corefile. Each gets the query from the one before it, and answers, or asks the one behind it and maybe changes
 what that says; behind the last stands a refusal.
 
-    query ─► acl ─► cache ─► rewrite ─► kubernetes ─► forward ─► REFUSED
+    query ─► acl ─► rewrite ─► kubernetes ─► cache ─► forward ─► REFUSED
 """
 
 from collections.abc import Callable, Collection, Coroutine, Hashable
@@ -79,9 +79,10 @@ class Surroundings(Protocol):
         ...
 
     def wait_for(self, what: str, within_s: float | None = None) -> Callable[[], None]:
-        """Keep the program from being ready until what is returned is called, `within_s` seconds at most.
+        """Keep the program from being ready until what is returned is called.
 
-        The page /ready waits for as long as it takes.
+        At its start it answers queries nevertheless after `within_s` seconds. At a reload the old
+        configuration answers until then.
         """
         ...
 

@@ -14,10 +14,10 @@ import msgspec
 
 from coredns_lite.chain import REFUSED, Chain
 from coredns_lite.plugin import Client, Later, Outcome
-from coredns_lite.rotation import turn, turns
+from coredns_lite.rotation import MAX_TURNS, is_turning, turn, turns
 from coredns_lite.transfers import transfer_messages
 from coredns_lite.wire.cookie import COOKIE, CookieJar
-from coredns_lite.wire.query import MessageFormatError, Query, decode_query, is_query, opcode
+from coredns_lite.wire.query import MessageFormatError, Query, decode_query, is_common, is_query, opcode
 from coredns_lite.wire.record import CLASS_CH, CLASS_IN, RecordType
 from coredns_lite.wire.reply import (
     MAX_TCP_REPLY_BYTES,
@@ -35,8 +35,12 @@ CACHE_SIZE = 49_152
 # A stream without a query is closed after this time (RFC 7766 section 6.2.3 leaves it to us).
 IDLE_TIMEOUT_S = 10
 
+# The orders of one answer that are kept, together: what a Service's many addresses must not make of it.
+_MAX_TURNS_BYTES = 16 * 1024
+
 _EDNS_VERSION = 0
 _BADVERS = Answer(Rcode.BADVERS, is_authoritative=False)
+_SERVFAIL = Answer(Rcode.SERVFAIL, is_authoritative=False, is_lasting=False)
 _BADCOOKIE = Answer(Rcode.BADCOOKIE, is_authoritative=False, is_lasting=False)
 
 # EDNS options that we deal with ourselves, so that no plugin needs to see the query for them: NSID (RFC
@@ -72,6 +76,8 @@ class Pending(msgspec.Struct, frozen=True):
     limit_bytes: int
     options: tuple[tuple[int, bytes], ...] = ()
     zone: str = "."
+    step: int = 0
+    """Which of the answer's records comes first, if they may come in any order."""
 
     async def answer(self) -> tuple[bytes | None, Kind]:
         """Wait for the answer; return the reply, None if there is to be none, and its kind."""
@@ -79,7 +85,15 @@ class Pending(msgspec.Struct, frozen=True):
         kind = describe(self.query, answer, self.zone)
         if answer.is_dropped:
             return None, kind
+        if answer.is_rotated:
+            answer = turn(answer, self.step)
         return render_reply(self.query, answer, self.limit_bytes, self.options), kind
+
+    def refuse(self) -> tuple[bytes, Kind]:
+        """Give the answer up before anybody waits for it; return the reply that says so, and its kind."""
+        self.later.close()
+        kind = describe(self.query, _SERVFAIL, self.zone)
+        return render_reply(self.query, _SERVFAIL, self.limit_bytes, self.options), kind
 
 
 Reply = bytes | Pending | Iterator[bytes]
@@ -146,23 +160,26 @@ class Responder:
             return render_error(packet, Rcode.NOTIMP)
         try:
             query = decode_query(packet)
-            outcome, chain, options = self._answer(query, find_client)
+            outcome, chain, options = self._answer(packet, query, find_client)
         except MessageFormatError:
             return render_error(packet, Rcode.FORMERR)
         reply = self._reply(packet, query, outcome, chain, options)
-        if self._changes != changes:
-            # It may have been built from what was there before.
+        if changes & 1 or self._changes != changes:
+            # It may have been built from what was there before, or from what was about to be dropped.
             self._drop((packet[2:], _question_key(query)))
         return reply
 
     def forget(self, about: Iterable[Hashable]) -> None:
-        """Drop what is cached about any of these, or about nobody knows what; called by any thread.
+        """Drop what is cached about any of these, or about nobody knows what; called by one thread at a time.
 
-        The change has to be there already: what is built from now on is kept.
+        The change has to be there already: what is built once this returns is kept.
         """
+        # A sequence lock, whose reader does not wait: while the count is odd, one cache may still have what
+        # the other has dropped.
         self._changes += 1
         for what in (None, *about):
             self._drop(self._about.pop(what, ()))
+        self._changes += 1
 
     def _drop(self, keys: Iterable[bytes]) -> None:
         for key in keys:
@@ -183,15 +200,18 @@ class Responder:
             limit_bytes = udp_limit_bytes(query.edns, *(chain.largest_udp_bytes,) if chain else ())
         zone = chain.zone if chain else NO_ZONE
         if not isinstance(outcome, Answer):
-            return Pending(query, outcome, limit_bytes, options, zone)
+            return Pending(query, outcome, limit_bytes, options, zone, next(self._step))
         if self._is_counted:
             self.last_kind = describe(query, outcome, zone)
         if outcome.is_dropped:
             return None
         if outcome.transfer is not None and self._is_stream:
             return transfer_messages(query, outcome, options)
-        if outcome.is_lasting and _is_cachable(query):
-            replies = [render_reply(query, turned, limit_bytes)[2:] for turned in turns(outcome)]
+        if self._is_kept_whole(packet, query, outcome):
+            replies = [render_reply(query, outcome, limit_bytes)[2:]]
+            if outcome.is_rotated:
+                most = min(MAX_TURNS, max(1, _MAX_TURNS_BYTES // len(replies[0])))
+                replies += (render_reply(query, one, limit_bytes)[2:] for one in turns(outcome, most)[1:])
             self._remember(packet[2:], replies, outcome.about)
             return packet[:2] + replies[0]
         if outcome.is_rotated:
@@ -226,7 +246,7 @@ class Responder:
         self._known_kinds.clear()
 
     def _answer(
-        self, query: Query, find_client: Callable[[], Client]
+        self, packet: bytes, query: Query, find_client: Callable[[], Client]
     ) -> tuple[Outcome, Chain | None, tuple[tuple[int, bytes], ...]]:
         """Return what is said, who says it, and the EDNS options that go with it.
 
@@ -252,12 +272,23 @@ class Responder:
         if chain:
             outcome = chain.handler.answer(query, find_client())
         # What the first cache is to keep as a whole need not take room in the second.
-        if is_plain and not _is_cachable(query) and isinstance(outcome, Answer) and outcome.is_lasting:
+        if (
+            is_plain
+            and isinstance(outcome, Answer)
+            and outcome.is_lasting
+            and not self._is_kept_whole(packet, query, outcome)
+        ):
             if len(self._questions) >= self._cache_size:
                 self._clear()
             self._about.setdefault(outcome.about, []).append(key)
             self._questions[key] = outcome, chain
         return outcome, chain, options
+
+    def _is_kept_whole(self, packet: bytes, query: Query, outcome: Answer) -> bool:
+        """Whether the first cache is to have the reply to a packet."""
+        # Over a stream one order may be 64 KiB: of an answer with several, only the answer is kept.
+        is_small = not self._is_stream or not is_turning(outcome)
+        return outcome.is_lasting and is_small and is_common(packet, query)
 
     def _find_chain(self, query: Query) -> Chain | None:
         chain = self._chains.find(query.name)
@@ -289,11 +320,6 @@ class Responder:
             elif code == _KEEPALIVE and self._is_stream:
                 answers.append((_KEEPALIVE, (IDLE_TIMEOUT_S * _KEEPALIVE_UNITS_PER_S).to_bytes(2, "big")))
         return tuple(answers), has_bad_cookie
-
-
-def _is_cachable(query: Query) -> bool:
-    """Whether the packet may come again: random spelling and options (cookies) make another each time."""
-    return query.is_lower_case and not (query.edns and query.edns.options)
 
 
 def _question_key(query: Query) -> bytes:

@@ -18,12 +18,17 @@ _TURNING = {RecordType.A, RecordType.AAAA, RecordType.MX}
 MAX_TURNS = 16
 
 
-def turns(answer: Answer) -> list[Answer]:
+def is_turning(answer: Answer) -> bool:
+    """Say whether an answer is given in more than one order."""
+    return answer.is_rotated and _count_turning(answer) > 1
+
+
+def turns(answer: Answer, most: int = MAX_TURNS) -> list[Answer]:
     """Return the orders in which an answer is given in turn; a single one if nothing in it can be turned."""
-    size = sum(record.rtype in _TURNING for record in answer.answers)
-    if not answer.is_rotated or size < 2:
+    if not is_turning(answer):
         return [answer]
-    count = min(size, MAX_TURNS)
+    size = _count_turning(answer)
+    count = min(size, most)
     return [turn(answer, number * size // count) for number in range(count)]
 
 
@@ -32,6 +37,10 @@ def turn(answer: Answer, step: int) -> Answer:
     return msgspec.structs.replace(
         answer, answers=_turn(answer.answers, step), additional=_turn(answer.additional, step)
     )
+
+
+def _count_turning(answer: Answer) -> int:
+    return sum(record.rtype in _TURNING for record in answer.answers)
 
 
 def _turn(records: Sequence[Record], step: int) -> tuple[Record, ...]:

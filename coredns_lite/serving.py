@@ -6,22 +6,26 @@ import secrets
 from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
 
+from coredns_lite.background import Background
 from coredns_lite.chain import Chain
 from coredns_lite.config import Listener
 from coredns_lite.dns_metrics import QUERY_METRICS
 from coredns_lite.metrics import PANICS
 from coredns_lite.query_log import build_query_log
-from coredns_lite.responder import Kind, Pending, Responder
+from coredns_lite.responder import MALFORMED, Kind, Pending, Responder
 from coredns_lite.server.certificate import Certificate
 from coredns_lite.server.listen import Listening, open_tcp, open_udp
 from coredns_lite.server.streams import StreamServer
-from coredns_lite.server.udp_worker import Defer, UdpWorker
+from coredns_lite.server.udp_worker import UdpWorker
 from coredns_lite.tally import Tally
 from coredns_lite.wire.cookie import SECRET_BYTES, CookieJar
 from coredns_lite.zones import ZoneTable
 from nodeplane.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+# Answers that come later are waited for so long at the end, which is as long as a forward may take.
+_MAX_DEFERRED_S = 5.0
 
 # Of this process, so that a reload does not make clients' cookies bad.
 _SECRET = secrets.token_bytes(SECRET_BYTES)
@@ -49,12 +53,13 @@ class Server:
         self._responders: list[Responder] = []
         certificate = _read_certificate(listener) if listener.scheme == "tls" else None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="udp")
+        self._deferred = Deferred(loop)
         if not certificate:
             self._listening = open_udp(listener.address, listener.port)
             self._worker = UdpWorker(
                 self._listening.socket,
                 self._make_responder(),
-                defer_to(loop),
+                self._deferred.defer,
                 packet_info=self._listening.packet_info,
                 query_log=query_log,
                 logs_errors=any("errors" in site.plugins for site in listener.sites),
@@ -114,7 +119,7 @@ class Server:
                 self._worker.stop()
                 # The socket is the thread's until it has left its loop.
                 await asyncio.wait({self._ended})
-            await self._streams.drain()
+            await self._answer_pending()
             self.close()
 
     async def drain(self) -> None:
@@ -122,7 +127,11 @@ class Server:
         if self._worker and self._ended and not self._ended.done():
             self._worker.stop()
             await asyncio.wait({self._ended})
-        await self._streams.drain()
+        await self._answer_pending()
+
+    async def _answer_pending(self) -> None:
+        """Wait for the answers that were to come later, over UDP and over streams."""
+        await asyncio.gather(self._deferred.drain(_MAX_DEFERRED_S), self._streams.drain())
 
     def close(self) -> None:
         """Close the sockets and log what was done, if anything; nothing reads from them any more."""
@@ -130,15 +139,16 @@ class Server:
             return
         self._is_closed = True
         self._streams.close()
+        self._deferred.close()
         self._threads.shutdown(wait=False)
         if self._worker and self._listening:
             done, lost = self._worker.counters, self._listening.lost()
             if done.received or lost or self._streams.received:
                 log.info(
-                    "served listener=%s received=%d sent=%d uncached=%d deferred=%d dropped=%d unsent=%d "
-                    "lost=%d streamed=%d defects=%d",
-                    self.name, done.received, done.sent, done.uncached, done.deferred, done.dropped,
-                    done.unsent, lost, self._streams.received, done.defects,
+                    "served listener=%s received=%d sent=%d uncached=%d deferred=%d overloaded=%d "
+                    "dropped=%d unsent=%d lost=%d streamed=%d defects=%d",
+                    self.name, done.received, done.sent, done.uncached, done.deferred, done.overloaded,
+                    done.dropped, done.unsent, lost, self._streams.received, done.defects,
                 )  # fmt: skip
             self._listening.socket.close()
         self._retire()
@@ -171,24 +181,34 @@ def _read_certificate(listener: Listener) -> Certificate:
     raise ConfigError(listener.name, "", "expected the plugin tls CERTIFICATE KEY in its server block")
 
 
-def defer_to(loop: asyncio.AbstractEventLoop) -> Defer:
-    """Return what has replies made by tasks of a loop, called from any thread."""
-    at_work: set[asyncio.Task[None]] = set()
+class Deferred:
+    """Has replies over UDP made by tasks of a loop."""
 
-    async def reply_later(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._background = Background()
+
+    def defer(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        """Have a reply made and given to `send`, which is called once; called from any thread."""
+        self._loop.call_soon_threadsafe(self._start, pending, send)
+
+    async def drain(self, within_s: float) -> None:
+        """Wait for the replies that are to be made, but no longer than that; no more are deferred."""
+        await self._background.drain(within_s)
+
+    def close(self) -> None:
+        """Give up what is not answered."""
+        self._background.close()
+
+    def _start(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        self._background.start(self._reply_later(pending, send))
+
+    async def _reply_later(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        reply, kind = None, MALFORMED
         try:
-            send(*await pending.answer())
+            reply, kind = await pending.answer()
         except Exception:
             # One query must not end the service for all; its client asks again.
             PANICS.inc()
             log.exception("defect met, query dropped question=%s", pending.query.question.hex())
-
-    def start(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
-        task = loop.create_task(reply_later(pending, send))
-        at_work.add(task)
-        task.add_done_callback(at_work.discard)
-
-    def defer(pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
-        loop.call_soon_threadsafe(start, pending, send)
-
-    return defer
+        send(reply, kind)

@@ -1,9 +1,10 @@
 """What the plugins of one configuration have going on besides their answers.
 
     build_chains ─► Upkeep ─► run: the plugins' tasks   (until the next configuration is adopted)
+                       ├────► until_start: what they wait for, for as long as a first start may
                        └────► until_ready: what they wait for
 
-A configuration's Upkeep lives from its decoding to the reload that replaces it.
+A configuration's Upkeep lives from its decoding to the reload that replaces it; then it is cleared.
 """
 
 import asyncio
@@ -49,7 +50,10 @@ class Upkeep:
         return found
 
     def wait_for(self, what: str, within_s: float | None) -> Callable[[], None]:
-        """Have the program wait until what is returned is called, `within_s` seconds at most."""
+        """Have the program wait until what is returned is called.
+
+        It starts without it after `within_s` seconds, but is not ready.
+        """
         event = asyncio.Event()
         self._awaited.append(_Awaited(what, within_s, event))
         return event.set
@@ -58,6 +62,12 @@ class Upkeep:
         """Return what is still waited for, each once; also that the program is about to end."""
         names = [awaited.what for awaited in self._awaited if not awaited.event.is_set()]
         return tuple(dict.fromkeys([*names, *(["lameduck"] if self.is_leaving else [])]))
+
+    def clear(self) -> None:
+        """Let go of what the plugins have, once their tasks have ended: these know this, and it them."""
+        self.mains.clear()
+        self.late_mains.clear()
+        self._shared.clear()
 
     async def run(self) -> None:
         """Run the plugins' tasks until they end or the task is cancelled; one that fails ends all."""
@@ -69,7 +79,12 @@ class Upkeep:
                 tasks.create_task(main())
 
     async def until_ready(self) -> None:
-        """Wait for all that is waited for."""
+        """Wait for all that is waited for, for as long as it takes."""
+        for awaited in self._awaited:
+            await awaited.event.wait()
+
+    async def until_start(self) -> None:
+        """Wait for all that is waited for, each for as long as it says: queries better fail than wait."""
         began = asyncio.get_running_loop().time()
         for awaited in self._awaited:
             with suppress(TimeoutError):

@@ -1,4 +1,7 @@
-"""The plugins, each a module, in the order in which a query meets them (CoreDNS's plugin.cfg)."""
+"""The plugins, each a module, in the order in which a query meets them.
+
+CoreDNS's (plugin.cfg), but for the cache: it has a place in front of `rewrite` there.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,14 +52,16 @@ PLUGINS: Mapping[str, Plugin[Any]] = {
     "any": any_type,
     "chaos": chaos,
     "loadbalance": loadbalance,
-    # Before the cache, which is to keep the parts of its answers and never the whole.
+    # Before the cache, which is to keep the parts of its answers and never the whole, and before kubernetes,
+    # whose names it walks.
     "autopath": autopath,
-    "cache": cache,
     "rewrite": rewrite,
     "transfer": transfer,
     "hosts": hosts,
     "kubernetes": kubernetes,
     "file": file,
+    # Behind all that know names themselves: what an upstream denies must not hide what they know from now on.
+    "cache": cache,
     "loop": loop,
     "forward": forward,
 }

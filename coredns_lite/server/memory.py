@@ -13,8 +13,13 @@ _libc = ctypes.CDLL(None)
 _trim = getattr(_libc, "malloc_trim", None)
 
 
-def settle() -> None:
-    """Give free memory back, and take what is there for lasting."""
+def settle(*, anew: bool = False) -> None:
+    """Give free memory back, and take what is there for lasting.
+
+    With `anew`, what was taken for lasting before is looked at again: some of it is gone.
+    """
+    if anew:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
     if _trim is not None:

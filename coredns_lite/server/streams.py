@@ -26,8 +26,11 @@ from coredns_lite.tally import IPV4, IPV6, Asked, Tally
 
 MAX_CONNECTIONS = 2000
 MAX_CONNECTIONS_PER_CLIENT = 500
-# Queries of one connection whose answers come later; what it sends on top waits in the kernel.
+# Queries of one connection whose answers come later; what it sends on top waits, here what was read with them
+# and the rest in the kernel.
 MAX_PENDING = 256
+# Replies that are given to the transport at once, so that it can say in between that the client is behind.
+_WRITE_BYTES = 32 * 1024
 _HANDSHAKE_TIMEOUT_S = 5.0
 _ACCEPT_RETRY_S = 0.5
 # A connection that is to end is given this long to be silent, and no longer than that to become so.
@@ -179,6 +182,7 @@ class _Connection(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
         self._transport = None
+        self._buffer.clear()
         self._can_write.set()
         self.closed.set()
 
@@ -189,7 +193,7 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # What was asked is answered first; TLS has no half-closed streams.
         self._is_ending = True
-        return bool(self._pending) and self._server.transport == "tcp"
+        return self._is_owing() and self._server.transport == "tcp"
 
     def pause_writing(self) -> None:
         # Who does not read what was answered asks no more.
@@ -198,7 +202,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._can_write.set()
-        self._adjust_reading()
+        self._go_on()
 
     def abort(self) -> None:
         """End at once."""
@@ -207,7 +211,7 @@ class _Connection(asyncio.Protocol):
 
     def close_if_silent(self, for_s: float) -> None:
         """Close the connection if nothing is owed and nothing came for a while."""
-        if self._transport and not self._pending and time.monotonic() - self._active_at >= for_s:
+        if self._transport and not self._is_owing() and time.monotonic() - self._active_at >= for_s:
             self._transport.close()
 
     def _watch(self) -> None:
@@ -221,7 +225,7 @@ class _Connection(asyncio.Protocol):
         self._timer = loop.call_later(IDLE_TIMEOUT_S - idle_s, self._watch)
 
     def _work(self) -> None:
-        """Answer the whole queries that are in the buffer."""
+        """Answer the whole queries that are in the buffer, as far as the limits of what is owed go."""
         started = time.perf_counter()
         server = self._server
         responder = server.responder
@@ -230,7 +234,14 @@ class _Connection(asyncio.Protocol):
         hits: list[bytes] = []
         asked: list[Asked] = []
         logged: list[tuple[int, bytes]] = []
-        for packet in self._take_packets():
+        taken = unsent_bytes = 0
+        buffer, can_write = self._buffer, self._can_write.is_set
+        # Looked at for each: one read has thousands of queries.
+        while self._pending < MAX_PENDING and can_write() and (end := self._whole_bytes()):
+            packet = bytes(buffer[_LENGTH_BYTES:end])
+            # A bytearray forgets its beginning without moving the rest.
+            del buffer[:end]
+            taken += 1
             body = packet[2:]
             take = find(body) or find_turning(body)
             if take is None:
@@ -243,8 +254,16 @@ class _Connection(asyncio.Protocol):
             replies += len(reply).to_bytes(_LENGTH_BYTES, "big"), reply
             if server.query_log:
                 logged.append((len(packet), reply))
+            unsent_bytes += len(reply)
+            if unsent_bytes >= _WRITE_BYTES and self._transport:
+                self._transport.write(b"".join(replies))
+                replies.clear()
+                unsent_bytes = 0
         if replies and self._transport:
             self._transport.write(b"".join(replies))
+        if taken:
+            server.received += taken
+            self._active_at = time.monotonic()
         duration_s = time.perf_counter() - started
         if server.tally and (hits or asked):
             server.tally.count_hits({self._family: hits}, responder.kinds, duration_s)
@@ -253,23 +272,17 @@ class _Connection(asyncio.Protocol):
             if server.query_log:
                 server.query_log(self._client, query_bytes, reply, duration_s)
 
-    def _take_packets(self) -> list[bytes]:
-        """Take the messages that are whole out of the buffer."""
+    def _whole_bytes(self) -> int:
+        """Return the length of the first message in the buffer, 0 if it is not whole yet."""
         buffer = self._buffer
-        packets = []
-        at = 0
-        while len(buffer) - at >= _LENGTH_BYTES:
-            start = at + _LENGTH_BYTES
-            end = start + (buffer[at] << 8 | buffer[at + 1])
-            if len(buffer) < end:
-                break
-            packets.append(bytes(buffer[start:end]))
-            at = end
-        if at:
-            del buffer[:at]
-            self._active_at = time.monotonic()
-            self._server.received += len(packets)
-        return packets
+        if len(buffer) < _LENGTH_BYTES:
+            return 0
+        size_bytes = _LENGTH_BYTES + (buffer[0] << 8 | buffer[1])
+        return size_bytes if len(buffer) >= size_bytes else 0
+
+    def _is_owing(self) -> bool:
+        """Whether a query was not replied to yet."""
+        return bool(self._pending or self._whole_bytes())
 
     def _respond(self, responder: Responder, packet: bytes, asked: list[Asked]) -> bytes | None:
         try:
@@ -329,7 +342,14 @@ class _Connection(asyncio.Protocol):
         """Note that nothing more is owed for one query."""
         self._pending -= 1
         self._active_at = time.monotonic()
-        if self._is_ending and not self._pending and self._transport:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer what had to wait, and read more; or end, if that was all."""
+        if not self._transport or self._transport.is_closing():
+            return
+        self._work()
+        if self._is_ending and self._transport and not self._is_owing():
             self._transport.close()
         self._adjust_reading()
 

@@ -27,6 +27,9 @@ from coredns_lite.server.listen import leave_group
 from coredns_lite.server.mmsg import SLOT_BYTES, SLOTS, PacketBatch, PacketInfo, ReturnPath
 from coredns_lite.tally import IPV4, IPV6, Asked, Kinds, Tally
 
+# Queries of a worker that wait for their answers. Each holds a task, and what it asks for a socket, and their
+# number is the clients' affair: a forward to an upstream that is down takes 5 s.
+MAX_DEFERRED = 4096
 # At most one line about replies that could not be sent in this time; the counters miss none.
 _COMPLAINT_INTERVAL_S = 1.0
 # For a datagram that another CPU was about to put into the queue when the socket left its group.
@@ -64,7 +67,8 @@ class Responder(Protocol):
 
 
 Defer = Callable[[Pending, Callable[[bytes | None, Kind], None]], None]
-"""Has a reply made on the asyncio loop; what it gets sends the reply when it is there."""
+"""Has a reply made on the asyncio loop; what it gets sends it when it is there, and is called once in any
+case."""
 
 QueryLog = Callable[[Client, int, bytes, float], None]
 """Told of each reply: who asked, the query's size in bytes, the reply, how long it took in seconds."""
@@ -82,6 +86,8 @@ class Counters(msgspec.Struct):
     """Packets that must not be replied to."""
     deferred: int = 0
     """Queries that are answered later, on the asyncio loop; their replies are not among `sent`."""
+    overloaded: int = 0
+    """Queries that were refused (SERVFAIL) because too many waited for their answers; among `sent`."""
     unsent: int = 0
     """Replies that the kernel refused."""
     defects: int = 0
@@ -114,6 +120,8 @@ class UdpWorker:
         self.query_log = query_log
         self.logs_errors = logs_errors
         self._tally = tally
+        # Of `counters.deferred`, how many are done with; written on the asyncio loop alone.
+        self._settled = 0
         self._complained_at = float("-inf")
         self._is_stopping = False
 
@@ -201,10 +209,14 @@ class UdpWorker:
             PANICS.inc()
             log.exception("defect met, packet dropped packet=%s", packet.hex())
             reply = None
+        kind = responder.last_kind
+        if isinstance(reply, Pending) and self.counters.deferred - self._settled >= MAX_DEFERRED:
+            self.counters.overloaded += 1
+            reply, kind = reply.refuse()
         if isinstance(reply, Pending):
             self.counters.deferred += 1
             # Counted when it is answered; here it only is none of the cache's.
-            asked.append((slot, Asked(responder.last_kind, "", 0, 0)))
+            asked.append((slot, Asked(kind, "", 0, 0)))
             later = partial(
                 self._send_later,
                 self._batch.return_path(slot),
@@ -215,7 +227,7 @@ class UdpWorker:
             self._defer(reply, later)
             return None
         answer = reply if isinstance(reply, bytes) else b""
-        asked.append((slot, Asked(responder.last_kind, self._batch.family(slot), len(packet), len(answer))))
+        asked.append((slot, Asked(kind, self._batch.family(slot), len(packet), len(answer))))
         return answer[2:] or None
 
     def _count(
@@ -257,6 +269,7 @@ class UdpWorker:
         kind: Kind,
     ) -> None:
         """Send a reply whose query's slot is another's by now; called on the asyncio loop."""
+        self._settled += 1
         if reply is None:
             return
         try:

@@ -20,6 +20,12 @@ OPT = struct.Struct("!BHHBBHH")
 DNSSEC_OK = 0x8000
 """The flag DO of an OPT record (RFC 3225)."""
 
+# What stub resolvers and forwarders say that they take over UDP: RFC 1035's own limit; glibc
+# (RESOLV_EDNS_BUFFER_SIZE); RFC 4035 section 4.1; DNS flag day 2020; 1,280 bytes of IPv6 without regard to
+# headers; what fits an Ethernet frame, more or less set aside for tunnels; 4 kB (RFC 6891 section 6.2.5) and
+# 8; systemd-resolved on loopback; the most there is. Any other is rare, and all 65,536 are an attack.
+_COMMON_SIZES = (512, 1200, 1220, 1232, 1280, 1400, 1410, 1452, 1472, 4000, 4096, 8192, 65_494, 65_535)
+
 _TYPE_AND_CLASS = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _OPTION = struct.Struct("!HH")
@@ -36,6 +42,15 @@ class Flag(IntEnum):
     RA = 0x0080
     AD = 0x0020
     CD = 0x0010
+
+
+# What stands behind the question of nearly every query: nothing, or an OPT record without options.
+_COMMON_TAILS = {b""} | {
+    OPT.pack(0, RecordType.OPT, size_bytes, 0, 0, flags, 0)
+    for size_bytes in _COMMON_SIZES
+    for flags in (0, DNSSEC_OK)
+}
+_RARE_FLAGS = 0xFFFF & ~(Flag.RD | Flag.AD | Flag.CD)
 
 
 class MessageFormatError(ProtocolError):
@@ -107,6 +122,16 @@ def decode_query(packet: bytes) -> Query:
     except (NameFormatError, struct.error, IndexError) as exc:
         raise MessageFormatError(str(exc)) from exc
     return Query(ident, flags, packet[QUESTION_OFFSET:end], lower_name(name), qtype, qclass, edns)
+
+
+def is_common(packet: bytes, query: Query) -> bool:
+    """Say whether the packet that a query was decoded from is one that well-meaning clients send again.
+
+    Random spelling and options (cookies) make another each time. Flags, sections, EDNS sizes and bits that no
+    client needs would let one question have more packets than there is memory for.
+    """
+    tail = packet[QUESTION_OFFSET + len(query.question) :]
+    return not query.flags & _RARE_FLAGS and tail in _COMMON_TAILS and query.is_lower_case
 
 
 def _decode_records(packet: bytes, offset: int, counts: list[int]) -> Edns | None:

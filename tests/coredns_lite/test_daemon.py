@@ -1,10 +1,14 @@
 """`coredns-lite run` on loopback, and its laws; dig, dnspython and plain sockets are the clients."""
 
 import asyncio
+import gc
+import os
 import random
 import shutil
+import signal
 import socket
 import sys
+import weakref
 from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +18,15 @@ import dns.query
 import dns.rcode
 import pytest
 
+from coredns_lite import daemon
 from coredns_lite.daemon import Daemon
 from coredns_lite.plugins import kubernetes
 from coredns_lite.plugins.kubernetes.facts import Scope
+from coredns_lite.plugins.kubernetes.index import Index
 from nodeplane.errors import ConfigError
 from nodeplane.kube.objects import Object
 from nodeplane.kube.source import Batch
+from tests.coredns_lite import upstreams
 from tests.coredns_lite.objects import additions, service
 from tests.coredns_lite.running import LIMIT_S, Cluster, make_cluster, publish, running
 from tests.netns_fixture import eventually
@@ -182,6 +189,7 @@ def switch_interval() -> Iterator[None]:
     interval_s = sys.getswitchinterval()
     yield
     sys.setswitchinterval(interval_s)
+    gc.unfreeze()
 
 
 async def rcode(cluster: Cluster, name: str) -> str:
@@ -194,28 +202,30 @@ async def rcode(cluster: Cluster, name: str) -> str:
 def test_nothing_is_denied_before_the_first_snapshot(
     startup_timeout: str, cluster: Cluster, notified: socket.socket, source: GatedSource
 ) -> None:
-    """The start waits for the snapshot, if not for ever; until it is there, names are SERVFAIL (law 4)."""
+    """The start waits for the snapshot, if not for ever; until it is there, names are SERVFAIL (law 4).
+
+    And the program is not ready, though it answers.
+    """
     text = cluster.corefile.read_text()
     cluster.corefile.write_text(text.replace("ttl 7", f"ttl 7\n        startup_timeout {startup_timeout}"))
 
     async def scenario() -> None:
-        task = asyncio.create_task(Daemon(cluster.corefile).run())
+        program = Daemon(cluster.corefile)
+        task = asyncio.create_task(program.run())
         loop = asyncio.get_running_loop()
+        await source.is_read.wait()
         if startup_timeout == "0s":
-            assert await loop.sock_recv(notified, 64) == b"READY=1"
+            await upstreams.eventually(lambda: program._force)
             for _ in range(2):
                 said = [await rcode(cluster, name) for name in (WEB, API, "example.org")]
                 assert said == ["SERVFAIL", "SERVFAIL", "REFUSED"]
-        else:
-            await source.is_read.wait()
-            with pytest.raises(BlockingIOError):
-                notified.recv(64)
+        with pytest.raises(BlockingIOError):
+            notified.recv(64)
 
         source.is_read.clear()
         source.queue.put_nowait(additions(service("web", "10.96.0.1")))
         await source.is_read.wait()
-        if startup_timeout != "0s":
-            assert await loop.sock_recv(notified, 64) == b"READY=1"
+        assert await loop.sock_recv(notified, 64) == b"READY=1"
         said = [await rcode(cluster, name) for name in (WEB, API, "example.org")]
         assert said == ["NOERROR", "NXDOMAIN", "REFUSED"]
 
@@ -235,6 +245,94 @@ def test_a_failing_source_ends_the_daemon(cluster: Cluster, source: GatedSource)
         asyncio.run(Daemon(cluster.corefile).run())
 
     assert [str(error) for error in flat(caught.value)] == ["a.yaml:1: expected better"]
+
+
+class Reloading:
+    """A daemon whose Corefile has a TTL that a test sets, and a source of its own for each reading."""
+
+    def __init__(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.sources: list[GatedSource] = []
+        self.indexes: list[weakref.ref[Index]] = []
+        self._cluster = cluster
+        self._corefile = cluster.corefile.read_text()
+        self._caplog = caplog
+        caplog.set_level("INFO", "coredns_lite.daemon")
+        monkeypatch.setattr(kubernetes, "open_cluster", self._open)
+        monkeypatch.setattr(kubernetes, "Index", self._make_index)
+
+    async def read(self, ttl_s: int) -> GatedSource:
+        """Have the Corefile read with a TTL, in which nobody waits for the cluster; return its source."""
+        text = self._corefile.replace("ttl 7", f"ttl {ttl_s}\nstartup_timeout 0s")
+        self._cluster.corefile.write_text(text)
+        known = len(self.sources)
+        self._caplog.clear()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await upstreams.eventually(lambda: len(self.sources) > known)
+        return self.sources[-1]
+
+    async def result(self) -> str:
+        """Return what is said of the Corefile that was read."""
+        await upstreams.eventually(self._said)
+        return self._said()[-1]
+
+    async def answer(self) -> list[str]:
+        """Ask for the Service."""
+        reply = await asyncio.get_running_loop().run_in_executor(None, self._cluster.ask, WEB)
+        return [dns.rcode.to_text(reply.rcode()), *map(str, reply.answer)]
+
+    def _said(self) -> list[str]:
+        records = self._caplog.records
+        return [record.getMessage() for record in records if record.name == "coredns_lite.daemon"]
+
+    def _open(self, *_: object) -> GatedSource:
+        self.sources.append(GatedSource())
+        return self.sources[-1]
+
+    def _make_index(self, scope: Scope) -> Index:
+        index = Index(scope)
+        self.indexes.append(weakref.ref(index))
+        return index
+
+
+@pytest.mark.usefixtures("switch_interval")
+def test_a_reload_waits_for_the_cluster(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What knows nothing takes no one's place; what is replaced, or did not come up, is gone from memory."""
+    reloading = Reloading(cluster, monkeypatch, caplog)
+    web = additions(service("web", "10.96.0.1"))
+
+    async def scenario() -> None:
+        program = Daemon(cluster.corefile)
+        task = asyncio.create_task(program.run())
+        await upstreams.eventually(lambda: reloading.sources)
+        reloading.sources[0].queue.put_nowait(web)
+        await upstreams.eventually(lambda: program._force)
+        assert await reloading.answer() == ["NOERROR", f"{WEB}. 7 IN A 10.96.0.1"]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(daemon, "_READY_LIMIT_S", 0.05)
+            await reloading.read(8)
+            assert (await reloading.result()).endswith("error='not ready within 0 s: kubernetes'")
+        assert await reloading.answer() == ["NOERROR", f"{WEB}. 7 IN A 10.96.0.1"]
+        assert [ref() is not None for ref in reloading.indexes] == [True, False]
+
+        source = await reloading.read(9)
+        await source.is_read.wait()
+        # Its own patience is long over: it is asked for none.
+        assert await reloading.answer() == ["NOERROR", f"{WEB}. 7 IN A 10.96.0.1"]
+        source.queue.put_nowait(web)
+        assert (await reloading.result()).startswith("reloaded ")
+        assert await reloading.answer() == ["NOERROR", f"{WEB}. 9 IN A 10.96.0.1"]
+        assert [ref() is not None for ref in reloading.indexes] == [False, False, True]
+
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
 
 
 def flat(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

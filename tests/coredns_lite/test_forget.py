@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from ipaddress import IPv4Address
+from typing import Any
 
 import dns.message
 
@@ -76,6 +77,35 @@ def test_a_change_while_an_answer_is_built() -> None:
 
     assert (asked.responder.packets, asked.responder._questions) == ({}, {})
     assert [asked.ask(name) for name in ("a", "A", "a", "A")] == [3, 4, 3, 4]
+
+
+class Interrupted(dict[bytes, bytes]):
+    """A cache whose owner is another thread's turn away from its next step each time that it drops one."""
+
+    def __init__(self, entries: dict[bytes, bytes], meanwhile: Callable[[], object]) -> None:
+        super().__init__(entries)
+        self._meanwhile = meanwhile
+        self._is_meanwhile = False
+
+    def pop(self, key: bytes, default: object = None) -> Any:
+        """Drop an entry, then have the other thread run, which may drop some itself."""
+        found = super().pop(key, None)
+        if not self._is_meanwhile:
+            self._is_meanwhile = True
+            self._meanwhile()
+            self._is_meanwhile = False
+        return found
+
+
+def test_questions_between_the_steps_of_a_change() -> None:
+    """What one cache has dropped does not come back from the other, which still has it."""
+    asked = Asked()
+    assert [asked.ask(name) for name in ("a", "A")] == [1, 2]
+    asked.responder.packets = Interrupted(asked.responder.packets, lambda: asked.ask("a"))
+
+    asked.responder.forget([b"a"])
+    last = asked.numbers.asked
+    assert [asked.ask(name) for name in ("A", "a")] == [last + 1, last + 1]
 
 
 def test_changes_leave_nothing_behind() -> None:

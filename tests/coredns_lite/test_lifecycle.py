@@ -167,6 +167,7 @@ def test_reload_loses_no_query(tmp_path: Path) -> None:
         assert 'coredns_build_info{goversion="python' in program.page("metrics", "/metrics")[1]
         asking = Asking(program)
         asking.start()
+        eventually(lambda: asking.ttls, {7}.__eq__, within_s=LIMIT_S)
         for ttl in (8, 9, 10):
             program.write(ttl)
             program.process.send_signal(signal.SIGUSR1)

@@ -277,6 +277,10 @@ def test_second_cache_is_by_question() -> None:
             id="cookie",
         ),
         pytest.param(wire("a") + b"!", False, id="malformed"),
+        pytest.param(wire("nope.cluster.local", use_edns=0, payload=1233), False, id="an odd EDNS size"),
+        pytest.param(wire("nope.cluster.local", use_edns=1), False, id="another version of EDNS"),
+        pytest.param(wire("nope.cluster.local", ednsflags=1), False, id="a flag of EDNS"),
+        pytest.param(b"\0\7\1\x40" + wire("nope.cluster.local")[4:], False, id="a flag that means nothing"),
     ],
 )
 def test_first_cache_is_by_packet(packet: bytes, is_kept: bool) -> None:

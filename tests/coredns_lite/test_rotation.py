@@ -1,17 +1,21 @@
 """The orders in which an answer is given, and the caches that give them."""
 
+import asyncio
 from collections import Counter
 from ipaddress import ip_address
 
 import dns.message
 import pytest
 
+from coredns_lite.chain import Chain
 from coredns_lite.plugin import Client, Outcome
+from coredns_lite.responder import Pending, Responder
 from coredns_lite.rotation import MAX_TURNS, turn, turns
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import Record, RecordType, address_record, name_record
 from coredns_lite.wire.reply import Answer
-from tests.coredns_lite.chains import Asked
+from coredns_lite.zones import ZoneTable
+from tests.coredns_lite.chains import CLIENT, Asked
 
 A, B, C = (address_record(ip_address(f"10.0.0.{number}"), 5) for number in (1, 2, 3))
 ALIAS = name_record(RecordType.CNAME, b"\1x\0", 5)
@@ -73,6 +77,56 @@ def test_each_address_comes_first_as_often(name: str) -> None:
     for _ in range(9):
         take = asked.responder.turning.get(packet[2:])
         reply = packet[:2] + take() if take else asked.respond(packet)
+        assert reply is not None
+        first[str(dns.message.from_wire(reply).answer[0][0])] += 1
+
+    assert first == dict.fromkeys(("10.0.0.1", "10.0.0.2", "10.0.0.3"), 3)
+
+
+def test_streams_turn_without_keeping_orders() -> None:
+    """Over a stream an order may be 64 KiB: the answer is kept, once."""
+    fixed = Fixed(Answer(answers=(A, B, C), is_rotated=True))
+    responder = Responder(ZoneTable({".": Chain(fixed, ".")}), is_stream=True)
+    packet = dns.message.make_query("db.example.", "A").to_wire()
+    first: Counter[str] = Counter()
+    for _ in range(9):
+        reply = responder.respond(packet, lambda: CLIENT)
+        assert isinstance(reply, bytes)
+        first[str(dns.message.from_wire(reply).answer[0][0])] += 1
+
+    assert first == dict.fromkeys(("10.0.0.1", "10.0.0.2", "10.0.0.3"), 3)
+    assert (responder.packets, responder.turning, len(responder._questions)) == ({}, {}, 1)
+
+
+def test_the_orders_that_are_kept_are_bounded() -> None:
+    """Of a long answer fewer are kept."""
+    records = tuple(address_record(ip_address(f"10.0.1.{number}"), 5) for number in range(200))
+    asked = Asked({".": Fixed(Answer(answers=records, is_rotated=True))})
+    packet = dns.message.make_query("db.example.", "A", use_edns=0).to_wire()
+    asked.respond(packet)
+    kept = {asked.responder.turning[packet[2:]]() for _ in range(3 * MAX_TURNS)}
+
+    assert 8 * 1024 < sum(map(len, kept)) <= 16 * 1024
+
+
+class FixedLater(Fixed):
+    """Says it later."""
+
+    def answer(self, _query: Query, _client: Client) -> Outcome:
+        return self.wait()
+
+    async def wait(self) -> Answer:
+        return self.answer_given
+
+
+def test_what_comes_later_is_turned_too() -> None:
+    asked = Asked({".": FixedLater(Answer(answers=(A, B, C), is_rotated=True, is_lasting=False))})
+    packet = dns.message.make_query("db.example.", "A").to_wire()
+    first: Counter[str] = Counter()
+    for _ in range(9):
+        pending = asked.responder.respond(packet, lambda: CLIENT)
+        assert isinstance(pending, Pending)
+        reply, _ = asyncio.run(pending.answer())
         assert reply is not None
         first[str(dns.message.from_wire(reply).answer[0][0])] += 1
 

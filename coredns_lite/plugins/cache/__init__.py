@@ -12,8 +12,8 @@ Syntax:
         keepttl
     }
 
-* `TTL` is the most that anything is kept, in seconds; by default 3600 for answers and 1800 for denials. Zones
-  default to those of the server block.
+* `TTL` is the most that anything is kept, in seconds; by default 3600 for answers and 1800 for denials. ZONEs
+  are those whose names are kept, by default all that upstreams are asked for (after `rewrite`).
 * `success` and `denial` set how many answers and how many denials (NXDOMAIN, no records of the type) are
   kept, 9984 each by default, the most they are kept, and the least, 5 seconds by default.
 * `prefetch` asks again for an answer before it expires, once it had `AMOUNT` hits without a gap of `DURATION`
@@ -32,9 +32,10 @@ as many are kept as may be, the one that has been there longest goes, unless it 
 Clients that ask the same at the same time wait for one question to the upstream.
 
 **Never kept** are the cluster's own names and those of files: they are true until they change, and answered
-from memory as it is (`cache 30` delays no change of a Service). Nor are truncated answers, denials without an
-SOA record, answers for one client (autopath) or one network (EDNS client subnet), and questions of type
-HINFO.
+from memory as it is. The cache is asked behind them, so `cache 30` delays no change of a Service, also where
+an upstream was asked for its name before it came (`fallthrough`). What an ExternalName leads to is kept like
+any other name of an upstream. Nor are truncated answers kept, denials without an SOA record, answers for one
+network (EDNS client subnet), and questions of type HINFO.
 
 Example: the default of clusters.
 
@@ -67,9 +68,11 @@ Metrics, all with the labels `server`, `zones`, `view` (empty), those marked * a
 `coredns_cache_drops_total` (always 0: forward ignores answers to other questions),
 `coredns_cache_served_stale_total`. Queries for what is never kept are not counted.
 
-Differs from CoreDNS: the cluster's names are not kept; stale answers are served only if the upstream fails,
-while CoreDNS's `immediate` serves them always; the flag AA is the upstream's, CoreDNS sets it on all that it
-has kept; the oldest goes rather than one at random.
+Differs from CoreDNS: it stands behind `rewrite`, `hosts`, `kubernetes` and `file`, directly before `loop` and
+`forward`, while CoreDNS's stands before all of them, where an upstream's NXDOMAIN for a name that these
+plugins passed on hides what they learn of it until it expires; the cluster's names are not kept; stale
+answers are served only if the upstream fails, while CoreDNS's `immediate` serves them always; the flag AA is
+the upstream's, CoreDNS sets it on all that it has kept; the oldest goes rather than one at random.
 """
 
 import re
@@ -104,7 +107,8 @@ _DENIAL = Limits(max_ttl_s=1800)
 class Cache(msgspec.Struct, frozen=True):
     """The plugin's lines, decoded."""
 
-    zones: tuple[str, ...]
+    zones: tuple[str, ...] = ()
+    """Whose names are kept; none: all."""
     success: Limits = _SUCCESS
     denial: Limits = _DENIAL
     prefetch: Prefetch | None = None
@@ -114,10 +118,10 @@ class Cache(msgspec.Struct, frozen=True):
     keeps_ttl: bool = False
 
 
-def decode(directive: Directive, zones: tuple[str, ...]) -> Cache:
+def decode(directive: Directive, _zones: tuple[str, ...]) -> Cache:
     """Decode `cache [TTL] [ZONE...] { option... }`."""
     args = list(directive.args)
-    cache = Cache(zones)
+    cache = Cache()
     if args and _NUMBER.fullmatch(args[0].text):
         ttl_s = decode_number(args.pop(0), "seconds", 1, MAX_TTL_S)
         success = Limits(max_ttl_s=ttl_s, min_ttl_s=min(_SUCCESS.min_ttl_s, ttl_s))
@@ -171,7 +175,8 @@ def make_link(
 ) -> Link:
     """Make the link that asks a store first."""
     return Link(
-        zone_set(config.zones),
+        # Not those of the server block: `rewrite` and ExternalNames lead out of them.
+        zone_set(config.zones or (".",)),
         store,
         counts,
         following,

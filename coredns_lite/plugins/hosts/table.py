@@ -21,8 +21,9 @@ class HostTable(msgspec.Struct, frozen=True):
 
 def parse_hosts(text: str, ttl_s: int, plugin: str = "") -> HostTable:
     """Parse a hosts file; a line, or a name in it, that makes no sense is passed over, as resolvers do."""
-    names: dict[bytes, dict[int, list[Record]]] = {}
-    pointers: dict[bytes, list[Record]] = {}
+    # Each record once, in the order of the file: dictionaries, as thousands of names may have one address.
+    names: dict[bytes, dict[int, dict[Record, None]]] = {}
+    pointers: dict[bytes, dict[Record, None]] = {}
     for line in text.splitlines():
         address, hosts = _parse_line(line)
         if address is None or not hosts:
@@ -30,13 +31,8 @@ def parse_hosts(text: str, ttl_s: int, plugin: str = "") -> HostTable:
         record = address_record(address, ttl_s)
         reverse = encode_name(address.reverse_pointer)
         for host in hosts:
-            records = names.setdefault(host, {}).setdefault(record.rtype, [])
-            if record not in records:
-                records.append(record)
-            pointer = name_record(RecordType.PTR, host, ttl_s)
-            known = pointers.setdefault(reverse, [])
-            if pointer not in known:
-                known.append(pointer)
+            names.setdefault(host, {}).setdefault(record.rtype, {})[record] = None
+            pointers.setdefault(reverse, {})[name_record(RecordType.PTR, host, ttl_s)] = None
     return HostTable(
         {
             name: {rtype: Answer(answers=tuple(records), plugin=plugin) for rtype, records in by_type.items()}

@@ -50,8 +50,8 @@ What of it is served:
 * `fallthrough`: the next plugin is asked for names that do not exist, in these zones or, without any, in
   all.
 * `startup_timeout`: how long the program's start waits for the first snapshot (a duration, 5s by
-  default). Then it is started, answers SERVFAIL in these zones and is not ready before the snapshot is
-  there.
+  default). Then it answers, SERVFAIL in these zones, and is not ready before the snapshot is there. A reload
+  waits longer, up to 60 s, and else leaves the old configuration in force.
 
 ```corefile
 . {

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coredns_lite.plugins.hosts import Hosts, HostsFile
+from coredns_lite.plugins.hosts import Hosts, HostsFile, table
 from coredns_lite.plugins.hosts.table import parse_hosts
 from coredns_lite.wire.names import encode_name
+from coredns_lite.wire.record import Record
 from tests.coredns_lite.plugins.links import Place, Seen, Stub, build, see
 
 FILE = """
@@ -114,3 +115,26 @@ def test_no_file(tmp_path: Path) -> None:
 def test_any_text(text: str) -> None:
     """Any file is read: what makes no sense is passed over."""
     parse_hosts(text, 5)
+
+
+def test_many_names_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is looked at once, not once for each that came before."""
+    compared = []
+
+    class Compared(Record, frozen=True):
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return isinstance(other, Record) and self.rdata == other.rdata
+
+        def __hash__(self) -> int:
+            return hash(self.rdata)
+
+    monkeypatch.setattr(
+        table, "name_record", lambda rtype, name, ttl_s: Compared(int(rtype), ttl_s, bytes(name))
+    )
+    names = [f"n{number}.example" for number in range(500)]
+    found = parse_hosts(f"10.0.0.1 {' '.join(names)}", 5)
+
+    (pointer,) = found.pointers.values()
+    assert [record.rdata for record in pointer.answers] == [encode_name(name) for name in names]
+    assert len(compared) <= len(names)

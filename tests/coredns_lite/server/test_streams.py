@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import dns.message
@@ -33,12 +34,15 @@ class Scripted:
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
+        self.at_work = self.most_at_work = 0
 
     def answer(self, query: Query, client: Client) -> Outcome:
         assert client.transport == "tcp"
         if query.qtype == RecordType.AXFR:
             return Answer(is_lasting=False, transfer=self.records)
         if query.name.startswith(b"\5later"):
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
             return self.wait()
         if query.name.startswith(b"\6broken"):
             raise ZeroDivisionError
@@ -46,6 +50,7 @@ class Scripted:
 
     async def wait(self) -> Answer:
         await self.go_on.wait()
+        self.at_work -= 1
         return Answer(Rcode.NXDOMAIN, is_lasting=False)
 
     def records(self) -> list[Record]:
@@ -214,16 +219,99 @@ def test_connections_of_a_client_are_limited(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_pending_queries_of_a_connection_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too much waits, and is answered in the end."""
+    """What is too much waits, and is answered in the end, also if the client has closed its side."""
     monkeypatch.setattr(streams, "MAX_PENDING", 2)
 
     async def main() -> None:
         async with served() as (_, handler, connect):
             reader, writer = await connect()
             writer.write(b"".join(frame("later.example.", number) for number in range(10)))
+            writer.write_eof()
+            while handler.at_work < 2:
+                await asyncio.sleep(0.01)
             handler.go_on.set()
             assert sorted([(await read(reader)).id for _ in range(10)]) == [*range(10)]
+            assert await reader.read() == b""
+            assert handler.most_at_work == 2
+
+    asyncio.run(main())
+
+
+def test_who_does_not_read_is_not_answered() -> None:
+    """The queries of a client that is behind wait; all are answered once it reads."""
+    count = 8000
+
+    async def main() -> None:
+        async with served() as (server, _, connect):
+            reader, writer = await connect()
+            writer.write(b"".join(frame("a.example.", number) for number in range(count)))
+            while not server.connections:
+                await asyncio.sleep(0.01)
+            (connection,) = server.connections
+            while connection._can_write.is_set():
+                await asyncio.sleep(0.01)
+            assert connection._transport
+            assert connection._transport.get_write_buffer_size() < 200_000
+            assert server.received < count
+            idents = []
+            for _ in range(count):
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                idents.append(int.from_bytes((await reader.readexactly(size))[:2], "big"))
+            assert idents == [*range(count)]
+            assert server.received == count
             writer.close()
+
+    asyncio.run(main())
+
+
+class Behind(asyncio.Transport):
+    """Takes one write at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection: streams._Connection | None = None
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert data
+        assert self.connection
+        self.connection.pause_writing()
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def test_what_waits_for_the_client_is_owed() -> None:
+    """A connection with queries that nobody looked at yet is not silent; it ends when they are answered."""
+
+    async def main() -> None:
+        async with served() as (server, _, _):
+            transport = Behind()
+            connection = streams._Connection(server, Client(ip_address("127.0.0.1"), 1, "tcp"))
+            transport.connection = connection
+            connection.connection_made(transport)
+            connection.data_received(b"".join(frame("a.example.", number) for number in range(100)))
+            connection.close_if_silent(0)
+            assert connection.eof_received()
+            rounds = 0
+            while not transport.is_closed:
+                rounds += 1
+                assert rounds < 100
+                connection.resume_writing()
+            assert server.received == 100
+            assert rounds > 1
+            connection.connection_lost(None)
 
     asyncio.run(main())
 

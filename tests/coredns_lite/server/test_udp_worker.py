@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 
+import dns.message
+import dns.rcode
 import pytest
 
 from coredns_lite.plugin import Client
 from coredns_lite.responder import MALFORMED, Kind, Pending
+from coredns_lite.server import udp_worker
 from coredns_lite.server.listen import open_udp
 from coredns_lite.server.udp_worker import Counters, UdpWorker
 from coredns_lite.tally import Kinds
@@ -227,6 +230,32 @@ def test_an_answer_that_comes_later() -> None:
     assert what is pending
     assert (worker.counters.deferred, worker.counters.sent) == (1, 1)
     pending.later.close()
+
+
+def test_answers_that_come_later_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much is refused at once and counted; when one is settled, there is room again."""
+    monkeypatch.setattr(udp_worker, "MAX_DEFERRED", 2)
+    query = Query(0x6964, 0, b"\0\0\1\0\1", b"\0", 1, 1)
+    deferred: list[tuple[Pending, Callable[[bytes | None, Kind], None]]] = []
+
+    def defer(what: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+        deferred.append((what, send))
+
+    responder = FakeResponder(lambda _: Pending(query, later(), 512))
+    with worker_for(responder, defer=defer) as (worker, client), serving(worker):
+        for _ in range(3):
+            client.send(b"idlater")
+        assert dns.message.from_wire(client.recv(100)).rcode() == dns.rcode.SERVFAIL
+        # Also one that gets no reply.
+        deferred[0][1](None, MALFORMED)
+        client.send(b"idlater")
+        eventually(lambda: len(deferred), (3).__eq__)
+        deferred[1][1](b"idthen", MALFORMED)
+        assert client.recv(100) == b"idthen"
+
+    assert (worker.counters.deferred, worker.counters.overloaded, worker.counters.sent) == (3, 1, 1)
+    for what, _ in deferred:
+        what.later.close()
 
 
 def test_stop_before_run() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coredns_lite.wire.names import encode_name
-from coredns_lite.wire.query import Edns, MessageFormatError, Query, decode_query, is_query, opcode
+from coredns_lite.wire.query import Edns, MessageFormatError, Query, decode_query, is_common, is_query, opcode
 
 HEADER = bytes.fromhex("beef 0100 0001 0000 0000 0000")
 QUESTION = b"\x03wEb\x04team\0" + bytes.fromhex("0001 0001")
@@ -90,6 +90,46 @@ def test_decode(packet: bytes, query: Query) -> None:
 def test_decode_refuses(packet: bytes) -> None:
     with pytest.raises(MessageFormatError):
         decode_query(packet)
+
+
+def with_flags(flags: int) -> bytes:
+    return HEADER[:2] + flags.to_bytes(2, "big") + WITH_OPT[4:]
+
+
+def with_size(size_bytes: int) -> bytes:
+    return WITH_OPT[:-8] + size_bytes.to_bytes(2, "big") + WITH_OPT[-6:]
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [
+        pytest.param(PLAIN, True, id="plain"),
+        pytest.param(WITH_OPT, True, id="EDNS, DO"),
+        pytest.param(with_flags(0x0000), True, id="without RD"),
+        pytest.param(with_flags(0x0130), True, id="AD, CD"),
+        *(pytest.param(with_flags(1 << bit), False, id=f"flag {1 << bit:#x}") for bit in (0, 3, 6, 7, 9, 10)),
+        pytest.param(with_size(512), True, id="size 512"),
+        pytest.param(with_size(1200), True, id="size of glibc"),
+        pytest.param(with_size(65535), True, id="size 65535"),
+        pytest.param(with_size(0), False, id="size 0"),
+        pytest.param(with_size(1233), False, id="size 1233"),
+        pytest.param(WITH_OPT[:-6] + b"\1" + WITH_OPT[-5:], False, id="upper bits of an rcode"),
+        pytest.param(WITH_OPT[:-5] + b"\1" + WITH_OPT[-4:], False, id="EDNS version 1"),
+        pytest.param(WITH_OPT[:-4] + b"\x80\1" + WITH_OPT[-2:], False, id="a flag of EDNS"),
+        pytest.param(WITH_OPT[:-2] + bytes.fromhex("0004 0003 0000"), False, id="an option"),
+        pytest.param(with_counts(0, 1, 0, SOA_RECORD), False, id="a record besides"),
+        pytest.param(with_counts(0, 1, 1, SOA_RECORD + OPT), False, id="a record before OPT"),
+    ],
+)
+def test_what_is_common(packet: bytes, expected: bool) -> None:
+    """Of one question there are few packets that are."""
+    packet = packet.replace(b"wEb", b"web")
+
+    assert is_common(packet, decode_query(packet)) == expected
+
+
+def test_random_spelling_is_not_common() -> None:
+    assert not is_common(PLAIN, QUERY)
 
 
 @pytest.mark.parametrize(

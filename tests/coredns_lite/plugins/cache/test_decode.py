@@ -29,7 +29,7 @@ def decode(line: str) -> Cache:
     ],
 )
 def test_arguments(line: str, values: dict[str, object]) -> None:
-    assert decode(line) == Cache(**{"zones": ("example.",), "denial": Limits(9984, 1800, 5), **values})  # type: ignore[arg-type]
+    assert decode(line) == Cache(**{"denial": Limits(9984, 1800, 5), **values})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_arguments(line: str, values: dict[str, object]) -> None:
     ],
 )
 def test_option(option: str, values: dict[str, object]) -> None:
-    assert decode(f"cache {{\n{option}\n}}") == Cache(("example.",), **values)  # type: ignore[arg-type]
+    assert decode(f"cache {{\n{option}\n}}") == Cache(**values)  # type: ignore[arg-type]
 
 
 def test_an_option_overrides_the_ttl() -> None:
     assert decode("cache 30 {\nsuccess 100 600\ndenial 50\n}") == Cache(
-        ("example.",), Limits(100, 600, 5), Limits(50, 30, 5)
+        (), Limits(100, 600, 5), Limits(50, 30, 5)
     )
 
 
