@@ -5,7 +5,7 @@ the client asked for comes back in the client's own spelling (draft-vixie-dnsext
 """
 
 import struct
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -38,7 +38,7 @@ _REPEATED = Flag.RD | Flag.CD
 
 # Bytes before the name that ends the data of these types. Their names may be compressed (RFC 3597 section
 # 4), SRV's may not (RFC 2782), and DNAME's neither (RFC 6672 section 2.5).
-_NAME_AT = {RecordType.NS: 0, RecordType.CNAME: 0, RecordType.PTR: 0, RecordType.MX: 2}
+_NAME_AT: Mapping[int, int] = {RecordType.NS: 0, RecordType.CNAME: 0, RecordType.PTR: 0, RecordType.MX: 2}
 _SRV_NAME_AT = 6
 
 
@@ -179,7 +179,7 @@ class _Writer:
 
     def _render_data(self, record: Record, at: int) -> bytes:
         rdata = record.rdata
-        name_at = _NAME_AT.get(record.rtype)  # type: ignore[call-overload]
+        name_at = _NAME_AT.get(record.rtype)
         if name_at is not None:
             return rdata[:name_at] + self._compress(rdata[name_at:], at + name_at)
         if record.rtype == RecordType.SOA:

@@ -100,14 +100,12 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
-def test_the_reader_ends_up_where_the_state_is(steps: list[tuple[str, Any]]) -> None:
-    """However lists, events and batches mix, the batches lead to what is known."""
-    state, truth, told = (
-        KnownState([Service, EndpointSlice]),
-        dict[ObjectKey, Object](),
-        dict[ObjectKey, Object](),
-    )
+State = dict[ObjectKey, Object]
+
+
+def walk(state: KnownState, steps: list[tuple[str, Any]]) -> tuple[State, State]:
+    """Take the steps; return what there is then, and what the batches have told a reader."""
+    truth, told = State(), State()
     for name, value in steps:
         match name:
             case "put":
@@ -127,6 +125,13 @@ def test_the_reader_ends_up_where_the_state_is(steps: list[tuple[str, Any]]) -> 
             case "take":
                 apply(told, state.take())
     apply(told, state.take())
+    return truth, told
+
+
+@given(STEPS)
+def test_the_reader_ends_up_where_the_state_is(steps: list[tuple[str, Any]]) -> None:
+    """However lists, events and batches mix, the batches lead to what is known."""
+    truth, told = walk(KnownState([Service, EndpointSlice]), steps)
 
     assert told == truth
 
@@ -161,29 +166,6 @@ def test_what_is_shrunk_depends_on_the_state_alone(steps: list[tuple[str, Any]])
         is_wanted = isinstance(item, EndpointSlice) or item == WEB
         return item if is_wanted else None
 
-    state, truth, told = (
-        KnownState([Service, EndpointSlice], ports),
-        dict[ObjectKey, Object](),
-        dict[ObjectKey, Object](),
-    )
-    for name, value in steps:
-        match name:
-            case "put":
-                state.put(value)
-                truth[value.key] = value
-            case "remove":
-                state.remove(value.key)
-                truth.pop(value.key, None)
-            case "list":
-                for kind in (Service, EndpointSlice):
-                    relist = state.relist(kind)
-                    for item in value:
-                        if type(item) is kind:
-                            relist.put(item)
-                    state.finish(kind, relist)
-                truth = keyed(*value)
-            case "take":
-                apply(told, state.take())
-    apply(told, state.take())
+    truth, told = walk(KnownState([Service, EndpointSlice], ports), steps)
 
     assert told == {key: kept for key, item in truth.items() if (kept := ports(item)) is not None}

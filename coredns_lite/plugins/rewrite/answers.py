@@ -1,5 +1,7 @@
 """How an answer to another question becomes one to the client's."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from coredns_lite.plugins.rewrite.rules import Pattern
@@ -8,7 +10,7 @@ from coredns_lite.wire.record import OF_QUESTION, Record, RecordType
 from coredns_lite.wire.reply import Answer
 
 # Bytes before the name in the data of these types.
-_NAME_AT = {
+_NAME_AT: Mapping[int, int] = {
     RecordType.NS: 0,
     RecordType.CNAME: 0,
     RecordType.PTR: 0,
@@ -37,7 +39,7 @@ class Restoration(msgspec.Struct, frozen=True):
 
     def _restore(self, record: Record) -> Record:
         owner = self._owner(record.owner)
-        name_at = _NAME_AT.get(record.rtype)  # type: ignore[call-overload]  # an int that is no RecordType
+        name_at = _NAME_AT.get(record.rtype)
         if name_at is None:
             return msgspec.structs.replace(record, owner=owner)
         target = self._target(record.rdata[name_at:])
