@@ -17,7 +17,7 @@ demo: setup ## a three-node cluster; a client reaches a service by name
 	@$(BIN)/netns-lab demo
 
 test: setup ## everything: pure tables, namespaces, the lab
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: venv ## ruff, mypy --strict, layers; no root
 	@$(BIN)/ruff check --quiet .

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.figure import median, report
-from cni.shims import build, find_compiler
+from cni.calls.shims import build, find_compiler
 from nodeplane.datapath import netns
 from tests.cni.agent_process import agent
 from tests.netns_fixture import add_default_route, namespace, veth_pair

@@ -2,7 +2,7 @@
 
 In a process of its own a plugin's stderr is the caller's: its warnings (`logging`'s last resort) and what
 an IPAM plugin that it runs writes there (SPEC section 4). In the agent, whose stderr is its log, both are
-gathered for the answer's frame (`cni.call_protocol`); the warnings stand in the log as well.
+gathered for the answer's frame (`cni.calls.protocol`); the warnings stand in the log as well.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from cni.call_protocol import STDERR_BYTES
+from cni.calls.protocol import STDERR_BYTES
 
 # Each thread has a context of its own, and each call a thread.
 _kept: ContextVar[bytearray | None] = ContextVar("stderr of the call", default=None)

@@ -12,13 +12,13 @@ import msgspec
 
 from cni.attachment import Attachment, build_attachment, is_ours
 from cni.error_codes import NOT_AS_ADDED
-from cni.features import FEATURES
+from cni.features.feature import FEATURES
 from cni.ipam_delegate import call_ipam
 from cni.network_config import decode_network
 from cni.pod import Pod
 from cni.pod_netns import require_netns
 from cni.prev_result import decode_result
-from cni.wiring import Plan, build_plan
+from cni.wiring.plan import Plan, build_plan
 from nodeplane.cniresult import Result
 from nodeplane.cnispec import PLACE, CniError, Request
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Address, Family, Interface, Link, Route, Rtnl, open_rtnl

@@ -5,12 +5,12 @@ from functools import partial
 
 import msgspec
 
-from cni.apply import remove_links
 from cni.attachment import HOST_LINK_PREFIX, identity_on_link, read_owner
 from cni.call_lock import find_socket
-from cni.features import FEATURES
+from cni.features.feature import FEATURES
 from cni.ipam_delegate import call_ipam
 from cni.network_config import decode_ipam_type
+from cni.wiring.apply import remove_links
 from ipam.errors import CNI_CODES
 from nodeplane.cnispec import PLACE, CniError, Request, cni_error, decode_config
 from nodeplane.datapath.rtnl import Rtnl, open_rtnl

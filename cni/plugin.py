@@ -13,20 +13,20 @@ from pathlib import Path
 
 import msgspec
 
-from cni.apply import adopt_links, apply_plan, create_links, remove_links
 from cni.attachment import HOST_LINK_PREFIX, Attachment, build_attachment, is_ours, judge_links
 from cni.call_lock import exclusive, find_socket, lock_file
 from cni.error_codes import INTERFACE_EXISTS
-from cni.features import FEATURES
-from cni.free_address import require_free
+from cni.features.feature import FEATURES
+from cni.features.masquerade import ensure_masquerade
 from cni.ipam_delegate import call_ipam, find_ipam, needs_link, pod_addresses
-from cni.ipv6_node import ensure_forwarding, require_ipv6
-from cni.masquerade import ensure_masquerade
-from cni.mtu import read_pod_mtu
 from cni.network_config import NetworkConfig, check_args, decode_ipam_type, decode_network
 from cni.pod_netns import find_pod_link, require_netns, require_only
 from cni.prev_result import append_result, decode_result, decode_routes
-from cni.wiring import MIN_IPV6_MTU_BYTES, Plan, build_plan, build_result
+from cni.wiring.apply import adopt_links, apply_plan, create_links, remove_links
+from cni.wiring.free_address import require_free
+from cni.wiring.ipv6_node import ensure_forwarding, require_ipv6
+from cni.wiring.mtu import read_pod_mtu
+from cni.wiring.plan import MIN_IPV6_MTU_BYTES, Plan, build_plan, build_result
 from ipam.errors import CNI_CODES
 from nodeplane import cniresult
 from nodeplane.cniresult import Result
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def answer(environ: Mapping[str, str], config: bytes, lock: Path) -> tuple[int, bytes]:
-    """Answer one CNI call: the exit code and the JSON for stdout, whoever makes it (`cni.call_server`)."""
+    """Answer one CNI call: the exit code and the JSON for stdout, whoever makes it (`cni.calls.server`)."""
     return answer_call(environ, config, exclusive(commands(), lock), CNI_CODES)
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cni.wiring import Plan
+from cni.wiring.plan import Plan
 from nodeplane.cnispec import Request
 
 

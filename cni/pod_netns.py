@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cni.attachment import Attachment
 from cni.error_codes import POD_HAS_INTERFACE
-from cni.wiring import GATEWAY
+from cni.wiring.plan import GATEWAY
 from nodeplane.cnispec import CniError, ErrorCode
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Family, Link, Rtnl, open_rtnl

@@ -7,7 +7,7 @@
 from cni.attachment import HOST_LINK_PREFIX
 from cni.ipam_delegate import call_ipam
 from cni.network_config import decode_network
-from cni.wiring import GATEWAY, build_gateway_route
+from cni.wiring.plan import GATEWAY, build_gateway_route
 from ipam.errors import CNI_CODES
 from nodeplane.cnispec import CniError, ErrorCode, Request, cni_error
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Rtnl, open_rtnl

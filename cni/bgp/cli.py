@@ -68,7 +68,7 @@ def _find_socket(config_file: Path | None) -> Path:
 
     if config_file is None:
         return Path(DEFAULT_DIRECTORY) / SOCKET_NAME
-    from cni.agent_config import read_agent_config
+    from cni.agent.config import read_agent_config
     from nodeplane.errors import ConfigError
 
     config = read_agent_config(config_file)

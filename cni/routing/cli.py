@@ -14,7 +14,7 @@ from nodeplane.runtime.option_types import FILE_PATH, NODE_NAME
 from nodeplane.runtime.output import Row, print_result
 
 if TYPE_CHECKING:
-    from cni.agent_config import AgentConfig
+    from cni.agent.config import AgentConfig
     from nodeplane.datapath.rtnl import Address, Rtnl
 
 _ANSWER_WITHIN_S = 1.0
@@ -37,7 +37,7 @@ def routes_command(config_file: Path | None, node_name: str | None, has_pods: bo
     a route has been there. A block that has no route is `missing`; a tunnel without a neighbour or forwarding
     entry is `unresolved`; bird's routes have the state of their session.
     """
-    from cni.agent_config import AgentConfig, read_agent_config
+    from cni.agent.config import AgentConfig, read_agent_config
     from ipam.cli_options import this_node
 
     config = AgentConfig() if config_file is None else read_agent_config(config_file)

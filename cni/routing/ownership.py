@@ -1,7 +1,7 @@
 """Which routes are the agent's, and when what the kernel has must be looked at again.
 
 Who owns which of the routes with our protocol number follows from their shape, so that the agent and the pod
-wiring (`cni.wiring`), which share the number, never undo one another's:
+wiring (`cni.wiring.plan`), which share the number, never undo one another's:
 
     through a gateway, or several, or blackhole    the agent's: what it does not want, it deletes
     on link (no gateway), or local                 the wiring's: a pod's host route, the pods' gateway
@@ -14,7 +14,7 @@ from collections.abc import Collection, Container, Mapping
 import msgspec
 
 from cni.attachment import HOST_LINK_PREFIX
-from cni.bandwidth import IFB_PREFIX
+from cni.features.bandwidth import IFB_PREFIX
 from cni.routing.vxlan import Entry, EntryKey
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, FdbEntry, Neighbour, Network, Route
 from nodeplane.datapath.rtnl_monitor import (

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from cni import ipv6_node
 from cni.edge import Calls
 from cni.routing.desired import Changed, Desired
 from cni.routing.kernel import KernelState, Step, StepReport
@@ -23,6 +22,7 @@ from cni.routing.ownership import Watched, concerns_agent
 from cni.routing.peers import Peer, read_peer
 from cni.routing.tunnels import TUNNELLED, TunnelPlan, choose_tunnel, plan_tunnels
 from cni.routing.vxlan import FAMILIES, LINK_NAMES, VxlanConfig, VxlanLink, build_link
+from cni.wiring import ipv6_node
 from ipam.model import Pool
 from ipam.watch import LedgerNews, Tunnel
 from nodeplane.datapath.rtnl import Network, Route, Rtnl

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from cni import plugin
 from cni.call_lock import lock_file
-from cni.call_metrics import CallMetrics
-from cni.call_server import CallServer
+from cni.calls.metrics import CallMetrics
+from cni.calls.server import CallServer
 from nodeplane.datapath import netns
 from tests.netns_fixture import eventually
 

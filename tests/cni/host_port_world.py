@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cni.node_table import NAME, NODE_TABLE
+from cni.features.node_table import NAME, NODE_TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.nft.table import TableState

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cni.shims import build, find_compiler
+from cni.calls.shims import build, find_compiler
 from nodeplane.datapath import netns
 
 HAS_COMPILER = find_compiler() is not None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cni.call_protocol import STDERR_BYTES
 from cni.call_stderr import CallerHandler, kept, stderr_for_child
+from cni.calls.protocol import STDERR_BYTES
 from tests.cni.conftest import WAYS, Node
 from tests.cni.shim_programs import Outcome, call
 from tests.cni.stub_ipam import StubIpam, install_stub

@@ -9,7 +9,7 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.check import Seen, Told, differences, read_told
-from cni.wiring import build_plan, build_result
+from cni.wiring.plan import build_plan, build_result
 from nodeplane.cniresult import Interface, Ip, Result, Route
 from nodeplane.cnispec import CniError
 from nodeplane.datapath import rtnl

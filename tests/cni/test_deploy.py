@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cni.agent_cli import program
-from cni.agent_config import AgentConfig, InstallConfig, read_agent_config
-from cni.conflist import NAME, read_conflist
+from cni.agent.cli import program
+from cni.agent.config import AgentConfig, InstallConfig, read_agent_config
+from cni.agent.conflist import NAME, read_conflist
 from nodeplane.runtime.listen import ListenAddress
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cni.apply import apply_plan, create_links
 from cni.attachment import Attachment
 from cni.error_codes import POD_HAS_INTERFACE
 from cni.pod_netns import require_only
-from cni.wiring import build_plan
+from cni.wiring.apply import apply_plan, create_links
+from cni.wiring.plan import build_plan
 from nodeplane.cnispec import CniError
 from nodeplane.datapath.rtnl import Route
 from nodeplane.datapath.rtnl_fake import FakeKernel, FakeRtnl

@@ -50,7 +50,7 @@ def test_wrong_choice(
         open_source(manifests, kubeconfig, master)
 
 
-@pytest.mark.parametrize("module", ["kubeproxy.cli", "cni.agent_cli", "coredns_lite.cli"])
+@pytest.mark.parametrize("module", ["kubeproxy.cli", "cni.agent.cli", "coredns_lite.cli"])
 def test_manifests_cost_no_http_client(module: str) -> None:
     """Who follows files does not pay 100 ms and 15 MB for a client of API servers."""
     code = (

@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import cni.agent_cli
+import cni.agent.cli
 import coredns_lite.cli
 import ipam.cli
 import kubeproxy.cli
@@ -20,9 +20,9 @@ NAME = "expected a DNS subdomain name (lower case, digits, '-'), got "
         pytest.param(kubeproxy.cli.program, ["run", "--manifests", ""], PATH, id="kubeproxy, manifests"),
         pytest.param(kubeproxy.cli.program, ["plan", "--kubeconfig", ""], PATH, id="kubeproxy, kubeconfig"),
         pytest.param(kubeproxy.cli.program, ["once", "--node-name", ""], NAME + "''", id="kubeproxy, node"),
-        pytest.param(cni.agent_cli.program, ["run", "--config", ""], PATH, id="cni-agent, configuration"),
+        pytest.param(cni.agent.cli.program, ["run", "--config", ""], PATH, id="cni-agent, configuration"),
         pytest.param(
-            cni.agent_cli.program, ["run", "--node-name", "a_b"], NAME + "'a_b'", id="cni-agent, node"
+            cni.agent.cli.program, ["run", "--node-name", "a_b"], NAME + "'a_b'", id="cni-agent, node"
         ),
         pytest.param(coredns_lite.cli.program, ["run", "--conf", ""], PATH, id="coredns-lite"),
         pytest.param(ipam.cli.program, ["gc", "--node-name", ""], NAME + "''", id="ipamctl"),

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from cni.shims import build, find_compiler
+from cni.calls.shims import build, find_compiler
 
 _TREE = Path(__file__).parents[2]
 _REFERENCE = Path("/usr/lib/cni")

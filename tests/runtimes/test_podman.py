@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cni.conflist import NAME
+from cni.agent.conflist import NAME
 from tests.netns_fixture import eventually
 from tests.runtimes.conftest import ADDRESSES, Cluster
 from tests.runtimes.images import BUSYBOX, PAGE, WEB_SERVER

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cni.agent_config import read_agent_config
+from cni.agent.config import read_agent_config
 from cni.bgp.config import BgpConfig, Peer, Reflectors, ServiceRanges, Timers
 from cni.bgp.speaker import read_passwords
 from nodeplane.errors import ConfigError

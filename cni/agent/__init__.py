@@ -1,0 +1,1 @@
+"""`cni-agent`: the daemon of a node, and what it looks after."""

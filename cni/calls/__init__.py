@@ -1,0 +1,1 @@
+"""How a runtime's call reaches its answer: shim, socket, worker; one at a time for each pod."""

@@ -1,0 +1,338 @@
+"""The other side of the shims: take CNI calls on a unix socket, do them in threads, answer.
+
+    shim ──► thread: accept ──► peer's rights ──► call ──► container's turn ──► plugin.answer ──► reply
+
+A call has one thread from its acceptance to its reply, and never waits for the agent's loop: each hand-over
+between threads costs a pod's start 0.3 ms. Calls for one container wait for one another, those for others run
+at the same time. The socket is a file that only root opens. A new agent takes the file over, from a dead one
+or a live one, in one step; the one that ends finishes the calls that it has and declines those that still
+wait to be accepted, which the shims then do themselves.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from cni.call_stderr import kept, telling_callers
+from cni.calls.protocol import (
+    CALL_HEAD_BYTES,
+    DECLINED,
+    decode_call,
+    decode_call_head,
+    render_answer,
+)
+from nodeplane.cnispec import CniError, ErrorCode, answer_version, render_defect, render_error
+from nodeplane.errors import ProtocolError, kernel_error
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+
+DEADLINE_S = 20.0
+"""How long a call may take: longer than a runtime should wait, and less than the shims do."""
+
+# A shim has read its stdin before it connects, so its call comes at once.
+_RECEIVE_WITHIN_S = 10.0
+# There is always one that waits for a call. One that hangs keeps its thread, and so does each that waits for
+# its turn; of those that have nothing to do, some are kept.
+_MOST_THREADS, _IDLE_THREADS = 64, 8
+# How often the deadlines are looked at, within the time that a call has.
+_LOOKS = 20
+_BACKLOG = 1024
+_PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_PAUSE_S = 0.1
+
+
+class Counts(Protocol):
+    """Who counts calls; called in their threads."""
+
+    def count_call(self, command: str, verdict: int, stdout: bytes, duration_s: float) -> None:
+        """Count a call that was answered."""
+        ...
+
+    def count_refusal(self) -> None:
+        """Count a connection that was dropped."""
+        ...
+
+
+class CallServer:
+    """The socket and the calls that came by it.
+
+    Args:
+        path: The socket's file.
+        answer: What answers a call, in a thread.
+        metrics: Who counts calls.
+        deadline_s: How long a call may take; it goes on after that, and its container's next one waits.
+        uid: Whose calls are taken.
+    """
+
+    def __init__(
+        self, path: Path, answer: Answer, metrics: Counts, *, deadline_s: float = DEADLINE_S, uid: int = 0
+    ) -> None:
+        self._path = path
+        self._answer = answer
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+        self._uid = uid
+        self._turns = _Turns()
+        self._own_namespace = os.stat("/proc/self/ns/net")
+        self._is_ending = False
+        self._all_done = asyncio.Event()
+        # What the threads share, under the lock.
+        self._lock = threading.Lock()
+        self._calls: set[_Call] = set()
+        self._threads = self._idle = 0
+
+    async def run(self) -> None:
+        """Make the socket and serve; see `serve`.
+
+        Raises:
+            KernelError: the socket can't be made.
+        """
+        with listen(self._path) as listener:
+            await self.serve(listener)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serve until cancelled or the file is gone; end when the calls that came are finished."""
+        with telling_callers():
+            await self._take_all(listener)
+
+    async def _take_all(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        inode = _inode(self._path)
+        log.debug("serving CNI calls socket=%s", self._path)
+        with self._lock:
+            self._start_thread(loop, listener)
+        try:
+            # A file that somebody took away comes back with another listener alone.
+            while _inode(self._path) is not None:
+                await asyncio.sleep(self._deadline_s / _LOOKS)
+                self._answer_late()
+            log.warning("socket for CNI calls is gone socket=%s", self._path)
+        finally:
+            # From here on the shims find no agent; those that wait in the backlog are told.
+            self._is_ending = True
+            with suppress(OSError):
+                if _inode(self._path) == inode:
+                    self._path.unlink()
+            # Takes in no more and wakes those who wait (net/unix/af_unix.c, unix_accept: EINVAL), after
+            # the backlog.
+            listener.shutdown(socket.SHUT_RDWR)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._deadline_s):
+                    await self._all_done.wait()
+
+    def _start_thread(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        self._threads += 1
+        self._idle += 1
+        # A daemon: a call that hangs must not keep the agent from ending.
+        threading.Thread(target=self._take_calls, args=(loop, listener), name="cni", daemon=True).start()
+
+    def _take_calls(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        """Take calls one after another, in a thread."""
+        while self._take_call(loop, listener):
+            pass
+        with self._lock:
+            self._threads -= 1
+            is_last = self._threads == 0
+        if is_last and self._is_ending:
+            with suppress(RuntimeError):
+                # The loop is closed: this call outlasted the agent's patience.
+                loop.call_soon_threadsafe(self._all_done.set)
+
+    def _take_call(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> bool:
+        """Wait for a call and do it; say whether to go on."""
+        try:
+            connection, _ = listener.accept()
+        except OSError as exc:
+            if self._is_ending:
+                return False
+            # Descriptors run out (EMFILE): calls that end give them back.
+            log.warning("CNI call not accepted error=%r", str(exc))
+            time.sleep(_PAUSE_S)
+            return True
+        call = _Call(connection)
+        with self._lock:
+            self._calls.add(call)
+            self._idle -= 1
+            if self._idle == 0 and self._threads < _MOST_THREADS:
+                self._start_thread(loop, listener)
+        try:
+            with connection:
+                self._serve(call)
+        except (ProtocolError, OSError) as exc:
+            # Among them TimeoutError, and a shim that was killed.
+            self._metrics.count_refusal()
+            log.warning("CNI call dropped error=%r", str(exc) or type(exc).__name__)
+        with self._lock:
+            self._calls.discard(call)
+            if self._idle >= _IDLE_THREADS:
+                return False
+            self._idle += 1
+        return True
+
+    def _serve(self, call: "_Call") -> None:
+        pid, uid, _ = _PEER.unpack(
+            call.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        )
+        if uid != self._uid:
+            raise ProtocolError(f"expected a caller with uid {self._uid}, got {uid}")
+        environ, config = _receive(call.connection)
+        if self._is_ending or not self._is_neighbour(pid) or _is_relative(environ):
+            call.reply(DECLINED, b"")
+            return
+        call.environ, call.config = environ, config
+        with self._turns.of(environ.get("CNI_CONTAINERID", "")):
+            with kept() as stderr:
+                code, stdout = self._answer_safely(environ, config)
+            if call.reply(code, stdout, bytes(stderr)):
+                self._tell(call, code, stdout)
+
+    def _answer_safely(self, environ: Mapping[str, str], config: bytes) -> tuple[int, bytes]:
+        try:
+            return self._answer(environ, config)
+        except Exception as exc:
+            log.exception("defect in a CNI call command=%s", environ.get("CNI_COMMAND"))
+            return 1, render_defect(exc, config)
+
+    def _answer_late(self) -> None:
+        """Answer the calls that are not done by their deadline."""
+        before_s = time.perf_counter() - self._deadline_s
+        with self._lock:
+            late = [call for call in self._calls if call.started_s < before_s and call.environ]
+        for call in late:
+            command = call.environ.get("CNI_COMMAND", "")
+            code = ErrorCode.NOT_AVAILABLE if command == "STATUS" else ErrorCode.TRY_AGAIN_LATER
+            error = CniError(code, f"cni-agent: {command} is not done within {self._deadline_s:g} s")
+            stdout = render_error(error, answer_version(call.config))
+            with suppress(OSError):
+                if call.reply(1, stdout):
+                    # The thread keeps the connection open; whoever reads to the end need not wait for it.
+                    call.connection.shutdown(socket.SHUT_RDWR)
+                    self._tell(call, 1, stdout)
+
+    def _tell(self, call: "_Call", code: int, stdout: bytes) -> None:
+        command = call.environ.get("CNI_COMMAND", "")
+        self._metrics.count_call(command, code, stdout, time.perf_counter() - call.started_s)
+        if code:
+            log.warning(
+                "CNI call failed command=%s container=%s answer=%s",
+                command, call.environ.get("CNI_CONTAINERID", ""), stdout.decode(errors="replace"),
+            )  # fmt: skip
+
+    def _is_neighbour(self, pid: int) -> bool:
+        """Say whether a caller is in our network namespace, which is the node that it means.
+
+        A lab has several nodes on one machine, with one file system; theirs is then another agent, or none.
+        """
+        if pid == 0:
+            # A process of a pid namespace that we don't see; it had to be given our socket.
+            return True
+        try:
+            return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), self._own_namespace)
+        except OSError:
+            # It has gone, or is hidden from us.
+            return True
+
+
+class _Call:
+    """A connection, what came by it, and whether it has its answer."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.started_s = time.perf_counter()
+        self.environ: Mapping[str, str] = {}
+        self.config = b""
+        self._lock = threading.Lock()
+        self._is_answered = False
+
+    def reply(self, verdict: int, stdout: bytes, stderr: bytes = b"") -> bool:
+        """Send the answer, unless another was sent before; say whether this was the first.
+
+        Raises:
+            OSError: the shim does not listen any more.
+        """
+        with self._lock:
+            if self._is_answered:
+                return False
+            self._is_answered = True
+        self.connection.sendall(render_answer(verdict, stdout + b"\n" if stdout else b"", stderr))
+        return True
+
+
+class _Turns:
+    """One lock for each container that somebody is at work on; the empty name has none."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, container_id: str) -> Iterator[None]:
+        """Wait for a container's turn and hold it."""
+        if not container_id:
+            yield
+            return
+        with self._lock:
+            lock, users = self._locks.get(container_id, (threading.Lock(), 0))
+            self._locks[container_id] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                users = self._locks[container_id][1]
+                if users == 1:
+                    del self._locks[container_id]
+                else:
+                    self._locks[container_id] = lock, users - 1
+
+
+def listen(path: Path) -> socket.socket:
+    """Make the socket and put it in the place of whatever is at `path`.
+
+    Raises:
+        KernelError: the folder or the socket can't be made.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        listener.bind(str(draft))
+        draft.chmod(0o600)
+        listener.listen(_BACKLOG)
+        # Whoever looks meanwhile finds the old one or the new one, never one that nobody listens to.
+        draft.rename(path)
+    except OSError as exc:
+        listener.close()
+        raise kernel_error(f"listen on {path}", exc.errno or 0) from exc
+    return listener
+
+
+def _is_relative(environ: Mapping[str, str]) -> bool:
+    """Say whether a call names folders from where its caller stands, as `CNI_PATH=./bin cnitool` does."""
+    paths = (environ.get("CNI_NETNS", ""), *environ.get("CNI_PATH", "").split(os.pathsep))
+    return any(path and not path.startswith("/") for path in paths)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _receive(connection: socket.socket) -> tuple[dict[str, str], bytes]:
+    connection.settimeout(_RECEIVE_WITHIN_S)
+    with connection.makefile("rb") as stream:
+        head = decode_call_head(stream.read(CALL_HEAD_BYTES))
+        return decode_call(head, stream.read(head.environment_bytes + head.config_bytes))
