@@ -8,7 +8,7 @@ import pytest
 
 from coredns_lite.plugins.forward.upstream import Timing
 from nodeplane.errors import ConfigError
-from tests.coredns_lite.plugins.forward.test_forwarder import PATIENT, A, count, forwarder
+from tests.coredns_lite.plugins.forward.forwarders import PATIENT, A, count, forwarder
 from tests.coredns_lite.upstreams import LIMIT_S, TCP, UDP, Upstream, always, ask, data, eventually
 from tests.kube.certificates import Authority
 
