@@ -1,7 +1,7 @@
 """The IPAM section of a CNI network configuration: what is written there, and what it means.
 
 Every message names the field as it stands in the configuration, e.g. `ipam.pools[0].cidr`. Fields that are
-not here are other plugins'.
+not here are other plugins'; the section `ipam` is ours alone, so that a field we do not have is a mistake.
 """
 
 import os
@@ -39,7 +39,7 @@ class KubernetesConfig(msgspec.Struct, frozen=True, rename="camel"):
     kubeconfig: str = ""
 
 
-class IpamConfig(msgspec.Struct, frozen=True, rename="camel"):
+class IpamConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """The `ipam` section; `subnet` to `dataDir` are host-local's."""
 
     type: str = "nodeplane-ipam"

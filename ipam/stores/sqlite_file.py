@@ -58,6 +58,7 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             if version != SCHEMA_VERSION:
                 _migrate(connection, path)
+            _require_revision(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -197,6 +198,11 @@ def _schema_version(connection: sqlite3.Connection, path: Path) -> int:
             "run the nodeplane that wrote it, or a newer one"
         )
     return version
+
+
+def _require_revision(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("SELECT revision FROM state").fetchone() is None:
+        raise DatastoreError(_damaged(path, "its revision is lost"))
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

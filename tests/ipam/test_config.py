@@ -141,6 +141,14 @@ def test_build_supply_refuses(fields: dict[str, Any], message: str) -> None:
     assert str(caught.value) == f"network configuration: {message}"
 
 
+def test_a_field_that_ipam_lacks_is_named() -> None:
+    """Mistyped, it would be left at its default without a word; `nodeName` stands above, where CNI has it."""
+    with pytest.raises(ConfigError) as caught:
+        decode_config(b'{"ipam": {"type": "nodeplane-ipam", "nodeName": "n1"}, "mtu": 1400}', NetworkConfig)
+
+    assert str(caught.value) == "network configuration: ipam.nodeName: expected no such field"
+
+
 def test_build_policy() -> None:
     assert build_policy(IpamConfig(strict_affinity=True, max_blocks_per_node=3)) == Policy(True, 3)
     with pytest.raises(ConfigError) as caught:

@@ -69,6 +69,13 @@ def newer_schema(path: Path) -> None:
         connection.execute("PRAGMA user_version = 3")
 
 
+def without_revision(path: Path) -> None:
+    put(path, "k", b"v")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM state")
+        connection.commit()
+
+
 def log_without_file(path: Path) -> None:
     write_ahead_log(path).write_bytes(b"x")
 
@@ -86,6 +93,9 @@ def log_without_file(path: Path) -> None:
         ),
         pytest.param(
             zeroed_page, "is damaged (database disk image is malformed): " + RESTORE, id="a page is lost"
+        ),
+        pytest.param(
+            without_revision, "is damaged (its revision is lost): " + RESTORE, id="a table is emptied"
         ),
         pytest.param(
             log_without_file,
