@@ -1,1 +1,1 @@
-"""A pod's link: its plan, how it is made, and how the host's side is kept."""
+"""A pod's link: its plan, what the node must be for it, and how it is made."""
