@@ -1,5 +1,9 @@
 """The command line of ipamctl: look into the datastore, change its pools, check it, free what was left."""
 
+# First: Ctrl-C may come while the rest is imported.
+import nodeplane.runtime.interrupt  # noqa: F401
+
+# isort: split
 import time
 from collections.abc import Iterable
 

@@ -1,5 +1,9 @@
 """The command line of cni-agent."""
 
+# First: Ctrl-C may come while the rest is imported.
+import nodeplane.runtime.interrupt  # noqa: F401
+
+# isort: split
 from pathlib import Path
 
 import click

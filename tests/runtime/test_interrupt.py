@@ -14,7 +14,7 @@ class Interrupt:
         if name == {module!r}:
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupt())
-import kubeproxy.cli
+import {program}
 """
 
 
@@ -24,10 +24,19 @@ def end(script: str) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()[-1:]
 
 
-@pytest.mark.parametrize("module", ["asyncio", "click", "kubeproxy.proxier"])
-def test_interrupted_while_it_is_imported(module: str) -> None:
-    """kubeproxy ends by the signal, which a shell calls 130, and says nothing."""
-    assert end(AT_IMPORT.format(module=module)) == (-signal.SIGINT, [])
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        ("kubeproxy.cli", "asyncio"),
+        ("kubeproxy.cli", "click"),
+        ("kubeproxy.cli", "kubeproxy.proxier"),
+        ("cni.agent.cli", "cni.bgp.cli"),
+        ("ipam.cli", "ipam.allocator"),
+    ],
+)
+def test_interrupted_while_it_is_imported(program: str, module: str) -> None:
+    """The program ends by the signal, which a shell calls 130, and says nothing."""
+    assert end(AT_IMPORT.format(program=program, module=module)) == (-signal.SIGINT, [])
 
 
 def test_a_defect_is_shown() -> None:
