@@ -4,13 +4,10 @@ The endpoint slice controller notes on a slice when the pod or Service changed t
 is newer than this process counts, as upstream has it: what was there before was not late because of us.
 """
 
-from datetime import datetime
-
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.kube.objects import EndpointSlice
 from nodeplane.kube.source import Batch
-
-TRIGGER_TIME_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
+from nodeplane.kube.trigger_time import trigger_time
 
 _FAMILY: dict[str, Family] = {"IPv4": "ip", "IPv6": "ip6"}
 
@@ -20,16 +17,13 @@ def trigger_times(batch: Batch, since_s: float) -> list[tuple[Family, float]]:
     times = []
     for change in batch:
         piece, before = change.new, change.old
-        if not isinstance(piece, EndpointSlice) or not piece.metadata.annotations:
+        if not isinstance(piece, EndpointSlice):
             continue
         if isinstance(before, EndpointSlice) and _says(piece) == _says(before):
             continue
-        text = piece.metadata.annotations.get(TRIGGER_TIME_ANNOTATION)
         family = _FAMILY.get(piece.address_type)
-        if text is None or family is None:
-            continue
-        time_s = parse_time(text)
-        if time_s is not None and time_s > since_s:
+        time_s = trigger_time(piece)
+        if family is not None and time_s is not None and time_s > since_s:
             times.append((family, time_s))
     return times
 
@@ -37,12 +31,3 @@ def trigger_times(batch: Batch, since_s: float) -> list[tuple[Family, float]]:
 def _says(piece: EndpointSlice) -> tuple[object, ...]:
     """Return what a sync is about; a label is not."""
     return piece.service_name, piece.endpoints, piece.ports
-
-
-def parse_time(text: str) -> float | None:
-    """Read a time of RFC 3339, in seconds since 1970; None for any other text."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time.timestamp() if time.tzinfo else None

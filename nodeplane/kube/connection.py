@@ -30,6 +30,10 @@ READ_TIMEOUT_S = 30.0
 
 log = logging.getLogger(__name__)
 
+Observe = Callable[[str, str, str, float], None]
+"""Told of a request: its method, the server (host and port), the status, or `<error>` if there was none, and
+how long that took in seconds; client-go's metrics of its requests."""
+
 
 class _Settings(msgspec.Struct, frozen=True):
     """What a client is made of."""
@@ -44,13 +48,16 @@ class _Settings(msgspec.Struct, frozen=True):
 class Connection:
     """Opens sessions with the API server that `read` finds; what went bad since the last one is not used.
 
-    `is_direct` says that no proxy of the environment's leads there.
+    `is_direct` says that no proxy of the environment's leads there. `observe` is told of each request.
 
     Raises:
         ConfigError: what `read` finds is wrong, the first time.
     """
 
-    def __init__(self, read: Callable[[], Target], *, is_direct: bool = False) -> None:
+    def __init__(
+        self, read: Callable[[], Target], *, is_direct: bool = False, observe: Observe | None = None
+    ) -> None:
+        self.observe = observe
         self._read = read
         self._is_direct = is_direct
         self._plugin: ExecPlugin | None = None
@@ -64,9 +71,10 @@ class Connection:
         *,
         context: str | None = None,
         is_direct: bool = False,
+        observe: Observe | None = None,
     ) -> "Connection":
         """Build the connection that a kubeconfig describes, or this pod's for the path `in-cluster`."""
-        return cls(lambda: read_target(kubeconfig, master, context), is_direct=is_direct)
+        return cls(lambda: read_target(kubeconfig, master, context), is_direct=is_direct, observe=observe)
 
     async def open(self) -> httpx2.AsyncClient:
         """Open a client; close it after the first failure and open another.

@@ -119,7 +119,8 @@ class Reflector:
             started = asyncio.get_running_loop().time()
             try:
                 async with await self._connection.open() as client:
-                    await self._follow(Session(client, self._kind, self._selector))
+                    observe = self._connection.observe
+                    await self._follow(Session(client, self._kind, self._selector, observe=observe))
             except NodeplaneError as exc:
                 if isinstance(exc, ConfigError) and not self._journal.has_listed:
                     raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -10,7 +11,7 @@ import httpx2
 from nodeplane.errors import ApiError
 from nodeplane.kube.api_request import Query, Selector, collection_path, list_query
 from nodeplane.kube.byte_stream import read_body
-from nodeplane.kube.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from nodeplane.kube.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Observe
 from nodeplane.kube.line_splitter import LineSplitter
 from nodeplane.kube.objects import Object
 from nodeplane.kube.wire import Event, Page, WireDecoder, decode_status
@@ -75,8 +76,16 @@ class Watch:
 class Session:
     """Requests about the objects of one kind that a selector names."""
 
-    def __init__(self, client: httpx2.AsyncClient, kind: type[Object], selector: Selector) -> None:
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        kind: type[Object],
+        selector: Selector,
+        *,
+        observe: Observe | None = None,
+    ) -> None:
         self._client = client
+        self._observe = observe
         self._kind = kind
         self._path = collection_path(kind)
         self._selector = selector
@@ -131,7 +140,7 @@ class Session:
             request = self._client.build_request("GET", self._path, params=dict(query), timeout=timeout)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S + READ_TIMEOUT_S):
-                    response = await self._client.send(request, stream=True)
+                    response = await self._send(request)
                     if response.status_code != httpx2.codes.OK:
                         raise await _refusal(name, response)
             except TimeoutError as exc:
@@ -141,6 +150,17 @@ class Session:
         finally:
             with _transport_errors(name):
                 await response.aclose()
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        started, status = time.perf_counter(), "<error>"
+        try:
+            response = await self._client.send(request, stream=True)
+            status = str(response.status_code)
+        finally:
+            if self._observe:
+                server = request.url.netloc.decode()
+                self._observe(request.method, server, status, time.perf_counter() - started)
+        return response
 
 
 @contextmanager

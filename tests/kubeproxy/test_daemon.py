@@ -19,7 +19,6 @@ from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
 from kubeproxy.own_node import TO_BE_DELETED_TAINT
-from kubeproxy.programming_latency import TRIGGER_TIME_ANNOTATION
 from kubeproxy.proxier import Proxier
 from kubeproxy.rule_inputs import Options
 from kubeproxy.rules.addresses import pack_address
@@ -34,6 +33,7 @@ from nodeplane.errors import KernelError
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeSpec, NodeStatus, Object, Taint
 from nodeplane.kube.source import Batch
 from nodeplane.kube.store import diff_objects
+from nodeplane.kube.trigger_time import TRIGGER_TIME_ANNOTATION
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, node, service
 
 SKELETON = build_skeleton("ip")

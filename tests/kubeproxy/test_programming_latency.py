@@ -1,13 +1,11 @@
 """The times that the endpoint slice controller writes on slices."""
 
 import msgspec
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kubeproxy.programming_latency import TRIGGER_TIME_ANNOTATION, parse_time, trigger_times
+from kubeproxy.programming_latency import trigger_times
 from nodeplane.kube.objects import EndpointSlice
 from nodeplane.kube.store import diff_objects
+from nodeplane.kube.trigger_time import TRIGGER_TIME_ANNOTATION
 from tests.kubeproxy.objects import additions, endpoint_slice, service
 
 START_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -17,30 +15,6 @@ def triggered(text: str, family: str = "IPv4", name: str = "web-1") -> EndpointS
     piece = endpoint_slice(family=family, name=name)
     metadata = msgspec.structs.replace(piece.metadata, annotations={TRIGGER_TIME_ANNOTATION: text})
     return msgspec.structs.replace(piece, metadata=metadata)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-01-01T00:00:00Z", START_S),
-        ("2026-01-01T01:00:00+01:00", START_S),
-        ("2026-01-01T00:00:00.5Z", START_S + 0.5),
-        ("2026-01-01T00:00:00.500000999Z", START_S + 0.5),
-        ("2026-01-01T00:00:00", None),
-        ("2026-01-01", None),
-        ("yesterday", None),
-        ("", None),
-    ],
-)
-def test_parse(text: str, expected: float | None) -> None:
-    """RFC 3339 with the digits that Go writes; a time without its zone is none."""
-    assert parse_time(text) == expected
-
-
-@given(st.text(max_size=40))
-def test_garbage(text: str) -> None:
-    """Any text is a time or none."""
-    parse_time(text)
 
 
 def test_times_of_a_batch() -> None:
