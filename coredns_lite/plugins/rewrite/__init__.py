@@ -10,6 +10,7 @@ The lines are tried in their order. One that fits and says `stop` (the default) 
 the next ones are tried on what it made. Names are compared in lower case and with their final dot. `exact`
 (the default) is for one name; `prefix` and `suffix` change its beginning or end, `substring` every
 occurrence; in the TO of `regex`, `{1}` stands for the first group of FROM, `{0}` for all that FROM matched.
+Regular expressions are RE2's, as in CoreDNS: no name takes one long.
 
 The client always gets its own question back, and records about the name that was asked instead become records
 about the name that it asked for, also where that name is the target of another record (`answer auto`, which
@@ -46,20 +47,22 @@ from coredns_lite.plugins.rewrite.rules import (
     ClassRule,
     Match,
     NameRule,
-    Pattern,
     Rule,
+    Substitution,
     TypeRule,
     rewrite_query,
 )
 from coredns_lite.wire.names import NameFormatError
 from coredns_lite.wire.query import Query
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.record import CLASS_NUMBERS
+from coredns_lite.wire.reply import CONFIGURATION, Answer, Rcode
 
 REPEATS = True
 
 _FIELDS = ("name", "type", "class")
-_CLASSES = {"IN": 1, "CS": 2, "CH": 3, "HS": 4}
-_TOO_LONG = Answer(Rcode.SERVFAIL, is_authoritative=False, error="rewritten into what is no name")
+_TOO_LONG = Answer(
+    Rcode.SERVFAIL, is_authoritative=False, error="rewritten into what is no name", about=CONFIGURATION
+)
 
 
 class Rewrite(msgspec.Struct, frozen=True):
@@ -67,9 +70,9 @@ class Rewrite(msgspec.Struct, frozen=True):
 
     rule: Rule
     goes_on: bool = False
-    names: tuple[Pattern, ...] = ()
+    names: tuple[Substitution, ...] = ()
     """What `answer name` says."""
-    values: tuple[Pattern, ...] = ()
+    values: tuple[Substitution, ...] = ()
     """What `answer value` says."""
 
 
@@ -108,8 +111,8 @@ def _decode_name_rule(field: Token, words: list[Token], *, goes_on: bool) -> Rew
         raise field.error("expected a name and what it becomes after it")
     old, new, *rest = words
     rule = NameRule.decode(match, old, new)
-    names: list[Pattern] = []
-    values: list[Pattern] = []
+    names: list[Substitution] = []
+    values: list[Substitution] = []
     while rest:
         if rest[0].text != "answer":
             raise rest[0].error("expected answer or nothing")
@@ -117,7 +120,7 @@ def _decode_name_rule(field: Token, words: list[Token], *, goes_on: bool) -> Rew
         if what == "auto":
             rest = rest[2:]
         elif what in {"name", "value"} and len(rest) > 3:
-            (names if what == "name" else values).append(Pattern.decode(rest[2], rest[3].text))
+            (names if what == "name" else values).append(Substitution.decode(rest[2], rest[3].text))
             rest = rest[4:]
         else:
             raise rest[0].error(
@@ -127,9 +130,9 @@ def _decode_name_rule(field: Token, words: list[Token], *, goes_on: bool) -> Rew
 
 
 def _decode_class(token: Token) -> int:
-    if token.text.upper() not in _CLASSES:
-        raise token.error(f"expected one of the classes {', '.join(_CLASSES)}")
-    return _CLASSES[token.text.upper()]
+    if token.text.upper() not in CLASS_NUMBERS:
+        raise token.error(f"expected one of the classes {', '.join(CLASS_NUMBERS)}")
+    return CLASS_NUMBERS[token.text.upper()]
 
 
 class _Link:

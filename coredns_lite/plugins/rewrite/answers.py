@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from coredns_lite.plugins.rewrite.rules import Pattern
+from coredns_lite.plugins.rewrite.rules import Substitution
 from coredns_lite.wire.names import NameFormatError, decode_name, encode_name, lower_name
 from coredns_lite.wire.record import OF_QUESTION, Record, RecordType
 from coredns_lite.wire.reply import Answer
@@ -25,8 +25,8 @@ class Restoration(msgspec.Struct, frozen=True):
 
     asked: bytes
     rewritten: bytes
-    names: tuple[Pattern, ...] = ()
-    values: tuple[Pattern, ...] = ()
+    names: tuple[Substitution, ...] = ()
+    values: tuple[Substitution, ...] = ()
 
     def restore(self, answer: Answer) -> Answer:
         """Return the answer to what the client asked."""
@@ -57,9 +57,9 @@ class Restoration(msgspec.Struct, frozen=True):
         return self.asked if lower_name(target) == self.rewritten else _apply(self.values, target)
 
 
-def _apply(patterns: tuple[Pattern, ...], name: bytes) -> bytes:
-    for pattern in patterns:
-        text = pattern.apply(decode_name(lower_name(name)))
+def _apply(substitutions: tuple[Substitution, ...], name: bytes) -> bytes:
+    for substitution in substitutions:
+        text = substitution.apply(decode_name(lower_name(name)))
         if text is not None:
             try:
                 return encode_name(text)

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from coredns_lite.corefile.lexer import Token
+from coredns_lite.patterns import Pattern
 from coredns_lite.wire.names import NameFormatError, decode_name, encode_name, lower_name
 from coredns_lite.wire.query import Query
 
@@ -23,34 +24,31 @@ class Match(StrEnum):
     REGEX = "regex"
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class Substitution(msgspec.Struct, frozen=True):
     """A regular expression on names as text, and what a name becomes that it is found in."""
 
-    expression: str
+    pattern: Pattern
     replacement: str
 
     @classmethod
-    def decode(cls, token: Token, replacement: str) -> "Pattern":
+    def decode(cls, token: Token, replacement: str) -> "Substitution":
         """Decode an expression and a replacement.
 
         Raises:
             ConfigError: not a regular expression, or one without the groups that the replacement has.
         """
-        try:
-            groups = re.compile(token.text).groups
-        except re.error as exc:
-            raise token.error(f"expected a regular expression: {exc}") from exc
+        pattern = Pattern.decode(token)
         wanted = max((int(group) for group in _GROUP.findall(replacement)), default=0)
-        if wanted > groups:
+        if wanted > pattern.group_count:
             raise token.error(f"expected at least {wanted} groups, as {replacement} has them")
-        return cls(token.text, replacement)
+        return cls(pattern, replacement)
 
     def apply(self, text: str) -> str | None:
         """Return what a name becomes; None if the expression is not found in it."""
-        found = re.search(self.expression, text)
+        found = self.pattern.find(text)
         if not found:
             return None
-        return _GROUP.sub(lambda group: found[int(group[1])] or "", self.replacement)
+        return _GROUP.sub(lambda group: found.groups[int(group[1])], self.replacement)
 
 
 class NameRule(msgspec.Struct, frozen=True):
@@ -68,7 +66,7 @@ class NameRule(msgspec.Struct, frozen=True):
             ConfigError: not a name, not a regular expression.
         """
         if match is Match.REGEX:
-            Pattern.decode(old, new.text)
+            Substitution.decode(old, new.text)
             return cls(match, old.text, new.text)
         if match is Match.EXACT:
             for token in (old, new):
@@ -90,7 +88,7 @@ class NameRule(msgspec.Struct, frozen=True):
             case Match.SUBSTRING:
                 return name.replace(self.old, self.new) if self.old in name else None
             case Match.REGEX:
-                return Pattern(self.old, self.new).apply(name)
+                return Substitution(Pattern(self.old), self.new).apply(name)
 
 
 class TypeRule(msgspec.Struct, frozen=True):
