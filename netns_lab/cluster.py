@@ -20,6 +20,11 @@ Json: TypeAlias = dict[str, Any]
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DNS_PORT = 53
+# As kubeadm's: what is too long for a datagram is asked for again over TCP.
+_DNS_PORTS: tuple[Json, ...] = (
+    {"name": "dns", "protocol": "UDP", "port": DNS_PORT},
+    {"name": "dns-tcp", "protocol": "TCP", "port": DNS_PORT},
+)
 
 MANAGER = "netns-lab"
 """The lab's name at the server: as the manager of fields, and in the label of all that is the lab's."""
@@ -157,7 +162,7 @@ def _cluster_dns(topology: Topology) -> Iterator[Json]:
         {"name": name, "namespace": namespace, "labels": {"k8s-app": name}},
         spec={
             "clusterIP": topology.network.cluster_dns,
-            "ports": [{"name": "dns", "protocol": "UDP", "port": DNS_PORT, "targetPort": DNS_PORT}],
+            "ports": [{**port, "targetPort": DNS_PORT} for port in _DNS_PORTS],
         },
     )
     yield _object(
@@ -174,7 +179,7 @@ def _cluster_dns(topology: Topology) -> Iterator[Json]:
             }
             for node in topology.nodes
         ],
-        ports=[{"name": "dns", "protocol": "UDP", "port": DNS_PORT}],
+        ports=list(_DNS_PORTS),
     )
 
 

@@ -128,8 +128,12 @@ def test_service_rows() -> None:
         {
             "service": "kube-system/kube-dns",
             "cluster_ip": "10.96.0.10",
-            "ports": ["UDP/53"],
-            "endpoints": ["172.30.0.2:53", "172.30.0.3:53"],
+            "ports": ["dns UDP/53", "dns-tcp TCP/53"],
+            "endpoints": [
+                f"{port} {address}:53"
+                for port in ("dns", "dns-tcp")
+                for address in ("172.30.0.2", "172.30.0.3")
+            ],
         },
     ]
 
