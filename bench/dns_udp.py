@@ -42,6 +42,7 @@ FASTEST_GOAL = "ratio >= 0.7"
 TCP_GOAL = "ours >= 15000"
 RSS_GOALS = {SERVICES: "ours <= 35", MANY_SERVICES: "ours <= 60"}
 START_GOALS = {SERVICES: "ours <= 0.5", MANY_SERVICES: "ours <= 2"}
+WORKERS = 2
 PEER_NAME = "recvfrom/sendto echo loop in Python"
 # What a right server answers to each mix; the peer says NOERROR to everything.
 RCODES = {"hits": {"NOERROR"}, "mix": {"NOERROR", "NXDOMAIN"}}
@@ -118,6 +119,29 @@ def main() -> None:
                     *ours, queries=queries, seconds=seconds, rcodes=RCODES["hits"], more=("-m", "tcp")
                 )
                 report("dns_tcp_rate", "queries/s", tcp.queries_per_s, goal=TCP_GOAL)
+                report_workers(directory, ours, queries, rounds, seconds)
+
+
+def report_workers(directory: Path, alone: Running, queries: Path, rounds: int, seconds: int) -> None:
+    """Print what a query costs with worker processes, next to one process; all on one core."""
+    with serve_ours(directory / "workers", workers=WORKERS) as crew:
+        runs: dict[Running, list[Run]] = {alone: [], Running(*crew): []}
+        for server in runs:
+            # Each process is to have all replies: some queries are spread over many ports.
+            for _ in range(min(rounds, 4)):
+                measure(*server, queries=queries, seconds=1, rcodes=RCODES["hits"], more=("-c", "64"))
+        for _ in range(rounds):
+            for server, results in runs.items():
+                more = ("-c", "64")
+                results.append(
+                    measure(*server, queries=queries, seconds=seconds, rcodes=RCODES["hits"], more=more)
+                )
+        one, several = ([run.cpu_us_per_query for run in results] for results in runs.values())
+        report(
+            f"dns_udp_hits_{SERVICES}_workers_{WORKERS}_cpu", "us/query", median(several),
+            peer=median(one), peer_name="one process", goal=GOALS["hits"][0],
+        )  # fmt: skip
+        report(f"dns_udp_workers_{WORKERS}_rss", "MB", sum(map(rss_mb, processes(crew[0]))))
 
 
 def run_case(
@@ -173,11 +197,9 @@ def build_mix(mix: str, count: int) -> list[str]:
     return lines
 
 
-@contextmanager
-def serve_ours(directory: Path, count: int = SERVICES) -> Iterator[tuple[int, str, int]]:
-    """Run coredns-lite over the services; yield its process id, address and port once it is ready."""
-    manifests = directory / "manifests"
-    manifests.mkdir(exist_ok=True)
+def write_services(manifests: Path, count: int) -> None:
+    """Write the Services into a directory of manifests."""
+    manifests.mkdir(parents=True, exist_ok=True)
     (manifests / "services.json").write_text(
         json.dumps(
             {
@@ -198,12 +220,20 @@ def serve_ours(directory: Path, count: int = SERVICES) -> Iterator[tuple[int, st
             }
         )
     )
+
+
+@contextmanager
+def serve_ours(directory: Path, count: int = SERVICES, workers: int = 1) -> Iterator[tuple[int, str, int]]:
+    """Run coredns-lite over the services; yield its process id, address and port once it is ready."""
+    manifests = directory / "manifests"
+    write_services(manifests, count)
     with socket.socket() as probe:
         probe.bind((own_address(), 0))
         address, port = probe.getsockname()
     corefile = directory / "Corefile"
     corefile.write_text(
-        f"{ZONE}:{port} {{\n bind {address}\n prometheus {address}:{free_tcp_port()}\n loadbalance\n"
+        f"{ZONE}:{port} {{\n bind {address}\n multisocket {workers}\n"
+        f" prometheus {address}:{free_tcp_port()}\n loadbalance\n"
         f" kubernetes {{\n manifests {manifests}\n }}\n}}\n"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
@@ -216,7 +246,7 @@ def serve_ours(directory: Path, count: int = SERVICES) -> Iterator[tuple[int, st
         try:
             ready.settimeout(60)
             assert ready.recv(64) == b"READY=1"
-            pin(process.pid, 0)
+            pin_all(process.pid, 0)
             yield process.pid, address, port
         finally:
             process.terminate()
@@ -373,6 +403,10 @@ def report_case(case: Case, runs: Mapping[str, list[Run]]) -> None:
             median([run.queries_per_s for run in ours]),
             peer=rate,
             peer_name=name,
+            # Of runs side by side: other load on the machine comes and goes between the rounds.
+            ratio=median(
+                [mine.queries_per_s / its.queries_per_s for mine, its in zip(ours, runs[name], strict=True)]
+            ),
             goal=FASTEST_GOAL if name == fastest else None,
         )
 

@@ -19,8 +19,7 @@ class Background:
     def start(self, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a task; an error of it is logged, whether or not somebody waits for it."""
         task = asyncio.get_running_loop().create_task(main)
-        self._tasks.add(task)
-        task.add_done_callback(self._end)
+        self._hold(task)
         return task
 
     async def drain(self, within_s: float) -> None:
@@ -28,10 +27,21 @@ class Background:
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=within_s)
 
+    def hand_over(self, successor: "Background") -> None:
+        """Have another hold what runs."""
+        for task in self._tasks:
+            task.remove_done_callback(self._end)
+            successor._hold(task)
+        self._tasks.clear()
+
     def close(self) -> None:
         """Cancel what still runs."""
         for task in self._tasks:
             task.cancel()
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -8,10 +8,10 @@ from coredns_lite.config import Listener, Site
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.plugins import PLUGINS
 from coredns_lite.wire.query import Query
-from coredns_lite.wire.reply import MAX_UDP_REPLY_BYTES, Answer, Rcode
+from coredns_lite.wire.reply import CONFIGURATION, MAX_UDP_REPLY_BYTES, Answer, Rcode
 from coredns_lite.zones import ZoneTable
 
-REFUSED = Answer(Rcode.REFUSED, is_authoritative=False)
+REFUSED = Answer(Rcode.REFUSED, is_authoritative=False, about=CONFIGURATION)
 
 
 class _Refusal:
@@ -51,9 +51,9 @@ def build_chains(listener: Listener, surround: Surround) -> ZoneTable[Chain]:
 def build_chain(site: Site, surroundings: Surroundings) -> Chain:
     """Build the chain of one zone: the plugins that it has, in the order of all plugins."""
     handler: Handler = _Refusal()
-    for name, plugin in reversed(tuple(PLUGINS.items())):
+    for name in reversed(tuple(PLUGINS)):
         for config in reversed(site.plugins.get(name, ())):
-            handler = plugin.build(config, surroundings, handler)
+            handler = PLUGINS[name].build(config, surroundings, handler)
     return Chain(
         handler,
         site.zone,

@@ -12,6 +12,7 @@ from coredns_lite.daemon import Daemon
 from coredns_lite.plugins import PLUGINS
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.daemon import run_daemon
+from nodeplane.runtime.loading import begin_loading
 from nodeplane.runtime.option_types import FILE_PATH
 from nodeplane.runtime.output import Row, print_result
 
@@ -39,6 +40,7 @@ def program() -> None:
 @_conf_option
 def run_command(corefile: Path) -> None:
     """Serve until SIGTERM; SIGUSR1 reloads the Corefile."""
+    begin_loading()
     daemon = Daemon(corefile)
     run_daemon(daemon.run(), daemon.leave)
 

@@ -7,6 +7,7 @@ sockets are opened before that if a plugin says that it may take too long. And w
 configuration is built whole beside the old one and takes over when it is ready; one that can't be built,
 whose tasks fail or that is not ready in time, leaves everything as it was. Old and new sockets share their
 address for a moment (SO_REUSEPORT), so no query finds none; a new process beside an old one does the same.
+While the old ones answer what they have, they follow the cluster; TCP connections go on with the new ones.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import signal
 import sys
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from coredns_lite.serving import Server
 from coredns_lite.upkeep import SiteSurroundings, Upkeep
 from coredns_lite.zones import ZoneTable
 from nodeplane.errors import NodeplaneError
+from nodeplane.runtime.loading import end_loading
 from nodeplane.runtime.sd_notify import notify
 
 # How long a packet loop that wants the interpreter waits while the asyncio loop computes. Python's default is
@@ -44,11 +47,15 @@ log = logging.getLogger(__name__)
 
 
 class Configuration(msgspec.Struct, frozen=True, eq=False):
-    """What one reading of the Corefile says: listeners, what answers there, and what goes on besides."""
+    """What one reading of the Corefile says: listeners, what answers there, and what goes on besides.
+
+    `servers` are those that are open, and are told what changes.
+    """
 
     listeners: Sequence[Listener]
     chains: Sequence[ZoneTable[Chain]]
     upkeep: Upkeep
+    servers: list[Server]
 
 
 class InForce(msgspec.Struct, frozen=True, eq=False):
@@ -56,7 +63,6 @@ class InForce(msgspec.Struct, frozen=True, eq=False):
 
     configuration: Configuration
     mains: asyncio.Task[None]
-    servers: Sequence[Server]
     serving: Sequence[asyncio.Task[None]]
 
 
@@ -96,8 +102,9 @@ class Daemon:
             pages.show(configuration.upkeep.pages)
             mains = tasks.create_task(configuration.upkeep.run())
             await configuration.upkeep.until_start()
+            end_loading()
             with _on_signal(signal.SIGUSR1) as asked:
-                self._force = self._enforce(configuration, mains, tasks)
+                self._force = await self._enforce(configuration, mains, tasks)
                 # This frame outlives them.
                 del blocks, configuration, mains
                 await self._follow(digest, asked, tasks, pages)
@@ -147,7 +154,8 @@ class Daemon:
 
     def _build(self, blocks: Sequence[Block]) -> Configuration:
         listeners = decode_config(blocks)
-        upkeep = Upkeep(self._publish)
+        servers: list[Server] = []
+        upkeep = Upkeep(partial(_publish, servers))
 
         async def say_ready() -> None:
             await upkeep.until_ready()
@@ -160,11 +168,7 @@ class Daemon:
             build_chains(listener, lambda of, site: SiteSurroundings(of, site, upkeep))
             for listener in listeners
         ]
-        return Configuration(listeners, chains, upkeep)
-
-    def _publish(self, about: Collection[Hashable] | None) -> None:
-        for server in self._force.servers if self._force else ():
-            server.publish(about)
+        return Configuration(listeners, chains, upkeep, servers)
 
     async def _reload(self, configuration: Configuration, tasks: asyncio.TaskGroup, pages: Pages) -> None:
         """Bring a configuration up beside the one in force, then put it in its place.
@@ -177,7 +181,7 @@ class Daemon:
         mains = tasks.create_task(probation.run())
         try:
             await probation.until_ready()
-            self._force = self._enforce(configuration, mains, tasks)
+            self._force = await self._enforce(configuration, mains, tasks)
         except BaseException:
             await _end(configuration.upkeep, [mains])
             raise
@@ -185,32 +189,41 @@ class Daemon:
         pages.show(configuration.upkeep.pages)
         # The new sockets answer: the old ones may go once they are empty.
         if old:
-            for server, serving in zip(old.servers, old.serving, strict=True):
-                await server.drain()
-                serving.cancel()
-            await _end(old.configuration.upkeep, [old.mains, *old.serving])
+            for new in configuration.servers:
+                for server in old.configuration.servers:
+                    new.take_over(server)
+            await _drain(old.configuration.servers, old.serving)
+            await _end(old.configuration.upkeep, [old.mains])
 
-    def _enforce(
+    async def _enforce(
         self, configuration: Configuration, mains: asyncio.Task[None], tasks: asyncio.TaskGroup
     ) -> InForce:
         """Open the sockets of a configuration, all or none, and answer from it."""
         loop = asyncio.get_running_loop()
-        servers: list[Server] = []
+        serving: list[asyncio.Task[None]] = []
+        opened = self._force.configuration.listeners if self._force else ()
+        places = {(listener.scheme, listener.address, listener.port) for listener in opened}
+        # First those that may be another's: the others' queries still come to the old sockets alone.
+        plan = sorted(
+            zip(configuration.listeners, configuration.chains, strict=True),
+            key=lambda each: (each[0].scheme, each[0].address, each[0].port) in places,
+        )
         try:
-            for listener, chains in zip(configuration.listeners, configuration.chains, strict=True):
-                servers.append(Server(listener, chains, loop))
+            for listener, chains in plan:
+                server = Server(listener, chains, loop, configuration.upkeep.crews.get(listener.name))
+                configuration.servers.append(server)
+                serving.append(tasks.create_task(server.run()))
         except BaseException:
-            for server in servers:
-                server.close()
+            # Queries that have come to those that were opened came to nobody else.
+            await _drain(configuration.servers, serving)
             raise
-        serving = [tasks.create_task(server.run()) for server in servers]
         configuration.upkeep.is_serving.set()
         PLUGIN_ENABLED.clear()
         for listener in configuration.listeners:
             for site in listener.sites:
                 for name in site.plugins:
                     PLUGIN_ENABLED.labels(listener.name, site.zone, "", name).set(1)
-        return InForce(configuration, mains, servers, serving)
+        return InForce(configuration, mains, serving)
 
 
 class _Probation:
@@ -248,6 +261,23 @@ class _Probation:
         unready = self._upkeep.unready()
         if unready and not ready.done():
             raise NotReadyError(f"not ready within {_READY_LIMIT_S:.0f} s: {', '.join(unready)}")
+
+
+def _publish(servers: Sequence[Server], about: Collection[Hashable] | None) -> None:
+    for server in servers:
+        server.publish(about)
+
+
+async def _drain(servers: Sequence[Server], serving: Sequence[asyncio.Task[None]]) -> None:
+    """End servers side by side, once they have answered what has come."""
+    if not servers:
+        return
+    # A task that is cancelled before it has begun would leave its sockets open.
+    await asyncio.sleep(0)
+    await asyncio.gather(*(server.drain() for server in servers))
+    for task in serving:
+        task.cancel()
+    await asyncio.wait(serving)
 
 
 async def _end(upkeep: Upkeep, tasks: Sequence[asyncio.Task[None]]) -> None:

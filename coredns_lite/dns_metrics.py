@@ -8,8 +8,8 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from coredns_lite.kind import NO_ZONE
 from coredns_lite.metrics import REGISTRY
-from coredns_lite.responder import NO_ZONE
 from coredns_lite.tally import DURATION_BUCKETS_S, SIZE_BUCKETS_BYTES, Slice, Sums, Tally
 
 _NO_VIEW = ""

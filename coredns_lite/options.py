@@ -5,6 +5,7 @@ import re
 from coredns_lite.corefile.lexer import Token
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.wire.record import record_type
+from coredns_lite.wire.reply import Rcode
 from nodeplane.runtime.listen import ListenAddress, parse_listen_address
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -113,3 +114,15 @@ def decode_record_type(token: Token) -> int:
         return record_type(token.text)
     except ValueError as exc:
         raise token.error("expected a record type such as AAAA") from exc
+
+
+def decode_rcode(token: Token) -> Rcode:
+    """Decode the name of a response code.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return Rcode[token.text.upper()]
+    except KeyError:
+        raise token.error(f"expected one of the codes {', '.join(Rcode.__members__)}") from None

@@ -8,30 +8,22 @@ what that says; behind the last stands a refusal.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Hashable
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import msgspec
-
+from coredns_lite.client import Client, Transport
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.reply import Answer
 from nodeplane.runtime.http import Handler as PageHandler
 from nodeplane.runtime.listen import ListenAddress
 
+if TYPE_CHECKING:
+    from coredns_lite.workers.crew import Crew
+
+__all__ = ["Client", "Handler", "Later", "Outcome", "Plugin", "Surroundings", "Transport", "after"]
+
 C_contra = TypeVar("C_contra", contravariant=True)
 V = TypeVar("V")
-
-Transport = Literal["udp", "tcp", "tls"]
-
-
-class Client(msgspec.Struct, frozen=True):
-    """Who asks, and how."""
-
-    address: IPv4Address | IPv6Address
-    port: int
-    transport: Transport
-
 
 Later = Coroutine[Any, Any, Answer]
 """An answer that somebody else has to be asked for: awaited on the asyncio loop, not in a packet loop."""
@@ -92,6 +84,10 @@ class Surroundings(Protocol):
 
     def serve_page(self, address: ListenAddress, path: str, handler: PageHandler) -> None:
         """Have an HTTP page at an address for as long as this configuration is served."""
+        ...
+
+    def serve_by(self, crew: "Crew") -> None:
+        """Have the server's UDP queries answered by processes."""
         ...
 
     def leave_after(self, seconds: float) -> None:

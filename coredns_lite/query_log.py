@@ -12,15 +12,14 @@ from enum import StrEnum
 
 import msgspec
 
-from coredns_lite.plugin import Client
+from coredns_lite.client import Client
 from coredns_lite.wire.names import ROOT, decode_name, lower_name, read_name, skip_name
 from coredns_lite.wire.query import DNSSEC_OK, HEADER, MIN_REPLY_BYTES, OPCODE_MASK, Flag
-from coredns_lite.wire.record import RecordType, type_text
+from coredns_lite.wire.record import RecordType, class_text, type_text
 from coredns_lite.wire.reply import Rcode
 from coredns_lite.zones import ZoneTable, zone_set
 
 _PROTOCOLS = {"udp": "udp", "tcp": "tcp", "tls": "tcp"}
-_CLASSES = {1: "IN", 3: "CH", 4: "HS", 254: "NONE", 255: "ANY"}
 _TYPE_AND_CLASS = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _RCODE_MASK = 0xF
@@ -74,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True):
 PLACEHOLDERS: Mapping[str, Callable[[Entry], str]] = {
     "{type}": lambda entry: type_text(entry.qtype),
     "{name}": lambda entry: decode_name(entry.name),
-    "{class}": lambda entry: _CLASSES.get(entry.qclass, f"CLASS{entry.qclass}"),
+    "{class}": lambda entry: class_text(entry.qclass),
     "{proto}": lambda entry: _PROTOCOLS[entry.client.transport],
     "{remote}": lambda entry: (
         f"[{entry.client.address}]" if entry.client.address.version == 6 else str(entry.client.address)

@@ -1,71 +1,61 @@
 """From a packet to its reply: what is dropped, refused or answered, with what is cached on the way.
 
-A Responder serves one socket or all streams, and lives until everything may have changed. Its caches need no
-expiry and no lock. A change of everything makes a new Responder, and whoever still holds the old one fills
-caches that nobody asks again. Of a smaller change, the loop that follows it says what it is about (`forget`);
-the thread that answers meanwhile notices by the count of changes, and takes back what it has just kept.
+A Responder serves one socket or all streams, and lives until everything may have changed. Its caches
+(`coredns_lite.kept`) need no expiry and no lock. A change of everything makes a new Responder, and whoever
+still holds the old one fills caches that nobody asks again. Of a smaller change, the loop that follows it
+says what it is about (`forget`); the thread that answers meanwhile notices by the count of changes, and takes
+back what it has just kept.
 """
 
 import itertools
-import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 import msgspec
 
 from coredns_lite.chain import REFUSED, Chain
+from coredns_lite.edns_options import BADCOOKIE, BADVERS, EDNS_VERSION, OWN_OPTIONS, EdnsOptions
+from coredns_lite.kept import TRAILER_BYTES, Kept, KeptReplies, Label, label_of, token
+from coredns_lite.kind import KINDS, MALFORMED, NO_ZONE, Kind
 from coredns_lite.plugin import Client, Later, Outcome
 from coredns_lite.rotation import MAX_TURNS, is_turning, turn, turns
 from coredns_lite.transfers import transfer_messages
-from coredns_lite.wire.cookie import COOKIE, CookieJar
-from coredns_lite.wire.query import MessageFormatError, Query, decode_query, is_common, is_query, opcode
+from coredns_lite.wire.cookie import CookieJar
+from coredns_lite.wire.query import (
+    MessageFormatError,
+    NoQuestionError,
+    Query,
+    decode_query,
+    is_common,
+    is_query,
+    opcode,
+)
 from coredns_lite.wire.record import CLASS_CH, CLASS_IN, RecordType
 from coredns_lite.wire.reply import (
     MAX_TCP_REPLY_BYTES,
     Answer,
+    Guard,
     Rcode,
+    memory_bytes,
     render_error,
     render_reply,
     udp_limit_bytes,
 )
 from coredns_lite.zones import ZoneTable
 
-# Entries, for each of the caches: what 10,000 Services are asked for (A, AAAA, SRV, search path), at 0.5 to
-# 0.7 kB for each that is there.
-CACHE_SIZE = 49_152
-# A stream without a query is closed after this time (RFC 7766 section 6.2.3 leaves it to us).
-IDLE_TIMEOUT_S = 10
+# What the replies that are kept, and the answers, may take; of them the names of 10,000 Services with what is
+# asked on the way (A, AAAA, SRV, search path) take 17 MB.
+CACHE_BYTES = 24 << 20
+
+# What a decoded query takes.
+_GUARDED_BYTES = 400
 
 # The orders of one answer that are kept, together: what a Service's many addresses must not make of it.
 _MAX_TURNS_BYTES = 16 * 1024
 
-_EDNS_VERSION = 0
-_BADVERS = Answer(Rcode.BADVERS, is_authoritative=False)
 _SERVFAIL = Answer(Rcode.SERVFAIL, is_authoritative=False, is_lasting=False)
-_BADCOOKIE = Answer(Rcode.BADCOOKIE, is_authoritative=False, is_lasting=False)
-
-# EDNS options that we deal with ourselves, so that no plugin needs to see the query for them: NSID (RFC
-# 5001), cookies, the idle time of streams (RFC 7828), padding (RFC 7830).
-_NSID, _KEEPALIVE, _PADDING = 3, 11, 12
-_OWN_OPTIONS = frozenset((_NSID, COOKIE, _KEEPALIVE, _PADDING))
-_KEEPALIVE_UNITS_PER_S = 10
 
 _TRANSFERS = (RecordType.AXFR, RecordType.IXFR)
 _TYPES = {int(rtype): rtype.name for rtype in RecordType} | {64: "SVCB", 65: "HTTPS", 48: "DNSKEY", 43: "DS"}
-
-
-class Kind(msgspec.Struct, frozen=True):
-    """What the metrics tell apart of a query and its reply, but for who asked and how long either is."""
-
-    zone: str
-    rtype: str
-    rcode: str
-    plugin: str
-    dnssec_ok: bool
-
-
-NO_ZONE = "dropped"
-"""The zone of what belongs to none, as CoreDNS's metrics have it (plugin/metrics/vars)."""
-MALFORMED = Kind(NO_ZONE, "other", Rcode.FORMERR.name, "", dnssec_ok=False)
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -103,44 +93,38 @@ Reply = bytes | Pending | Iterator[bytes]
 class Responder:
     """Answers from the given chains as they are now.
 
-    `packets` and `turning` are the first cache, read by the packet loop itself: queries to replies, and to
-    what gives the next of several replies; all without their ids. The second, inside, is by question, so that
-    spelling (0x20) and most of EDNS don't matter to it.
+    `replies` is the first cache, read by the packet loop itself, by query. The second, inside, is by
+    question, so that spelling (0x20) and most of EDNS don't matter to it.
 
     Args:
         chains: Who answers in which zone.
-        cache_size: Entries that each cache may have.
+        cache_bytes: What the caches may take.
         cookies: Gives clients cookies, if any are to be given.
         is_stream: The replies may be as long as they get.
-        is_counted: Someone counts: `kinds` says what is in the first cache.
+        is_encrypted: Nobody but the client reads them, and their length is to say little.
+        is_counted: Someone counts: what is kept says its kind.
     """
 
     def __init__(
         self,
         chains: ZoneTable[Chain],
-        cache_size: int = CACHE_SIZE,
+        cache_bytes: int = CACHE_BYTES,
         *,
         cookies: CookieJar | None = None,
         is_stream: bool = False,
+        is_encrypted: bool = False,
         is_counted: bool = False,
     ) -> None:
-        self.packets: dict[bytes, bytes] = {}
-        self.turning: dict[bytes, Callable[[], bytes]] = {}
-        self.kinds: dict[bytes, tuple[Kind, int]] = {}
-        """What the first cache gives, if that is counted: its kind and the reply's size without the id.
-
-        Another dictionary once that cache was emptied, so that what has been counted can still be told.
-        """
+        self.replies = KeptReplies(cache_bytes // 2)
         self.last_kind = MALFORMED
         """The kind of the last reply that was given at once."""
-        self._questions: dict[bytes, tuple[Answer, Chain | None]] = {}
-        # What the caches have, by what it is about.
-        self._about: dict[Hashable, list[bytes]] = {}
-        self._known_kinds: dict[tuple[Kind, int], tuple[Kind, int]] = {}
+        self._questions: Kept[tuple[Answer, Chain | None]] = Kept(cache_bytes // 8, _measure_answer)
+        # The same for replies that are for some clients only, with what has to be asked before one is given.
+        self._guarded = KeptReplies(cache_bytes // 8)
+        self._guards: Kept[_Guarded] = Kept(cache_bytes // 8, _measure_guarded)
         self._changes = 0
         self._chains = chains
-        self._cache_size = cache_size
-        self._cookies = cookies
+        self._edns = EdnsOptions(cookies, is_stream=is_stream, is_encrypted=is_encrypted)
         self._is_stream = is_stream
         self._is_counted = is_counted
         self._step = itertools.count()
@@ -158,15 +142,46 @@ class Responder:
             return None
         if opcode(packet):
             return render_error(packet, Rcode.NOTIMP)
+        body = packet[2:]
+        guarded = self._guards.find(body)
+        if guarded is not None and (kept := self._guarded.find(body)) is not None:
+            return self._respond_guarded(packet, guarded, kept, find_client)
         try:
             query = decode_query(packet)
             outcome, chain, options = self._answer(packet, query, find_client)
+        except NoQuestionError:
+            return self._respond_bare(packet, find_client)
         except MessageFormatError:
             return render_error(packet, Rcode.FORMERR)
         reply = self._reply(packet, query, outcome, chain, options)
         if changes & 1 or self._changes != changes:
             # It may have been built from what was there before, or from what was about to be dropped.
-            self._drop((packet[2:], _question_key(query)))
+            self.replies.drop(body)
+            self._guards.drop(body)
+            self._guarded.drop(body)
+            self._questions.drop(_question_key(query))
+        return reply
+
+    def _respond_guarded(
+        self, packet: bytes, guarded: "_Guarded", kept: bytes, find_client: Callable[[], Client]
+    ) -> Reply | None:
+        """Give a reply that is kept, if the client may have it."""
+        client = find_client()
+        for guard in guarded.guards:
+            refusal = guard.refuse(guarded.query, client)
+            if refusal is not None:
+                query = msgspec.structs.replace(guarded.query, id=int.from_bytes(packet[:2]))
+                return self._reply(packet, query, refusal, guarded.chain, ())
+        if self._is_counted:
+            self.last_kind = KINDS.kind(label_of(kept).kind)
+        return packet[:2] + kept[:-TRAILER_BYTES]
+
+    def _respond_bare(self, packet: bytes, find_client: Callable[[], Client]) -> bytes:
+        try:
+            reply, rcode = self._edns.answer_bare(packet, find_client)
+        except MessageFormatError:
+            return render_error(packet, Rcode.FORMERR)
+        self.last_kind = msgspec.structs.replace(MALFORMED, rcode=rcode.name)
         return reply
 
     def forget(self, about: Iterable[Hashable]) -> None:
@@ -177,15 +192,12 @@ class Responder:
         # A sequence lock, whose reader does not wait: while the count is odd, one cache may still have what
         # the other has dropped.
         self._changes += 1
-        for what in (None, *about):
-            self._drop(self._about.pop(what, ()))
+        tokens = [token(what) for what in (None, *about)]
+        self.replies.forget(tokens)
+        self._guards.forget(tokens)
+        self._guarded.forget(tokens)
+        self._questions.forget(tokens)
         self._changes += 1
-
-    def _drop(self, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            self.packets.pop(key, None)
-            self.turning.pop(key, None)
-            self._questions.pop(key, None)
 
     def _reply(
         self,
@@ -208,42 +220,24 @@ class Responder:
         if outcome.transfer is not None and self._is_stream:
             return transfer_messages(query, outcome, options)
         if self._is_kept_whole(packet, query, outcome):
-            replies = [render_reply(query, outcome, limit_bytes)[2:]]
+            first = render_reply(query, outcome, limit_bytes)
+            orders = [outcome]
             if outcome.is_rotated:
-                most = min(MAX_TURNS, max(1, _MAX_TURNS_BYTES // len(replies[0])))
-                replies += (render_reply(query, one, limit_bytes)[2:] for one in turns(outcome, most)[1:])
-            self._remember(packet[2:], replies, outcome.about)
-            return packet[:2] + replies[0]
+                orders = turns(outcome, min(MAX_TURNS, max(1, _MAX_TURNS_BYTES // len(first))))
+            kind = KINDS.number(self.last_kind) if self._is_counted else 0
+            label = Label(token(outcome.about), kind, len(packet)).pack()
+            later = [render_reply(query, order, limit_bytes)[2:] + label for order in orders[1:]]
+            # The first goes out now.
+            replies = [*later, first[2:] + label]
+            if outcome.guards:
+                self._guards.put(packet[2:], _Guarded(query, outcome.guards, chain, token(outcome.about)))
+                self._guarded.put(packet[2:], replies)
+            else:
+                self.replies.put(packet[2:], replies)
+            return first
         if outcome.is_rotated:
             outcome = turn(outcome, next(self._step))
         return render_reply(query, outcome, limit_bytes, options)
-
-    def _remember(self, body: bytes, replies: Sequence[bytes], about: Hashable) -> None:
-        if max(len(self.packets) + len(self.turning), len(self.kinds) // 2) >= self._cache_size:
-            self._clear()
-        # Noted first: what is kept can be found by whoever drops it.
-        self._about.setdefault(about, []).append(body)
-        if len(replies) == 1:
-            self.packets[body] = replies[0]
-        else:
-            # The first goes out now.
-            self.turning[body] = itertools.cycle((*replies[1:], replies[0])).__next__
-        if self._is_counted:
-            kind = self.last_kind, len(replies[0])
-            # One value for all that are alike: most are.
-            kind = self._known_kinds.setdefault(kind, kind)
-            if self.kinds.get(body, kind) != kind:
-                # What was counted under the old kind can still be told from the old dictionary.
-                self.kinds = dict(self.kinds)
-            self.kinds[body] = kind
-
-    def _clear(self) -> None:
-        self._about.clear()
-        self.packets.clear()
-        self.turning.clear()
-        self._questions.clear()
-        self.kinds = {}
-        self._known_kinds.clear()
 
     def _answer(
         self, packet: bytes, query: Query, find_client: Callable[[], Client]
@@ -254,18 +248,21 @@ class Responder:
             MessageFormatError: a cookie that is none.
         """
         edns = query.edns
-        if edns and edns.version != _EDNS_VERSION:
-            return _BADVERS, None, ()
+        if edns and edns.version != EDNS_VERSION:
+            return BADVERS, None, ()
         key = _question_key(query)
         # What an option may mean to a plugin must not be kept for those who did not send it, nor the reverse.
-        is_plain = not edns or not edns.options or _OWN_OPTIONS.issuperset(dict(edns.options))
-        found = self._questions.get(key) if is_plain else None
+        is_plain = not edns or not edns.options or OWN_OPTIONS.issuperset(dict(edns.options))
+        found = self._questions.find(key) if is_plain else None
         chain = found[1] if found else self._find_chain(query)
         options: tuple[tuple[int, bytes], ...] = ()
         if edns and edns.options:
-            options, has_bad_cookie = self._answer_options(edns.options, chain, find_client)
+            nsid = chain.nsid if chain else None
+            options, has_bad_cookie = self._edns.answer(
+                edns.options, find_client, is_ours=chain is not None, nsid=nsid
+            )
             if has_bad_cookie and chain and chain.requires_cookie and not self._is_stream:
-                return _BADCOOKIE, chain, options
+                return BADCOOKIE, chain, options
         if found:
             return found[0], chain, options
         outcome: Outcome = REFUSED
@@ -276,12 +273,10 @@ class Responder:
             is_plain
             and isinstance(outcome, Answer)
             and outcome.is_lasting
+            and not outcome.guards
             and not self._is_kept_whole(packet, query, outcome)
         ):
-            if len(self._questions) >= self._cache_size:
-                self._clear()
-            self._about.setdefault(outcome.about, []).append(key)
-            self._questions[key] = outcome, chain
+            self._questions.put(key, (outcome, chain))
         return outcome, chain, options
 
     def _is_kept_whole(self, packet: bytes, query: Query, outcome: Answer) -> bool:
@@ -298,28 +293,23 @@ class Responder:
         is_allowed = query.qtype not in _TRANSFERS or chain.answers_transfers
         return chain if is_wanted and is_allowed else None
 
-    def _answer_options(
-        self,
-        options: Sequence[tuple[int, bytes]],
-        chain: Chain | None,
-        find_client: Callable[[], Client],
-    ) -> tuple[tuple[tuple[int, bytes], ...], bool]:
-        """Return the options of the reply, and whether the query has a cookie that is not ours."""
-        answers = []
-        has_bad_cookie = False
-        # The first of each counts (RFC 7873 section 5.2).
-        for code, data in dict(reversed(options)).items():
-            if code == COOKIE and self._cookies:
-                cookie, is_good = self._cookies.answer(data, find_client().address, int(time.time()))
-                has_bad_cookie = not is_good
-                if chain:
-                    # To a zone that isn't ours, no reply is longer than its query.
-                    answers.append((COOKIE, cookie))
-            elif code == _NSID and chain and chain.nsid is not None:
-                answers.append((_NSID, chain.nsid))
-            elif code == _KEEPALIVE and self._is_stream:
-                answers.append((_KEEPALIVE, (IDLE_TIMEOUT_S * _KEEPALIVE_UNITS_PER_S).to_bytes(2, "big")))
-        return tuple(answers), has_bad_cookie
+
+class _Guarded(msgspec.Struct, frozen=True):
+    """A query and those who decide about the reply to it."""
+
+    query: Query
+    guards: tuple[Guard, ...]
+    chain: Chain | None
+    about: int
+
+
+def _measure_guarded(guarded: _Guarded) -> tuple[int, int]:
+    return guarded.about, _GUARDED_BYTES
+
+
+def _measure_answer(kept: tuple[Answer, Chain | None]) -> tuple[int, int]:
+    answer, _ = kept
+    return token(answer.about), memory_bytes(answer)
 
 
 def _question_key(query: Query) -> bytes:

@@ -3,22 +3,26 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
 
 from coredns_lite.background import Background
 from coredns_lite.chain import Chain
 from coredns_lite.config import Listener
 from coredns_lite.dns_metrics import QUERY_METRICS
+from coredns_lite.kind import MALFORMED
 from coredns_lite.metrics import PANICS
 from coredns_lite.query_log import build_query_log
-from coredns_lite.responder import MALFORMED, Kind, Pending, Responder
+from coredns_lite.responder import Pending, Responder
 from coredns_lite.server.certificate import Certificate
+from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.listen import Listening, open_tcp, open_udp
 from coredns_lite.server.streams import StreamServer
-from coredns_lite.server.udp_worker import UdpWorker
+from coredns_lite.server.udp_worker import SendLater, UdpWorker
 from coredns_lite.tally import Tally
 from coredns_lite.wire.cookie import SECRET_BYTES, CookieJar
+from coredns_lite.workers.channel import Serve
+from coredns_lite.workers.crew import Crew, Way
 from coredns_lite.zones import ZoneTable
 from nodeplane.errors import ConfigError
 
@@ -34,38 +38,40 @@ _SECRET = secrets.token_bytes(SECRET_BYTES)
 class Server:
     """Answers what comes to one address and port, from the given chains.
 
-    Its sockets are open from the start; `run` serves them.
+    Its sockets are open from the start; `run` serves them, with `crew` the UDP ones by its processes.
     """
 
-    def __init__(self, listener: Listener, chains: ZoneTable[Chain], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        chains: ZoneTable[Chain],
+        loop: asyncio.AbstractEventLoop,
+        crew: Crew | None = None,
+    ) -> None:
         self.name = f"{listener.address or '*'}:{listener.port}"
+        self._place = _place(listener)
         self._chains = chains
+        self._is_encrypted = listener.scheme == "tls"
         counted = [site.zone for site in listener.sites if "prometheus" in site.plugins]
         self._is_counted = bool(counted)
         given = [config.secret for site in listener.sites for config in site.plugins.get("cookies", ())]
         self._cookies = CookieJar(next((secret for secret in given if secret), _SECRET))
-        query_log = build_query_log({site.zone: site.plugins.get("log", ()) for site in listener.sites})
-        self._listening: Listening | None = None
-        self._worker: UdpWorker | None = None
+        log_rules = {site.zone: site.plugins.get("log", ()) for site in listener.sites}
+        query_log = build_query_log(log_rules)
+        self._listening: list[Listening] = []
+        self._crew = crew
+        self._worker: UdpWorker | Crew | None = None
         self._tallies: list[Tally] = []
         self._ended: asyncio.Future[None] | None = None
         self._is_closed = False
         self._responders: list[Responder] = []
-        certificate = _read_certificate(listener) if listener.scheme == "tls" else None
+        certificate = _read_certificate(listener) if self._is_encrypted else None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="udp")
         self._deferred = Deferred(loop)
-        if not certificate:
-            self._listening = open_udp(listener.address, listener.port)
-            self._worker = UdpWorker(
-                self._listening.socket,
-                self._make_responder(),
-                self._deferred.defer,
-                packet_info=self._listening.packet_info,
-                query_log=query_log,
-                logs_errors=any("errors" in site.plugins for site in listener.sites),
-                tally=self._make_tally(listener, "udp", counted),
-            )
         try:
+            if not certificate:
+                for _ in range(crew.size if crew else 1):
+                    self._listening.append(open_udp(listener.address, listener.port))
             self._streams = StreamServer(
                 open_tcp(listener.address, listener.port),
                 self._make_responder(is_stream=True),
@@ -75,10 +81,30 @@ class Server:
                 tally=self._make_tally(listener, "tcp", counted),
             )
         except BaseException:
-            if self._listening:
-                self._listening.socket.close()
+            for listening in self._listening:
+                listening.socket.close()
             self._retire()
             raise
+        if self._listening:
+            packet_info = self._listening[0].packet_info
+            logs_errors = any("errors" in site.plugins for site in listener.sites)
+            tally = self._make_tally(listener, "udp", counted)
+            if crew:
+                serve = Serve(packet_info, log_rules, logs_errors, self._is_counted)
+                way = Way(serve, self._deferred.defer, query_log, tally)
+                crew.serve(self._listening, self._make_responder(), way)
+                self._worker = crew
+            else:
+                self._worker = UdpWorker(
+                    self._listening[0].socket,
+                    self._make_responder(),
+                    self._deferred.defer,
+                    packet_info=packet_info,
+                    query_log=query_log,
+                    logs_errors=logs_errors,
+                    tally=tally,
+                    on_defect=PANICS.inc,
+                )
 
     def publish(self, about: Collection[Hashable] | None = None) -> None:
         """Answer from the chains as they are now.
@@ -88,6 +114,8 @@ class Server:
         if about is not None:
             for responder in self._responders:
                 responder.forget(about)
+            if self._crew:
+                self._crew.forget(about)
             return
         self._responders = []
         if self._worker:
@@ -122,6 +150,11 @@ class Server:
             await self._answer_pending()
             self.close()
 
+    def take_over(self, predecessor: "Server") -> None:
+        """Go on with the connections of a server of the same address, if they would be made alike now."""
+        if self._place == predecessor._place:
+            predecessor._streams.hand_over(self._streams)
+
     async def drain(self) -> None:
         """Get nothing new, which goes to other sockets of the same address, and answer what is there."""
         if self._worker and self._ended and not self._ended.done():
@@ -141,8 +174,8 @@ class Server:
         self._streams.close()
         self._deferred.close()
         self._threads.shutdown(wait=False)
-        if self._worker and self._listening:
-            done, lost = self._worker.counters, self._listening.lost()
+        if self._worker:
+            done, lost = self._worker.counters, sum(listening.lost() for listening in self._listening)
             if done.received or lost or self._streams.received:
                 log.info(
                     "served listener=%s received=%d sent=%d uncached=%d deferred=%d overloaded=%d "
@@ -150,12 +183,19 @@ class Server:
                     self.name, done.received, done.sent, done.uncached, done.deferred, done.overloaded,
                     done.dropped, done.unsent, lost, self._streams.received, done.defects,
                 )  # fmt: skip
-            self._listening.socket.close()
+        if self._crew:
+            self._crew.close()
+        for listening in self._listening:
+            listening.socket.close()
         self._retire()
 
     def _make_responder(self, *, is_stream: bool = False) -> Responder:
         responder = Responder(
-            self._chains, cookies=self._cookies, is_stream=is_stream, is_counted=self._is_counted
+            self._chains,
+            cookies=self._cookies,
+            is_stream=is_stream,
+            is_encrypted=self._is_encrypted,
+            is_counted=self._is_counted,
         )
         self._responders.append(responder)
         return responder
@@ -174,6 +214,12 @@ class Server:
         self._tallies.clear()
 
 
+def _place(listener: Listener) -> tuple[object, ...]:
+    """Say what connections have in common: where they come to, and whom TLS lets in."""
+    files = tuple(files for site in listener.sites for files in site.plugins.get("tls", ()))
+    return listener.scheme, listener.address, listener.port, files
+
+
 def _read_certificate(listener: Listener) -> Certificate:
     for site in listener.sites:
         for files in site.plugins.get("tls", ()):
@@ -188,9 +234,10 @@ class Deferred:
         self._loop = loop
         self._background = Background()
 
-    def defer(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    def defer(self, pending: Pending, _origin: Origin, send: SendLater) -> bool:
         """Have a reply made and given to `send`, which is called once; called from any thread."""
         self._loop.call_soon_threadsafe(self._start, pending, send)
+        return True
 
     async def drain(self, within_s: float) -> None:
         """Wait for the replies that are to be made, but no longer than that; no more are deferred."""
@@ -200,10 +247,10 @@ class Deferred:
         """Give up what is not answered."""
         self._background.close()
 
-    def _start(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    def _start(self, pending: Pending, send: SendLater) -> None:
         self._background.start(self._reply_later(pending, send))
 
-    async def _reply_later(self, pending: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    async def _reply_later(self, pending: Pending, send: SendLater) -> None:
         reply, kind = None, MALFORMED
         try:
             reply, kind = await pending.answer()

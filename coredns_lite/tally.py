@@ -1,9 +1,8 @@
 """Counts queries for the metrics, at a small part of what answering one costs.
 
-A packet loop notes for each batch which queries the first cache answered: one call of C code counts them all,
-by packet, and one lock is taken. What a packet means (zone, type, rcode, sizes) is looked up only when the
-cache is replaced or somebody reads the metrics. The queries of a batch are answered together and so take
-equally long.
+A packet loop notes for each batch which kept replies it has sent: one call of C code counts them all, and one
+lock is taken. What a reply means (zone, type, rcode, sizes) stands at its end (`coredns_lite.kept`), and is
+read only when somebody wants the sums. The queries of a batch are answered together and so take equally long.
 """
 
 from bisect import bisect_left
@@ -13,7 +12,8 @@ from threading import Lock
 
 import msgspec
 
-from coredns_lite.responder import Kind
+from coredns_lite.kept import TRAILER_BYTES, label_of
+from coredns_lite.kind import KINDS, Kind
 
 # CoreDNS's buckets (plugin/pkg/... vars.go): from 0.25 ms, doubling, 16 of them; and of sizes in bytes.
 DURATION_BUCKETS_S = tuple(0.00025 * 2**power for power in range(16))
@@ -23,6 +23,8 @@ IPV4, IPV6 = "1", "2"
 """The label `family`, as CoreDNS has it."""
 
 _ID_BYTES = 2
+# Replies that are noted before they are summed up: those that are kept no more take room until then.
+_MAX_NOTED = 16_384
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -60,70 +62,81 @@ class Asked(msgspec.Struct, frozen=True):
     reply_bytes: int
 
 
-Kinds = Mapping[bytes, tuple[Kind, int]]
+NumberedSlice = tuple[int, str, int, int, int]
+"""A slice with its kind's number."""
 
 
 class Tally:
     """What one packet loop, or the streams of one listener, counted; read from any thread."""
 
     def __init__(self) -> None:
-        self._totals: defaultdict[Slice, Sums] = defaultdict(Sums)
+        self._totals: defaultdict[NumberedSlice, Sums] = defaultdict(Sums)
         self._hits: defaultdict[tuple[str, int], Counter[bytes]] = defaultdict(Counter)
         self._seconds: defaultdict[tuple[str, int], float] = defaultdict(float)
-        self._kinds: Kinds = {}
-        self._older: Kinds = {}
         self._lock = Lock()
 
-    def count_hits(self, hits: Mapping[str, Sequence[bytes]], kinds: Kinds, duration_s: float) -> None:
-        """Count a batch of queries (without their ids) that the first cache answered, by family.
-
-        `kinds` says what the cache's queries are; with another mapping than the last, it is another cache.
-        """
+    def count_hits(self, hits: Mapping[str, Sequence[bytes]], duration_s: float) -> None:
+        """Count the kept replies that a batch of queries got, by family."""
         bucket = bisect_left(DURATION_BUCKETS_S, duration_s)
         with self._lock:
-            if kinds is not self._kinds:
-                self._fold()
-                # The batch that the cache was emptied in has queries of both.
-                self._older, self._kinds = self._kinds, kinds
-            for family, bodies in hits.items():
-                self._hits[family, bucket].update(bodies)
-                self._seconds[family, bucket] += duration_s * len(bodies)
+            for family, replies in hits.items():
+                noted = self._hits[family, bucket]
+                noted.update(replies)
+                self._seconds[family, bucket] += duration_s * len(replies)
+                if len(noted) > _MAX_NOTED:
+                    self._fold()
 
     def count(self, asked: Sequence[Asked], duration_s: float) -> None:
         """Count queries one by one."""
         bucket = bisect_left(DURATION_BUCKETS_S, duration_s)
         with self._lock:
             for one in asked:
-                self._add(one, bucket, Sums(1, duration_s))
+                number = KINDS.number(one.kind)
+                sums = Sums(1, duration_s, one.request_bytes, one.reply_bytes)
+                self._add(number, one.family, bucket, sums)
+
+    def add(self, counted: Mapping[NumberedSlice, Sums]) -> None:
+        """Add what another process has counted of this one's kinds."""
+        with self._lock:
+            for key, sums in counted.items():
+                self._totals[key].add(sums)
 
     def totals(self) -> dict[Slice, Sums]:
         """Return all that was counted so far."""
         with self._lock:
             self._fold()
-            return {key: msgspec.structs.replace(sums) for key, sums in self._totals.items()}
+            totals: defaultdict[Slice, Sums] = defaultdict(Sums)
+            for (number, family, *buckets), sums in self._totals.items():
+                totals[Slice(KINDS.kind(number), family, *buckets)].add(sums)
+            return dict(totals)
+
+    def take(self) -> dict[NumberedSlice, Sums]:
+        """Return what was counted since this was last called."""
+        with self._lock:
+            self._fold()
+            taken = dict(self._totals)
+            self._totals.clear()
+            return taken
 
     def _fold(self) -> None:
-        """Put what was counted by packet to the totals."""
+        """Put what was counted by reply to the totals."""
         for (family, bucket), counts in self._hits.items():
             mean_s = self._seconds[family, bucket] / (counts.total() or 1)
-            for body, count in counts.items():
-                found = self._kinds.get(body) or self._older.get(body)
-                if found:
-                    kind, reply_bytes = found
-                    asked = Asked(kind, family, len(body) + _ID_BYTES, reply_bytes + _ID_BYTES)
-                    self._add(asked, bucket, Sums(count, mean_s * count))
+            for reply, count in counts.items():
+                label = label_of(reply)
+                reply_bytes = len(reply) - TRAILER_BYTES + _ID_BYTES
+                sums = Sums(count, mean_s * count, label.query_bytes * count, reply_bytes * count)
+                self._add(label.kind, family, bucket, sums)
         self._hits.clear()
         self._seconds.clear()
 
-    def _add(self, asked: Asked, duration_bucket: int, sums: Sums) -> None:
+    def _add(self, number: int, family: str, duration_bucket: int, sums: Sums) -> None:
         """Add queries that are all like one."""
-        sums.request_bytes = asked.request_bytes * sums.count
-        sums.reply_bytes = asked.reply_bytes * sums.count
-        key = Slice(
-            asked.kind,
-            asked.family,
+        key = (
+            number,
+            family,
             duration_bucket,
-            bisect_left(SIZE_BUCKETS_BYTES, asked.request_bytes),
-            bisect_left(SIZE_BUCKETS_BYTES, asked.reply_bytes),
+            bisect_left(SIZE_BUCKETS_BYTES, sums.request_bytes // sums.count),
+            bisect_left(SIZE_BUCKETS_BYTES, sums.reply_bytes // sums.count),
         )
         self._totals[key].add(sums)

@@ -10,13 +10,16 @@ A configuration's Upkeep lives from its decoding to the reload that replaces it;
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Hashable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from coredns_lite.config import Listener, Site
 from nodeplane.runtime.http import Handler
 from nodeplane.runtime.listen import ListenAddress
+
+if TYPE_CHECKING:
+    from coredns_lite.workers.crew import Crew
 
 V = TypeVar("V")
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -37,6 +40,8 @@ class Upkeep:
         self.late_mains: list[Main] = []
         self.is_serving = asyncio.Event()
         self.pages: dict[ListenAddress, dict[str, Handler]] = {}
+        self.crews: dict[str, Crew] = {}
+        """The processes that answer for a server, by its name."""
         self.lameduck_s = 0.0
         self.is_leaving = False
         self._shared: dict[Hashable, Any] = {}
@@ -124,6 +129,10 @@ class SiteSurroundings:
     def serve_page(self, address: ListenAddress, path: str, handler: Handler) -> None:
         """Have an HTTP page at an address for as long as this configuration is served."""
         self._upkeep.pages.setdefault(address, {})[path] = handler
+
+    def serve_by(self, crew: "Crew") -> None:
+        """Have the server's UDP queries answered by processes."""
+        self._upkeep.crews[self.server] = crew
 
     def leave_after(self, seconds: float) -> None:
         """Have the program go on for this long when it is asked to end."""

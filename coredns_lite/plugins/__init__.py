@@ -1,67 +1,69 @@
 """The plugins, each a module, in the order in which a query meets them.
 
-CoreDNS's (plugin.cfg), but for the cache: it has a place in front of `rewrite` there.
+CoreDNS's (plugin.cfg), but for the cache: it has a place in front of `rewrite` there. A module is imported
+when a Corefile has its plugin: most have few.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, cast
 
 from coredns_lite.plugin import Plugin
-from coredns_lite.plugins import (
-    acl,
-    any_type,
-    autopath,
-    bind,
-    bufsize,
-    cache,
-    chaos,
-    cookies,
-    dns64,
-    errors,
-    file,
-    forward,
-    health,
-    hosts,
-    kubernetes,
-    loadbalance,
-    log,
-    loop,
-    nsid,
-    prometheus,
-    ready,
-    reload,
-    rewrite,
-    tls,
-    transfer,
-)
 
-PLUGINS: Mapping[str, Plugin[Any]] = {
-    "tls": tls,
-    "cookies": cookies,
-    "reload": reload,
-    "nsid": nsid,
-    "bufsize": bufsize,
-    "bind": bind,
-    "ready": ready,
-    "health": health,
-    "prometheus": prometheus,
-    "errors": errors,
-    "log": log,
-    "dns64": dns64,
-    "acl": acl,
-    "any": any_type,
-    "chaos": chaos,
-    "loadbalance": loadbalance,
+_NAMES = (
+    "tls",
+    "multisocket",
+    "cookies",
+    "reload",
+    "nsid",
+    "bufsize",
+    "bind",
+    "ready",
+    "health",
+    "prometheus",
+    "errors",
+    "log",
+    "dns64",
+    "acl",
+    "any",
+    "chaos",
+    "loadbalance",
     # Before the cache, which is to keep the parts of its answers and never the whole, and before kubernetes,
     # whose names it walks.
-    "autopath": autopath,
-    "rewrite": rewrite,
-    "transfer": transfer,
-    "hosts": hosts,
-    "kubernetes": kubernetes,
-    "file": file,
+    "autopath",
+    "rewrite",
+    "header",
+    "minimal",
+    "template",
+    "transfer",
+    "hosts",
+    "kubernetes",
+    "file",
     # Behind all that know names themselves: what an upstream denies must not hide what they know from now on.
-    "cache": cache,
-    "loop": loop,
-    "forward": forward,
-}
+    "cache",
+    "loop",
+    "forward",
+)
+# Where a plugin's name is Python's too.
+_MODULES = {"any": "any_type"}
+
+
+class _Plugins(Mapping[str, Plugin[Any]]):
+    """The modules by the plugins' names, in order."""
+
+    def __getitem__(self, name: str) -> Plugin[Any]:
+        if name not in _NAMES:
+            raise KeyError(name)
+        return cast("Plugin[Any]", import_module(f"{__name__}.{_MODULES.get(name, name)}"))
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+PLUGINS: Mapping[str, Plugin[Any]] = _Plugins()

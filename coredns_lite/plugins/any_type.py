@@ -21,14 +21,14 @@ from coredns_lite.options import refuse_args, refuse_block
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import Record, RecordType
-from coredns_lite.wire.reply import Answer
+from coredns_lite.wire.reply import CONFIGURATION, Answer
 
 REPEATS = False
 
 _TTL_S = 8482
 _TEXTS = (b"ANY obsoleted", b"See RFC 8482")
 _RDATA = b"".join(bytes((len(text),)) + text for text in _TEXTS)
-_OBSOLETE = Answer(answers=(Record(RecordType.HINFO, _TTL_S, _RDATA),))
+_OBSOLETE = Answer(answers=(Record(RecordType.HINFO, _TTL_S, _RDATA),), about=CONFIGURATION)
 
 
 def decode(directive: Directive, _zones: tuple[str, ...]) -> bool:

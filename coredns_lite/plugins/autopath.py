@@ -28,6 +28,10 @@ everybody. ZONEs are those in which names are walked, by default those of the se
 }
 ```
 
+What is answered depends on the pod that asks. So nothing of it is kept whole by the server: a question takes
+about as long as one that nobody has asked before, a walk as long as its steps. With `multisocket` the program
+answers, not its processes.
+
 Metrics: `coredns_autopath_success_total{server}`.
 
 Differs from CoreDNS: it stands in front of the cache, which keeps the parts and not the whole. So an answer
@@ -44,6 +48,7 @@ from coredns_lite.corefile.parser import Directive
 from coredns_lite.metrics import REGISTRY
 from coredns_lite.options import refuse_block
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings, after
+from coredns_lite.plugins.kubernetes import served_zones
 from coredns_lite.plugins.kubernetes.zone import Zone
 from coredns_lite.wire.names import (
     MAX_NAME_BYTES,
@@ -104,10 +109,9 @@ def build(config: Autopath, surroundings: Surroundings, following: Handler) -> H
     if config.file is not None:
         fixed = (*read_search_path(config.file), ROOT)
     else:
-        served: dict[str, object] = surroundings.shared("kubernetes zones", dict)
         verified = {
             name: zone
-            for name, zone in served.items()
+            for name, zone in served_zones(surroundings).items()
             if isinstance(zone, Zone) and zone.options.pods == "verified"
         }
         zones = ZoneTable(verified)

@@ -28,12 +28,12 @@ from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.wire.names import encode_name
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import CLASS_CH, RecordType, txt_record
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.reply import CONFIGURATION, Answer, Rcode
 from nodeplane.runtime.version import NODEPLANE_VERSION
 
 REPEATS = False
 
-_REFUSED = Answer(Rcode.REFUSED, is_authoritative=False)
+_REFUSED = Answer(Rcode.REFUSED, is_authoritative=False, about=CONFIGURATION)
 _ALL_TYPES = (RecordType.TXT, RecordType.ANY)
 
 
@@ -69,6 +69,7 @@ class _Link:
             encode_name(name): Answer(
                 answers=tuple(txt_record(text.encode(), 0, rclass=CLASS_CH) for text in said),
                 is_authoritative=False,
+                about=CONFIGURATION,
             )
             for name, said in texts.items()
         }

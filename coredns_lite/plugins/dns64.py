@@ -168,9 +168,13 @@ class _Link:
             for record in addresses.answers
         )
         answer = msgspec.structs.replace(addresses, answers=made, is_authenticated=False)
-        return self._mark(
-            msgspec.structs.replace(answer, is_lasting=denial.is_lasting and addresses.is_lasting)
-        )
+        # Of two that are about different things, either change makes it untrue.
+        about = denial.about if denial.about == addresses.about else None
+        is_lasting = denial.is_lasting and addresses.is_lasting
+        if denial.guards or addresses.guards:
+            # They were asked about each of two types, and would be asked about one.
+            is_lasting, answer = False, msgspec.structs.replace(answer, guards=())
+        return self._mark(msgspec.structs.replace(answer, is_lasting=is_lasting, about=about))
 
     def _make(self, record: Record, most_s: int) -> Record:
         return msgspec.structs.replace(

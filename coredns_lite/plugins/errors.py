@@ -11,10 +11,10 @@ An error is an answer that is a failure and says why: no upstream answered, a na
 first snapshot; refusals and names that don't exist are none. Its line is `2 example.org. A: MESSAGE`, with
 rcode, name and type of the query. Replies that the kernel would not send are logged too.
 
-`consolidate` counts the messages (from the rcode on) that the regular expression is found in, instead of
-logging each, and logs one line for them each DURATION: `3 errors like '^2 .* timeout$' occurred in the last
-1m`. LEVEL is `warning`, `error` (the default), `info` or `debug`. The first `consolidate` that fits counts.
-`stacktrace` is accepted: a defect of this program is always logged with its trace.
+`consolidate` counts the messages (from the rcode on) that the regular expression (RE2) is found in, instead
+of logging each, and logs one line for them each DURATION: `3 errors like '^2 .* timeout$' occurred in the
+last 1m`. LEVEL is `warning`, `error` (the default), `info` or `debug`. The first `consolidate` that fits
+counts. `stacktrace` is accepted: a defect of this program is always logged with its trace.
 
 ```corefile
 . {
@@ -30,7 +30,6 @@ Metrics: `coredns_panics_total`, queries that met a defect of this program.
 
 import asyncio
 import logging
-import re
 import threading
 
 import msgspec
@@ -38,6 +37,7 @@ import msgspec
 from coredns_lite.corefile.lexer import Token
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.options import decode_duration, refuse_args
+from coredns_lite.patterns import Pattern
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings, after
 from coredns_lite.wire.names import decode_name
 from coredns_lite.wire.query import Query
@@ -61,7 +61,7 @@ class Consolidation(msgspec.Struct, frozen=True):
 
     period_s: float
     period: str
-    pattern: str
+    pattern: Pattern
     level: int = logging.ERROR
 
 
@@ -100,11 +100,8 @@ def _decode_consolidation(option: Directive) -> Consolidation:
     period_s = decode_duration(period)
     if not period_s:
         raise period.error("expected a duration above zero")
-    try:
-        re.compile(pattern.text)
-    except re.error as exc:
-        raise pattern.error(f"expected a regular expression: {exc}") from exc
-    return Consolidation(period_s, period.text, pattern.text, *(_decode_level(token) for token in level))
+    expression = Pattern.decode(pattern)
+    return Consolidation(period_s, period.text, expression, *(_decode_level(token) for token in level))
 
 
 def _decode_level(token: Token) -> int:
@@ -118,13 +115,12 @@ class Count:
 
     def __init__(self, config: Consolidation) -> None:
         self._config = config
-        self._find = re.compile(config.pattern).search
         self._lock = threading.Lock()
         self._count = 0
 
     def add(self, message: str) -> bool:
         """Count a message that the pattern is found in; return whether it is."""
-        if not self._find(message):
+        if not self._config.pattern.matches(message):
             return False
         with self._lock:
             self._count += 1
@@ -136,7 +132,8 @@ class Count:
             count, self._count = self._count, 0
         if not count:
             return None
-        return f"{count} errors like {self._config.pattern!r} occurred in the last {self._config.period}"
+        expression, period = self._config.pattern.expression, self._config.period
+        return f"{count} errors like {expression!r} occurred in the last {period}"
 
     async def report(self) -> None:
         """Log what was counted, once each period, and at the end."""

@@ -7,9 +7,10 @@ Syntax:
 The Corefile and all that it imports are read every INTERVAL (30s by default, at least 2s) plus a random part
 of JITTER (15s, or half of the interval if that is less), so that replicas don't change all at once. A changed
 one is built beside the old one; when its plugins are ready, its sockets are opened beside the old ones, which
-then answer what they have and close. A Corefile that is wrong, or that does not come up, leaves the old one
-in force: one line in the log says why. One whose plugins are not ready within 60 s, as the cluster can't be
-had, is tried again the next time. SIGUSR1 reloads at once, with this plugin or without.
+then answer what they have and close; connections over TCP and TLS go on with the new one. A Corefile that is
+wrong, or that does not come up, leaves the old one in force: one line in the log says why. One whose plugins
+are not ready within 60 s, as the cluster can't be had, is tried again the next time. SIGUSR1 reloads at once,
+with this plugin or without.
 
 Of several in a Corefile, the first one's interval counts.
 

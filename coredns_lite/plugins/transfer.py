@@ -7,9 +7,15 @@ Syntax:
     }
 
 The zones of `kubernetes` and `file` in the server block can be had over TCP or TLS by whoever has one of the
-addresses; zones default to all of them. Anybody else, and anybody over UDP, is refused. An IXFR is answered
-with the whole zone over TCP, and with the SOA alone over UDP, as RFC 1995 section 4 allows a server that
-keeps no history.
+addresses; zones default to all of them. Anybody else, and an AXFR over UDP, is refused. A transfer is of the
+zone as it is when it begins, whatever changes meanwhile. An IXFR is answered with the SOA alone if the peer
+has this version already (by its serial number), and over UDP, where it tells whether there is a newer one;
+else with the whole zone, as RFC 1995 section 4 allows a server that keeps no history. One without the peer's
+SOA is FORMERR.
+
+No NOTIFY is sent: a cluster's zone changes with every endpoint, many times a second, and a zone file's
+secondaries find a change as often as its SOA says (`refresh`). One that comes is answered NOTIMP: this
+program is nobody's secondary.
 
 ```corefile
 cluster.local {
@@ -24,20 +30,20 @@ cluster.local {
 
 Metrics: none.
 
-Differs from CoreDNS: no NOTIFY is sent to the peers, since a zone here changes with every endpoint; a
-transfer always ends, also where no name server's address is known (CoreDNS 1.13 hangs there).
+Differs from CoreDNS: it sends a NOTIFY to peers for zone files, refuses an IXFR over UDP, and answers a
+NOTIFY as if it were a query. A transfer here always ends, also where no name server's address is known
+(CoreDNS 1.13 hangs there).
 """
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import chain
 
 import msgspec
 
 from coredns_lite.corefile.lexer import Token
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
-from coredns_lite.transfers import Records, offered_zones
+from coredns_lite.transfers import Offer, Records, is_current, offered_zones
 from coredns_lite.wire.names import encode_name
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import Record, RecordType
@@ -47,6 +53,7 @@ from coredns_lite.zones import decode_zones, is_inside
 REPEATS = True
 
 _REFUSED = Answer(Rcode.REFUSED, is_authoritative=False, is_lasting=False, plugin="transfer")
+_FORMERR = Answer(Rcode.FORMERR, is_authoritative=False, is_lasting=False, plugin="transfer")
 _SERVFAIL = Answer(Rcode.SERVFAIL, is_authoritative=False, is_lasting=False, plugin="transfer")
 
 
@@ -85,11 +92,11 @@ def build(config: Transfer, surroundings: Surroundings, following: Handler) -> H
 
 
 class _Link:
-    def __init__(self, config: Transfer, offered: dict[str, Records], following: Handler) -> None:
+    def __init__(self, config: Transfer, offered: dict[str, Offer], following: Handler) -> None:
         self._config = config
         self._offered = {
-            encode_name(zone): records
-            for zone, records in offered.items()
+            encode_name(zone): offer
+            for zone, offer in offered.items()
             if not config.zones or any(is_inside(zone, outer) for outer in config.zones)
         }
         self._following = following
@@ -97,22 +104,29 @@ class _Link:
     def answer(self, query: Query, client: Client) -> Outcome:
         if query.qtype not in (RecordType.AXFR, RecordType.IXFR):
             return self._following.answer(query, client)
-        records = self._offered.get(query.name)
-        if records is None or not self._allows(client):
-            return _REFUSED
-        if client.transport == "udp" and query.qtype == RecordType.AXFR:
-            return _REFUSED
-        every = _named(records)
-        soa = next(every, None)
-        if soa is None:
-            # Nothing is known yet, which is not the same as an empty zone.
-            return _SERVFAIL
-        if client.transport == "udp":
-            return Answer(answers=(soa,), is_lasting=False, plugin="transfer")
-        return Answer(is_lasting=False, plugin="transfer", transfer=lambda: chain((soa,), every))
+        offer = self._offered.get(query.name)
+        if offer is not None and self._allows(client):
+            return _transfer(offer, query, client)
+        # Another line may have it, or for whom; behind the last one nobody knows of transfers.
+        return self._following.answer(query, client) if isinstance(self._following, _Link) else _REFUSED
 
     def _allows(self, client: Client) -> bool:
         return self._config.is_open or any(client.address in network for network in self._config.peers)
+
+
+def _transfer(offer: Offer, query: Query, client: Client) -> Answer:
+    is_udp, is_incremental = client.transport == "udp", query.qtype == RecordType.IXFR
+    if is_udp and not is_incremental:
+        return _REFUSED
+    soa = offer.soa()
+    if soa is None:
+        # Nothing is known yet, which is not the same as an empty zone.
+        return _SERVFAIL
+    if is_incremental and query.serial is None:
+        return _FORMERR
+    if query.serial is not None and (is_udp or is_current(query.serial, soa)):
+        return Answer(answers=(soa,), is_lasting=False, plugin="transfer")
+    return Answer(is_lasting=False, plugin="transfer", transfer=lambda: _named(offer.records))
 
 
 def _named(records: Records) -> Iterator[Record]:

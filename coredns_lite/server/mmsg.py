@@ -72,7 +72,8 @@ class PacketInfo(msgspec.Struct, frozen=True):
 class ReturnPath(msgspec.Struct, frozen=True):
     """Where a reply goes, and the control messages that say from where: what socket.sendmsg takes."""
 
-    address: tuple[str, int] | tuple[str, int, int, int]
+    address: tuple[str | int, ...]
+    """Address and port; of IPv6 also flow and interface."""
     control: tuple[tuple[int, int, bytes], ...]
 
 
@@ -185,7 +186,7 @@ class PacketBatch:
         name = bytes(memoryview(self._names)[at : at + _ADDRESS_BYTES])
         port = struct.unpack_from("!H", name, 2)[0]
         if struct.unpack_from("=H", name)[0] == socket.AF_INET:
-            address: tuple[str, int] | tuple[str, int, int, int] = (str(IPv4Address(name[4:8])), port)
+            address: tuple[str | int, ...] = (str(IPv4Address(name[4:8])), port)
         else:
             address = (str(IPv6Address(name[8:24])), port, 0, struct.unpack_from("=I", name, 24)[0])
         size = self._control_bytes

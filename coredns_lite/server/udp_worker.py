@@ -7,53 +7,67 @@
 Decides nothing about DNS: that is the Responder's part. A change of what is answered is a new Responder,
 swapped in by another thread; the loop looks at it once a batch. A worker that is told to stop first answers
 what is queued.
+
+Nine tenths of what a hit costs are the kernel's: a batch is looked up and counted by a call of C code each,
+and written in a loop that does no more than that.
 """
 
 import logging
-import os
+import operator
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import astuple
 
-from coredns_lite.metrics import PANICS
-from coredns_lite.plugin import Client
-from coredns_lite.responder import Kind, Pending, Reply
+from coredns_lite.client import Client
+from coredns_lite.kept import TRAILER_BYTES
+from coredns_lite.kind import Kind
+from coredns_lite.server.late_replies import Complaints, LateReplies, Origin, QueryLog
 from coredns_lite.server.listen import leave_group
-from coredns_lite.server.mmsg import SLOT_BYTES, SLOTS, PacketBatch, PacketInfo, ReturnPath
-from coredns_lite.tally import IPV4, IPV6, Asked, Kinds, Tally
+from coredns_lite.server.mmsg import SLOT_BYTES, SLOTS, PacketBatch, PacketInfo
+from coredns_lite.tally import IPV4, IPV6, Asked, Tally
 
 # Queries of a worker that wait for their answers. Each holds a task, and what it asks for a socket, and their
 # number is the clients' affair: a forward to an upstream that is down takes 5 s.
 MAX_DEFERRED = 4096
-# At most one line about replies that could not be sent in this time; the counters miss none.
-_COMPLAINT_INTERVAL_S = 1.0
 # For a datagram that another CPU was about to put into the queue when the socket left its group.
 _LAST_LOOK_S = 0.01
+_ID_BYTES = 2
 
 log = logging.getLogger(__name__)
+
+
+class Replies(Protocol):
+    """Kept replies by query, both without their ids; each has its label at its end (`coredns_lite.kept`)."""
+
+    @property
+    def packets(self) -> Mapping[bytes, bytes]:
+        """Those that are always the same and were asked for of late."""
+        ...
+
+    def find(self, body: bytes) -> bytes | None:
+        """Return any that is kept."""
+        ...
+
+
+class Awaited(Protocol):
+    """A reply that comes later."""
+
+    def refuse(self) -> tuple[bytes, Kind]:
+        """Give it up before anybody waits for it; return the reply that says so, and its kind."""
+        ...
 
 
 class Responder(Protocol):
     """What a worker asks for replies."""
 
     @property
-    def packets(self) -> Mapping[bytes, bytes]:
-        """Replies by query, both without the two bytes of their id."""
-        ...
-
-    @property
-    def turning(self) -> Mapping[bytes, Callable[[], bytes]]:
-        """What gives the next of several replies, by query; all without their id."""
-        ...
-
-    @property
-    def kinds(self) -> Kinds:
-        """What the metrics say of the queries in both."""
+    def replies(self) -> Replies:
+        """What it keeps."""
         ...
 
     @property
@@ -61,17 +75,16 @@ class Responder(Protocol):
         """What the metrics say of the last query that was replied to by `respond`."""
         ...
 
-    def respond(self, packet: bytes, find_client: Callable[[], Client]) -> Reply | None:
-        """Return the reply to any bytes, not longer than a slot; what becomes one later; None for none."""
+    def respond(self, packet: bytes, find_client: Callable[[], Client]) -> Any:
+        """Return the reply to any bytes, not longer than a slot; what is `Awaited` instead; None for none."""
         ...
 
 
-Defer = Callable[[Pending, Callable[[bytes | None, Kind], None]], None]
-"""Has a reply made on the asyncio loop; what it gets sends it when it is there, and is called once in any
-case."""
+SendLater = Callable[[bytes | None, Kind], None]
 
-QueryLog = Callable[[Client, int, bytes, float], None]
-"""Told of each reply: who asked, the query's size in bytes, the reply, how long it took in seconds."""
+Defer = Callable[[Any, Origin, SendLater], bool]
+"""Has a reply made elsewhere; what it gets sends it when it is there, and is called once in any case. False:
+there is no room for one more."""
 
 
 class Counters(msgspec.Struct):
@@ -81,7 +94,7 @@ class Counters(msgspec.Struct):
     received: int = 0
     sent: int = 0
     uncached: int = 0
-    """Queries that the packet cache did not have."""
+    """Queries to which no reply was kept."""
     dropped: int = 0
     """Packets that must not be replied to."""
     deferred: int = 0
@@ -93,12 +106,20 @@ class Counters(msgspec.Struct):
     defects: int = 0
     """Packets that met an error in this program."""
 
+    def plus(self, other: "Counters") -> "Counters":
+        """Add another worker's."""
+        return Counters(*map(operator.add, astuple(self), astuple(other)))
+
+    def minus(self, earlier: "Counters") -> "Counters":
+        """Say what was done since."""
+        return Counters(*map(operator.sub, astuple(self), astuple(earlier)))
+
 
 class UdpWorker:
     """Serves one socket with `run`, in a thread of its own, until `stop` is called from any other.
 
-    `responder`, `query_log` and `logs_errors` may be replaced at any time; the next batch goes by the new
-    ones.
+    `responder` may be replaced at any time; the next batch goes by the new one. `on_defect` is told of each
+    error in this program.
     """
 
     def __init__(
@@ -111,19 +132,26 @@ class UdpWorker:
         query_log: QueryLog | None = None,
         logs_errors: bool = False,
         tally: Tally | None = None,
+        on_defect: Callable[[], None] = lambda: None,
     ) -> None:
         self.responder = responder
-        self.counters = Counters()
+        self._counters = Counters()
         self._socket = sock
         self._defer = defer
         self._batch = PacketBatch(sock, packet_info)
-        self.query_log = query_log
-        self.logs_errors = logs_errors
+        self._query_log = query_log
         self._tally = tally
-        # Of `counters.deferred`, how many are done with; written on the asyncio loop alone.
+        self._complaints = Complaints(logs_errors=logs_errors)
+        self._late = LateReplies(sock, self._complaints, tally=tally, query_log=query_log)
+        # Of `counters.deferred`, how many are done with; written by whoever makes the replies.
         self._settled = 0
-        self._complained_at = float("-inf")
+        self._on_defect = on_defect
         self._is_stopping = False
+
+    @property
+    def counters(self) -> Counters:
+        """What was done so far."""
+        return msgspec.structs.replace(self._counters, unsent=self._complaints.unsent)
 
     def run(self) -> None:
         """Serve until stopped, and then what has come by then.
@@ -142,12 +170,12 @@ class UdpWorker:
                 time.sleep(_LAST_LOOK_S)
                 continue
             received_at = time.perf_counter()
-            silent, bodies, asked, kinds = self._reply(lengths)
+            kept, silent, asked = self._reply(lengths)
             for first, count in _runs(silent, len(lengths)):
                 self._send(first, count)
             if self._tally:
-                self._count(self._tally, bodies, asked, kinds, received_at)
-            query_log = self.query_log
+                self._count(self._tally, kept, asked, received_at)
+            query_log = self._query_log
             if query_log:
                 self._write_query_log(query_log, lengths, silent, received_at)
 
@@ -156,46 +184,42 @@ class UdpWorker:
         self._is_stopping = True
         leave_group(self._socket)
 
-    def _reply(self, lengths: Sequence[int]) -> tuple[list[int], list[bytes], list[tuple[int, Asked]], Kinds]:
+    def _reply(self, lengths: Sequence[int]) -> tuple[list[bytes | None], list[int], list[tuple[int, Asked]]]:
         """Write the replies over their queries.
 
         Returns:
-            The slots that get no reply; the queries (without ids) slot by slot; and what is to be counted of
-            those that the cache did not have, with their slots; and what the cache's are.
+            The kept replies slot by slot, None where there was none; the slots that get no reply; and what is
+            to be counted of those for which none was kept, with their slots.
         """
         memory, reply_lengths = self._batch.memory, self._batch.reply_lengths
         # Looked at after the wait: a change that came meanwhile holds for this batch.
         responder = self.responder
-        find, find_turning = responder.packets.get, responder.turning.get
-        bodies = [
-            memory[body_at : body_at + length - 2] for body_at, length in zip(_BODIES, lengths, strict=False)
-        ]
+        replies = responder.replies
+        bodies = [memory[at : at + length - _ID_BYTES] for at, length in zip(_BODIES, lengths, strict=False)]
+        kept: list[bytes | None] = [*map(replies.packets.get, bodies)]
         silent: list[int] = []
         asked: list[tuple[int, Asked]] = []
-        uncached = 0
-        for slot, body_at, body in zip(_SLOT_NUMBERS, _BODIES, bodies, strict=False):
-            reply = find(body)
+        for slot, at, found in zip(_SLOT_NUMBERS, _BODIES, kept, strict=False):
+            reply = found
             if reply is None:
-                take_turn = find_turning(body)
-                if take_turn:
-                    reply = take_turn()
-                else:
-                    uncached += 1
-                    reply = self._respond(
-                        responder, slot, memory[body_at - 2 : body_at + lengths[slot] - 2], asked
-                    )
-                    if reply is None:
-                        silent.append(slot)
-                        continue
+                reply = kept[slot] = replies.find(bodies[slot])
+            if reply is None:
+                packet = memory[at - _ID_BYTES : at + lengths[slot] - _ID_BYTES]
+                answer = self._respond(responder, slot, packet, asked)
+                if answer is None:
+                    silent.append(slot)
+                    continue
+                reply = answer + _NO_LABEL
             size_bytes = len(reply)
-            memory[body_at : body_at + size_bytes] = reply
-            reply_lengths[slot] = size_bytes + 2
-        counters = self.counters
+            # With its label, which the length leaves out.
+            memory[at : at + size_bytes] = reply
+            reply_lengths[slot] = size_bytes - _UNSENT_BYTES
+        counters = self._counters
         counters.batches += 1
         counters.received += len(lengths)
-        counters.uncached += uncached
+        counters.uncached += len(asked)
         counters.dropped += len(silent)
-        return silent, bodies, asked, responder.kinds
+        return kept, silent, asked
 
     def _respond(
         self, responder: Responder, slot: int, packet: bytes, asked: list[tuple[int, Asked]]
@@ -205,99 +229,69 @@ class UdpWorker:
             reply = responder.respond(packet, partial(self._find_client, slot))
         except Exception:
             # One packet must not end the service for all: as CoreDNS, go on and count.
-            self.counters.defects += 1
-            PANICS.inc()
+            self._counters.defects += 1
+            self._on_defect()
             log.exception("defect met, packet dropped packet=%s", packet.hex())
             reply = None
         kind = responder.last_kind
-        if isinstance(reply, Pending) and self.counters.deferred - self._settled >= MAX_DEFERRED:
-            self.counters.overloaded += 1
+        family = self._batch.family(slot)
+        if reply is not None and not isinstance(reply, bytes):
+            if self._has_deferred(reply, slot, family, len(packet)):
+                # Counted when it is answered; here it only is none that was kept.
+                asked.append((slot, Asked(kind, "", 0, 0)))
+                return None
+            self._counters.overloaded += 1
             reply, kind = reply.refuse()
-        if isinstance(reply, Pending):
-            self.counters.deferred += 1
-            # Counted when it is answered; here it only is none of the cache's.
-            asked.append((slot, Asked(kind, "", 0, 0)))
-            later = partial(
-                self._send_later,
-                self._batch.return_path(slot),
-                self._batch.family(slot),
-                len(packet),
-                time.perf_counter(),
-            )
-            self._defer(reply, later)
-            return None
         answer = reply if isinstance(reply, bytes) else b""
-        asked.append((slot, Asked(kind, self._batch.family(slot), len(packet), len(answer))))
-        return answer[2:] or None
+        asked.append((slot, Asked(kind, family, len(packet), len(answer))))
+        return answer[_ID_BYTES:] or None
+
+    def _has_deferred(self, awaited: Awaited, slot: int, family: str, query_bytes: int) -> bool:
+        """Have a reply made elsewhere, if there is room for one more."""
+        counters = self._counters
+        if counters.deferred - self._settled >= MAX_DEFERRED:
+            return False
+        origin = Origin(self._batch.return_path(slot), family, query_bytes, time.perf_counter())
+        counters.deferred += 1
+        if self._defer(awaited, origin, partial(self._send_later, origin)):
+            return True
+        counters.deferred -= 1
+        return False
+
+    def _send_later(self, origin: Origin, reply: bytes | None, kind: Kind) -> None:
+        self._settled += 1
+        self._late.send(origin, reply, kind)
 
     def _count(
         self,
         tally: Tally,
-        bodies: list[bytes],
+        kept: list[bytes | None],
         asked: Sequence[tuple[int, Asked]],
-        kinds: Kinds,
         received_at: float,
     ) -> None:
         duration_s = time.perf_counter() - received_at
         if asked:
-            slots = {slot for slot, _ in asked}
             tally.count([one for _, one in asked if one.reply_bytes], duration_s)
-        else:
-            slots = set()
-        family = self._batch.common_family(len(bodies))
+        family = self._batch.common_family(len(kept))
         hits: dict[str, list[bytes]]
-        if family and not slots:
-            hits = {family: bodies}
+        if family:
+            hits = {family: [reply for reply in kept if reply]}
         else:
             hits = {IPV4: [], IPV6: []}
-            for slot, body in enumerate(bodies):
-                if slot not in slots:
-                    hits[self._batch.family(slot)].append(body)
-        tally.count_hits(hits, kinds, duration_s)
+            for slot, reply in enumerate(kept):
+                if reply is not None:
+                    hits[self._batch.family(slot)].append(reply)
+        tally.count_hits(hits, duration_s)
 
     def _find_client(self, slot: int) -> Client:
         address, port = self._batch.peer(slot)
         return Client(address, port, "udp")
 
-    def _send_later(  # noqa: PLR0917  # the first four are bound when the query comes
-        self,
-        path: ReturnPath,
-        family: str,
-        query_bytes: int,
-        received_at: float,
-        reply: bytes | None,
-        kind: Kind,
-    ) -> None:
-        """Send a reply whose query's slot is another's by now; called on the asyncio loop."""
-        self._settled += 1
-        if reply is None:
-            return
-        try:
-            self._socket.sendmsg([reply], path.control, 0, path.address)
-        except OSError as exc:
-            self._complain(1, exc.errno or 0)
-        duration_s = time.perf_counter() - received_at
-        if self._tally:
-            self._tally.count([Asked(kind, family, query_bytes, len(reply))], duration_s)
-        query_log = self.query_log
-        if query_log:
-            address, port = path.address[:2]
-            client = ip_address(address)
-            mapped = client.ipv4_mapped if client.version == 6 else None
-            query_log(Client(mapped or client, port, "udp"), query_bytes, reply, duration_s)
-
     def _send(self, first: int, count: int) -> None:
         refused = self._batch.send(first, count)
-        self.counters.sent += count - len(refused)
+        self._counters.sent += count - len(refused)
         if refused:
-            self._complain(len(refused), refused[-1])
-
-    def _complain(self, count: int, error: int) -> None:
-        self.counters.unsent += count
-        now = time.monotonic()
-        if self.logs_errors and now - self._complained_at >= _COMPLAINT_INTERVAL_S:
-            self._complained_at = now
-            log.error("reply not sent error=%r unsent_total=%d", os.strerror(error), self.counters.unsent)
+            self._complaints.complain(len(refused), refused[-1])
 
     def _write_query_log(
         self, write: QueryLog, lengths: Sequence[int], silent: Sequence[int], received_at: float
@@ -311,7 +305,9 @@ class UdpWorker:
 
 _SLOT_NUMBERS = range(SLOTS)
 # Where each slot's packet goes on behind its id.
-_BODIES = range(2, SLOTS * SLOT_BYTES, SLOT_BYTES)
+_BODIES = range(_ID_BYTES, SLOTS * SLOT_BYTES, SLOT_BYTES)
+_UNSENT_BYTES = TRAILER_BYTES - _ID_BYTES
+_NO_LABEL = bytes(TRAILER_BYTES)
 
 
 def _runs(silent: Sequence[int], count: int) -> Iterator[tuple[int, int]]:

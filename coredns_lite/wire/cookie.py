@@ -20,7 +20,7 @@ COOKIE = 10
 """The option's code."""
 SECRET_BYTES = 16
 
-_CLIENT_BYTES = 8
+CLIENT_COOKIE_BYTES = 8
 _MIN_SERVER_BYTES, _MAX_SERVER_BYTES = 8, 32
 _HASH_BYTES = 8
 _PREFIX = struct.Struct("!B3xI")
@@ -41,8 +41,8 @@ class CookieJar:
         Raises:
             MessageFormatError: the option has neither cookie's length (RFC 7873 section 5.2.2).
         """
-        client, server = option[:_CLIENT_BYTES], option[_CLIENT_BYTES:]
-        if len(client) < _CLIENT_BYTES or not (
+        client, server = option[:CLIENT_COOKIE_BYTES], option[CLIENT_COOKIE_BYTES:]
+        if len(client) < CLIENT_COOKIE_BYTES or not (
             not server or _MIN_SERVER_BYTES <= len(server) <= _MAX_SERVER_BYTES
         ):
             raise MessageFormatError("expected a cookie of 8, or 16 to 40 bytes")

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import msgspec
 
-from coredns_lite.wire.names import NameFormatError, lower_name, read_name, skip_name
+from coredns_lite.wire.names import ROOT, NameFormatError, lower_name, read_name, skip_name
 from coredns_lite.wire.record import RecordType
 from nodeplane.errors import ProtocolError
 
@@ -29,6 +29,7 @@ _COMMON_SIZES = (512, 1200, 1220, 1232, 1280, 1400, 1410, 1452, 1472, 4000, 4096
 _TYPE_AND_CLASS = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _OPTION = struct.Struct("!HH")
+_SOA_NUMBERS_BYTES = 20
 OPCODE_MASK = 0x7800
 
 
@@ -57,6 +58,10 @@ class MessageFormatError(ProtocolError):
     """A query that its sender has to put right: FORMERR."""
 
 
+class NoQuestionError(MessageFormatError):
+    """A query without a question, which only a cookie can make sense of (RFC 7873 section 5.4)."""
+
+
 class Edns(msgspec.Struct, frozen=True):
     """What the OPT record of a query says."""
 
@@ -75,7 +80,8 @@ class Edns(msgspec.Struct, frozen=True):
 class Query(msgspec.Struct, frozen=True):
     """A query with one question.
 
-    `question` is the question section as it was sent, `name` its name in wire form and lower case.
+    `question` is the question section as it was sent, `name` its name in wire form and lower case. `serial`
+    is that of the zone that an IXFR's sender has (RFC 1995 section 3).
     """
 
     id: int
@@ -85,6 +91,7 @@ class Query(msgspec.Struct, frozen=True):
     qtype: int
     qclass: int
     edns: Edns | None = None
+    serial: int | None = None
 
     @property
     def is_lower_case(self) -> bool:
@@ -106,11 +113,14 @@ def decode_query(packet: bytes) -> Query:
     """Decode a packet of opcode QUERY.
 
     Raises:
-        MessageFormatError: not exactly one question (RFC 9619), a compressed or broken name, a section
+        NoQuestionError: no question.
+        MessageFormatError: more than one question (RFC 9619), a compressed or broken name, a section
             that ends too early or too late, or a wrong or second OPT record (RFC 6891 section 6.1.1).
     """
     try:
         ident, flags, qdcount, *counts = HEADER.unpack_from(packet)
+        if not qdcount:
+            raise NoQuestionError("expected one question, got 0")
         if qdcount != 1:
             raise MessageFormatError(f"expected one question, got {qdcount}")
         name, end = read_name(packet, QUESTION_OFFSET)
@@ -119,9 +129,24 @@ def decode_query(packet: bytes) -> Query:
         qtype, qclass = _TYPE_AND_CLASS.unpack_from(packet, end)
         end += _TYPE_AND_CLASS.size
         edns = _decode_records(packet, end, counts)
+        serial = _find_serial(packet, end, counts[0], counts[1]) if qtype == RecordType.IXFR else None
     except (NameFormatError, struct.error, IndexError) as exc:
         raise MessageFormatError(str(exc)) from exc
-    return Query(ident, flags, packet[QUESTION_OFFSET:end], lower_name(name), qtype, qclass, edns)
+    return Query(ident, flags, packet[QUESTION_OFFSET:end], lower_name(name), qtype, qclass, edns, serial)
+
+
+def decode_bare_query(packet: bytes) -> Query:
+    """Decode a packet of opcode QUERY that has no question: all that there may be is EDNS.
+
+    Raises:
+        MessageFormatError: what is there is malformed.
+    """
+    try:
+        ident, flags, _, *counts = HEADER.unpack_from(packet)
+        edns = _decode_records(packet, HEADER.size, counts)
+    except (NameFormatError, struct.error, IndexError) as exc:
+        raise MessageFormatError(str(exc)) from exc
+    return Query(ident, flags, b"", ROOT, 0, 0, edns)
 
 
 def is_common(packet: bytes, query: Query) -> bool:
@@ -153,6 +178,21 @@ def _decode_records(packet: bytes, offset: int, counts: list[int]) -> Edns | Non
     if offset != len(packet):
         raise MessageFormatError("expected the message to end after its last record")
     return edns
+
+
+def _find_serial(packet: bytes, offset: int, answers: int, authorities: int) -> int | None:
+    """Return the serial of the SOA in the authority section, whose records were found to be whole."""
+    for number in range(answers + authorities):
+        offset = skip_name(packet, offset)
+        rtype, _, _, rdlength = _RECORD.unpack_from(packet, offset)
+        offset += _RECORD.size
+        if rtype == RecordType.SOA and number >= answers:
+            at = skip_name(packet, skip_name(packet, offset))
+            if at + _SOA_NUMBERS_BYTES != offset + rdlength:
+                raise MessageFormatError("expected the data of an SOA record")
+            return int.from_bytes(packet[at : at + 4])
+        offset += rdlength
+    return None
 
 
 def _decode_options(rdata: bytes) -> tuple[tuple[int, bytes], ...]:

@@ -63,6 +63,16 @@ def type_text(rtype: int) -> str:
     return _TYPE_NAMES.get(rtype, f"TYPE{rtype}")
 
 
+CLASS_NUMBERS = {"IN": CLASS_IN, "CS": 2, "CH": CLASS_CH, "HS": 4}
+"""The classes of records by name (RFC 1035 section 3.2.4)."""
+_CLASS_NAMES = {number: name for name, number in CLASS_NUMBERS.items()} | {254: "NONE", 255: "ANY"}
+
+
+def class_text(rclass: int) -> str:
+    """Write a class (RFC 3597 section 5 for those without a name)."""
+    return _CLASS_NAMES.get(rclass, f"CLASS{rclass}")
+
+
 _TYPE_NUMBERS = {name: rtype for rtype, name in _TYPE_NAMES.items()}
 _MAX_TYPE = 0xFFFF
 
@@ -127,3 +137,8 @@ def soa_record(zone: bytes, serial: int, ttl_s: int) -> Record:
     rname = encode_label(b"hostmaster") + zone
     numbers = _SOA_NUMBERS.pack(serial & 0xFFFFFFFF, 7200, 1800, 86400, ttl_s)
     return Record(int(RecordType.SOA), min(ttl_s, _MAX_SOA_TTL_S), mname + rname + numbers, owner=zone)
+
+
+def soa_serial(soa: Record) -> int:
+    """Return the serial number of an SOA record."""
+    return int.from_bytes(soa.rdata[-_SOA_NUMBERS.size : 4 - _SOA_NUMBERS.size])

@@ -7,9 +7,11 @@ the client asked for comes back in the client's own spelling (draft-vixie-dnsext
 import struct
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import IntEnum
+from typing import Protocol
 
 import msgspec
 
+from coredns_lite.client import Client
 from coredns_lite.wire.names import label_offsets, lower_name, skip_name
 from coredns_lite.wire.query import (
     DNSSEC_OK,
@@ -36,6 +38,13 @@ _RCODE_MASK = 0xF
 # A reply repeats these of its query (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6).
 _REPEATED = Flag.RD | Flag.CD
 
+PADDING = 12
+"""The option that makes a reply's length say less (RFC 7830): given as one of a reply's, it fills a block."""
+# RFC 8467 section 4.1, for replies.
+_PADDED_BLOCK_BYTES = 468
+_OPTION = struct.Struct("!HH")
+_EXTENDED_ERROR = 15
+
 # Bytes before the name that ends the data of these types. Their names may be compressed (RFC 3597 section
 # 4), SRV's may not (RFC 2782), and DNAME's neither (RFC 6672 section 2.5).
 _NAME_AT: Mapping[int, int] = {RecordType.NS: 0, RecordType.CNAME: 0, RecordType.PTR: 0, RecordType.MX: 2}
@@ -58,6 +67,18 @@ class Rcode(IntEnum):
     NOTZONE = 10
     BADVERS = 16
     BADCOOKIE = 23
+
+
+CONFIGURATION = "configuration"
+"""What answers are about that change with everything only: with a new configuration, or one of its files."""
+
+
+class Guard(Protocol):
+    """Decides by who asks whether an answer is given."""
+
+    def refuse(self, query: Query, client: Client) -> "Answer | None":
+        """Return what is said instead, None if the client may have the answer; counts both."""
+        ...
 
 
 Transfer = Callable[[], Iterable[Record]]
@@ -96,10 +117,27 @@ class Answer(msgspec.Struct, frozen=True):
     """There is to be no reply."""
     transfer: Transfer | None = None
     """Yields a whole zone, to be sent in as many messages as it takes (RFC 5936); TCP only."""
+    extended_error: tuple[int, str] | None = None
+    """Why it is an error, as a code and a text (RFC 8914), for clients with EDNS."""
+    guards: tuple[Guard, ...] = ()
+    """Who is asked each time before it is given again; it is kept apart from what is for everybody."""
+    set_flags: int = 0
+    cleared_flags: int = 0
+    """Flags of the header that are to be so, whatever the rest of the answer says."""
+
+
+# What an answer and a record of it take besides their bytes, about, on CPython 3.11.
+_ANSWER_BYTES, _RECORD_BYTES = 300, 200
+
+
+def memory_bytes(answer: Answer) -> int:
+    """Estimate what an answer takes in memory."""
+    records = (*answer.answers, *answer.authority, *answer.additional)
+    return _ANSWER_BYTES + sum(_RECORD_BYTES + len(record.rdata) + len(record.owner) for record in records)
 
 
 def render_reply(
-    query: Query, answer: Answer, limit_bytes: int, options: Iterable[tuple[int, bytes]] = ()
+    query: Query, answer: Answer, limit_bytes: int, options: Sequence[tuple[int, bytes]] = ()
 ) -> bytes:
     """Render the reply to a query.
 
@@ -111,8 +149,12 @@ def render_reply(
         query: Whose question, id, flags and EDNS it answers.
         answer: What to say.
         limit_bytes: The most that the client takes, `udp_limit_bytes` or MAX_TCP_REPLY_BYTES.
-        options: EDNS options to send, code and data; only if the query has EDNS.
+        options: EDNS options to send, code and data; only if the query has EDNS. An empty PADDING, which is
+            to be the last, is filled.
     """
+    if answer.extended_error:
+        code, text = answer.extended_error
+        options = (*options, (_EXTENDED_ERROR, struct.pack("!H", code) + text.encode()))
     opt = _render_opt(query.edns, answer.rcode, options) if query.edns else b""
     writer = _Writer(query, limit_bytes - len(opt), answer.zone)
     flags = Flag.QR | query.flags & _REPEATED | answer.rcode & _RCODE_MASK
@@ -125,6 +167,8 @@ def render_reply(
         flags |= Flag.AD
     if answer.is_truncated:
         flags |= Flag.TC
+    if answer.set_flags or answer.cleared_flags:
+        flags = flags & ~answer.cleared_flags | answer.set_flags
     answered = writer.write(answer.answers)
     told = writer.write(answer.authority) if answered == len(answer.answers) else 0
     if (answered, told) != (len(answer.answers), len(answer.authority)):
@@ -132,8 +176,11 @@ def render_reply(
         added = 0
     else:
         added = writer.write(answer.additional)
-    header = HEADER.pack(query.id, flags, 1, answered, told, added + (1 if opt else 0))
-    return b"".join((header, query.question, *writer.parts, opt))
+    header = HEADER.pack(
+        query.id, flags, 1 if query.question else 0, answered, told, added + (1 if opt else 0)
+    )
+    reply = b"".join((header, query.question, *writer.parts, opt))
+    return _pad(reply, len(opt), limit_bytes) if (PADDING, b"") in options else reply
 
 
 def render_error(packet: bytes, rcode: Rcode) -> bytes:
@@ -218,9 +265,20 @@ class _Writer:
 _OWNER_IS_QUESTION = struct.pack("!H", _POINTER | QUESTION_OFFSET)
 
 
+def _pad(reply: bytes, opt_bytes: int, limit_bytes: int) -> bytes:
+    """Fill the empty padding at the end of a reply, which is that of its OPT record."""
+    count = min(-len(reply) % _PADDED_BLOCK_BYTES, limit_bytes - len(reply))
+    length_at = len(reply) - opt_bytes + OPT.size - 2
+    options_bytes = opt_bytes - OPT.size + count
+    return b"".join((
+        reply[:length_at], struct.pack("!H", options_bytes),
+        reply[length_at + 2 : -_OPTION.size], _OPTION.pack(PADDING, count), bytes(count),
+    ))  # fmt: skip
+
+
 def _render_opt(edns: Edns, rcode: Rcode, options: Iterable[tuple[int, bytes]]) -> bytes:
     """Render our OPT record: CoreDNS's echo of the client's size, version 0, DO copied (RFC 3225)."""
     size_bytes = max(edns.udp_size_bytes, MIN_REPLY_BYTES)
-    data = b"".join(struct.pack("!HH", code, len(value)) + value for code, value in options)
+    data = b"".join(_OPTION.pack(code, len(value)) + value for code, value in options)
     flags = DNSSEC_OK if edns.dnssec_ok else 0
     return OPT.pack(0, RecordType.OPT, size_bytes, rcode >> 4, 0, flags, len(data)) + data

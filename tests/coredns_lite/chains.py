@@ -31,9 +31,9 @@ class ZoneHandler:
 class Asked:
     """A responder of these chains that one client asks."""
 
-    def __init__(self, handlers: dict[str, Handler], cache_size: int = 100) -> None:
+    def __init__(self, handlers: dict[str, Handler], cache_bytes: int = 1 << 20) -> None:
         chains = {zone: Chain(handler, zone) for zone, handler in handlers.items()}
-        self.responder = Responder(ZoneTable(chains), cache_size)
+        self.responder = Responder(ZoneTable(chains), cache_bytes)
 
     def respond(self, packet: bytes) -> bytes | None:
         """Return the reply, which must be there at once."""
@@ -42,6 +42,6 @@ class Asked:
         return reply
 
 
-def cluster_local(index: Index, cache_size: int = 100) -> Asked:
+def cluster_local(index: Index, cache_bytes: int = 1 << 20) -> Asked:
     """Serve an index as cluster.local."""
-    return Asked({"cluster.local.": ZoneHandler(Zone(ZONE, index))}, cache_size)
+    return Asked({"cluster.local.": ZoneHandler(Zone(ZONE, index))}, cache_bytes)

@@ -1,5 +1,7 @@
 """What EDNS options, classes and transfers do to a query on its way through caches and chain."""
 
+import time
+
 import dns.edns
 import dns.flags
 import dns.message
@@ -19,6 +21,7 @@ from tests.coredns_lite.chains import CLIENT
 COOKIE = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")
 NSID = dns.edns.GenericOption(dns.edns.OptionType.NSID, b"")
 SUBNET = dns.edns.ECSOption("192.0.2.0", 24)
+PADDING = dns.edns.GenericOption(dns.edns.OptionType(12), bytes(3))
 KEEPALIVE = dns.edns.GenericOption(dns.edns.OptionType(11), b"")
 UNKNOWN = dns.edns.GenericOption(dns.edns.OptionType(65001), b"x")
 
@@ -48,11 +51,18 @@ def text(message: dns.message.Message) -> str:
     return str(message.answer[0][0]).strip('"')
 
 
-def make(*, is_stream: bool = False, **of_chain: object) -> tuple[Responder, Curious]:
+def make(
+    *, is_stream: bool = False, is_encrypted: bool = False, **of_chain: object
+) -> tuple[Responder, Curious]:
     handler = Curious()
     chain = Chain(handler, "example.", **of_chain)  # type: ignore[arg-type]  # mixed
-    cookies = CookieJar(bytes(16))
-    return Responder(ZoneTable({"example.": chain}), cookies=cookies, is_stream=is_stream), handler
+    responder = Responder(
+        ZoneTable({"example.": chain}),
+        cookies=CookieJar(bytes(16)),
+        is_stream=is_stream,
+        is_encrypted=is_encrypted,
+    )
+    return responder, handler
 
 
 @pytest.mark.parametrize(
@@ -87,6 +97,7 @@ def test_options_and_the_caches(option: dns.edns.Option, said: str, asked: int) 
         pytest.param([KEEPALIVE], False, [], id="idle time, over UDP"),
         pytest.param([KEEPALIVE], True, [11], id="idle time, over TCP"),
         pytest.param([SUBNET, UNKNOWN], False, [], id="what we don't deal with"),
+        pytest.param([PADDING], True, [], id="padding, in clear"),
     ],
 )
 def test_options_of_the_reply(options: list[dns.edns.Option], is_stream: bool, codes: list[int]) -> None:
@@ -142,3 +153,64 @@ def test_sizes(size: int, largest: int, limit: int) -> None:
 
     assert limit - 70 < len(reply) <= limit
     assert dns.message.from_wire(reply).flags & dns.flags.TC
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size_bytes"),
+    [
+        pytest.param("a.example.", [PADDING], 468, id="a block"),
+        pytest.param("a.example.", [COOKIE, PADDING], 468, id="behind other options"),
+        pytest.param("a.org.", [PADDING], 468, id="a refusal too"),
+        pytest.param("a.example.", [COOKIE], 0, id="not asked for"),
+    ],
+)
+def test_padding(name: str, options: list[dns.edns.Option], size_bytes: int) -> None:
+    """Over TLS, replies to those that pad fill blocks (RFC 7830, RFC 8467 section 4.1)."""
+    responder, _ = make(is_stream=True, is_encrypted=True)
+    query = dns.message.make_query(name, "TXT", use_edns=0, options=options)
+    for _ in range(2):
+        reply = responder.respond(query.to_wire(), lambda: CLIENT)
+        assert isinstance(reply, bytes)
+        message = dns.message.from_wire(reply)
+
+        assert len(reply) == (size_bytes or len(reply))
+        padding = [option.to_wire() for option in message.options if option.otype == 12]
+        assert [set(each or b"") for each in padding] == ([{0}] if size_bytes else [])
+        assert query.is_response(message)
+
+
+GOOD = CookieJar(bytes(16)).answer(b"12345678", CLIENT.address, int(time.time()))[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "rcode", "cookie"),
+    [
+        pytest.param([b"12345678"], "NOERROR", True, id="to get one"),
+        pytest.param([GOOD], "NOERROR", True, id="to check a good one"),
+        pytest.param([GOOD[:-1] + bytes((GOOD[-1] ^ 1,))], "BADCOOKIE", True, id="to check a bad one"),
+        pytest.param([b"123"], "FORMERR", False, id="no cookie"),
+        pytest.param([], "FORMERR", False, id="nothing at all"),
+    ],
+)
+def test_a_cookie_without_a_question(options: list[bytes], rcode: str, *, cookie: bool) -> None:
+    """RFC 7873 section 5.4."""
+    responder, handler = make()
+    query = dns.message.Message(id=7)
+    query.use_edns(0, options=[dns.edns.GenericOption(COOKIE.otype, data) for data in options])
+    reply = responder.respond(query.to_wire(), lambda: CLIENT)
+    assert isinstance(reply, bytes)
+    message = dns.message.from_wire(reply)
+
+    assert (dns.rcode.to_text(message.rcode()), message.question, handler.asked) == (rcode, [], 0)
+    assert [len(option.to_wire() or b"") for option in message.options] == ([24] if cookie else [])
+    assert responder.last_kind.rcode == rcode
+
+
+def test_a_version_of_edns_without_a_question() -> None:
+    responder, _ = make()
+    query = dns.message.Message(id=7)
+    query.use_edns(1, options=[COOKIE])
+    reply = responder.respond(query.to_wire(), lambda: CLIENT)
+    assert isinstance(reply, bytes)
+
+    assert dns.message.from_wire(reply).rcode() == dns.rcode.BADVERS

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import urllib.request
 from pathlib import Path
 
 from tests.coredns_lite.objects import service
-from tests.coredns_lite.running import LIMIT_S, make_cluster, running
+from tests.coredns_lite.running import LIMIT_S, free_port, make_cluster, running
 from tests.kube.api_cluster import running_api_cluster
 from tests.netns_fixture import eventually
 
@@ -28,6 +29,8 @@ def test_names_follow_the_api_server(tmp_path: Path) -> None:
     dns = make_cluster(tmp_path)
     kubeconfig = tmp_path / "kubeconfig"
     text = dns.corefile.read_text()
+    page = free_port(dns.address)
+    text = text.replace("errors", f"errors\n    prometheus {dns.address}:{page}")
     dns.corefile.write_text(text.replace(f"manifests {dns.manifests}", f"kubeconfig {kubeconfig}"))
     web, api = service("web", "10.96.0.1"), service("api", "10.96.0.9")
     with running_api_cluster() as cluster:
@@ -37,6 +40,15 @@ def test_names_follow_the_api_server(tmp_path: Path) -> None:
             assert dns.dig(WEB) == ("NOERROR", "10.96.0.1")
             asyncio.run(cluster.put(api))
             eventually(lambda: dns.dig(API), ("NOERROR", "10.96.0.9").__eq__)
+
+            url = f"http://{dns.address}:{page}/metrics"
+            metrics = urllib.request.urlopen(url, timeout=LIMIT_S).read().decode()
+            host = cluster.url.removeprefix("http://")
+            of = "coredns_kubernetes_rest_client"
+            requests = f'{of}_requests_total{{code="200",host="{host}",method="GET"}}'
+            assert [line for line in metrics.splitlines() if line.startswith(requests)]
+            for name in ("request", "rate_limiter"):
+                assert f'{of}_{name}_duration_seconds_count{{host="{host}",verb="GET"}}' in metrics
 
             asyncio.run(cluster.lose())
             eventually(

@@ -179,6 +179,8 @@ def test_reload_loses_no_query(tmp_path: Path) -> None:
         assert program.ttl() == 10
         program.write(12)
         eventually(program.ttl, (12).__eq__, within_s=LIMIT_S)
+        # The other client asks, too, before it ends.
+        eventually(lambda: 12 in asking.ttls, bool, within_s=LIMIT_S)
         asking.end()
 
         assert (asking.lost, asking.ttls) == (0, {7, 8, 9, 10, 12})

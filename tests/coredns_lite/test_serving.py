@@ -45,7 +45,7 @@ def test_a_query_that_waits_for_its_answer_gets_it(is_reload: bool) -> None:
         server = Server(Listener("dns", "127.0.0.1", 0, ()), ZoneTable({".": Chain(slow, ".")}), loop)
         assert server._listening
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(server._listening.socket.getsockname())
+            client.connect(server._listening[0].socket.getsockname())
             client.setblocking(False)
             async with asyncio.timeout(LIMIT_S):
                 serving = asyncio.ensure_future(server.run())

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import dns.message
 import pytest
 
+from coredns_lite import tally as tally_module
 from coredns_lite.chain import Chain
 from coredns_lite.dns_metrics import QueryMetrics
+from coredns_lite.kept import Label, label_of
+from coredns_lite.kind import KINDS, Kind
 from coredns_lite.plugin import Client, Outcome
-from coredns_lite.responder import Kind, Responder
-from coredns_lite.tally import IPV4, IPV6, Asked, Kinds, Slice, Sums, Tally
+from coredns_lite.responder import Responder
+from coredns_lite.tally import IPV4, IPV6, Asked, Slice, Sums, Tally
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.reply import Answer, Rcode
 from coredns_lite.zones import ZoneTable
@@ -28,40 +31,49 @@ def count_by_kind(tally: Tally) -> dict[Kind, int]:
     return dict(counts)
 
 
+def kept(kind: Kind, query_bytes: int, reply_bytes: int) -> bytes:
+    """Make a reply as it is kept: without the two bytes of its id, with its label."""
+    return bytes(reply_bytes - 2) + Label(0, KINDS.number(kind), query_bytes).pack()
+
+
 def test_sums_and_buckets() -> None:
     """Sizes are of whole packets; queries of one batch took equally long."""
     tally = Tally()
-    tally.count_hits({IPV4: [b"x" * 40, b"x" * 40]}, {b"x" * 40: (A, 298)}, 0.0004)
+    tally.count_hits({IPV4: [kept(A, 42, 298)] * 2}, 0.0004)
     tally.count([Asked(DO, IPV6, 512, 100)], 9.0)
 
     totals = tally.totals()
     assert totals == {
-        Slice(A, IPV4, 1, 1, 3): Sums(2, 0.0008, 84, 600),
+        Slice(A, IPV4, 1, 1, 3): Sums(2, 0.0008, 84, 596),
         Slice(DO, IPV6, 16, 6, 1): Sums(1, 9.0, 512, 100),
     }
     assert tally.totals() == totals
 
 
-def test_caches_come_and_go() -> None:
-    """What was counted keeps its meaning: the batch in which a cache is emptied has queries of both."""
-    tally = Tally()
-    old: Kinds = {b"a": (A, 1)}
-    new: Kinds = {b"b": (DO, 1)}
-    tally.count_hits({IPV4: [b"a"]}, old, 0.0)
-    tally.count_hits({IPV4: [b"a", b"b"]}, new, 0.0)
-    tally.count_hits({IPV4: [b"b"]}, {b"b": (DO, 1)}, 0.0)
+def test_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has counted is taken once, and adds up; many different replies are summed up in between."""
+    monkeypatch.setattr(tally_module, "_MAX_NOTED", 3)
+    theirs, ours = Tally(), Tally()
+    for number in range(10):
+        theirs.count_hits({IPV4: [kept(A, 42 + number, 298)]}, 0.0)
+    assert sum(map(len, theirs._hits.values())) <= 3
+    ours.count([Asked(DO, IPV6, 512, 100)], 9.0)
+    ours.add(theirs.take())
+    theirs.count_hits({IPV4: [kept(A, 42, 298)]}, 0.0)
+    ours.add(theirs.take())
+    ours.add(theirs.take())
 
-    assert count_by_kind(tally) == {A: 2, DO: 2}
+    assert count_by_kind(ours) == {A: 11, DO: 1}
 
 
 def test_reading_beside_counting() -> None:
     """Whoever reads while a packet loop counts loses nothing."""
     tally = Tally()
-    kinds: Kinds = {b"a": (A, 1)}
+    reply = kept(A, 40, 60)
 
     def count() -> None:
         for _ in range(500):
-            tally.count_hits({IPV4: [b"a"] * 10}, kinds, 0.0)
+            tally.count_hits({IPV4: [reply] * 10}, 0.0)
 
     thread = threading.Thread(target=count)
     thread.start()
@@ -105,9 +117,9 @@ def test_kinds(packet: bytes, kind: Kind) -> None:
     assert isinstance(reply, bytes)
 
     assert responder.last_kind == kind
-    assert responder.kinds == (
-        {packet[2:]: (kind, len(reply) - 2)} if packet[2:] in responder.packets else {}
-    )
+    for body, found in responder.replies.packets.items():
+        label = label_of(found)
+        assert (body, KINDS.kind(label.kind), label.query_bytes) == (packet[2:], kind, len(packet))
 
 
 def samples(metrics: QueryMetrics) -> Iterator[tuple[str, float]]:

@@ -17,6 +17,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 import dns.zone
 import pytest
 
@@ -125,9 +126,25 @@ def test_transfer(tmp_path: Path) -> None:
             sock.settimeout(LIMIT_S)
             sock.sendto(dns.message.make_query("cluster.local", "AXFR").to_wire(), (where, port))
             assert dns.message.from_wire(sock.recv(4096)).rcode() == dns.rcode.REFUSED
-        incremental = dns.message.make_query("cluster.local", "IXFR")
-        answer = dns.query.udp(incremental, where, LIMIT_S, port, source=where).answer
-        assert [rrset.rdtype for rrset in answer] == [dns.rdatatype.SOA]
+        serial = zone.get_soa().serial
+        assert [ixfr(cluster, serial, tcp=tcp) for tcp in (False, True)] == [["SOA"], ["SOA"]]
+        assert ixfr(cluster, serial - 1, tcp=False) == ["SOA"]
+        assert ixfr(cluster, serial - 1, tcp=True) == ["SOA", "TXT", "A", "SOA"]
+        assert ixfr(cluster, None, tcp=True) == ["FORMERR"]
+
+
+def ixfr(cluster: Cluster, serial: int | None, *, tcp: bool) -> list[str]:
+    """Ask for what has changed since a version; return the types of the records, or the error."""
+    query = dns.message.make_query("cluster.local", "IXFR")
+    if serial is not None:
+        soa = f". . {serial} 0 0 0 0"
+        query.authority.append(dns.rrset.from_text("cluster.local.", 0, "IN", "SOA", soa))
+    ask = dns.query.tcp if tcp else dns.query.udp
+    where = cluster.address
+    reply = ask(query, where, LIMIT_S, cluster.port, source=where, one_rr_per_rrset=True)
+    if reply.rcode() != dns.rcode.NOERROR:
+        return [dns.rcode.to_text(reply.rcode())]
+    return [dns.rdatatype.to_text(rrset.rdtype) for rrset in reply.answer]
 
 
 @pytest.fixture

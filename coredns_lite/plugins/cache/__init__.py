@@ -15,7 +15,8 @@ Syntax:
 * `TTL` is the most that anything is kept, in seconds; by default 3600 for answers and 1800 for denials. ZONEs
   are those whose names are kept, by default all that upstreams are asked for (after `rewrite`).
 * `success` and `denial` set how many answers and how many denials (NXDOMAIN, no records of the type) are
-  kept, 9984 each by default, the most they are kept, and the least, 5 seconds by default.
+  kept, 9984 each by default and fewer if they take more than 4 KiB of memory on average, the most they are
+  kept, and the least, 5 seconds by default.
 * `prefetch` asks again for an answer before it expires, once it had `AMOUNT` hits without a gap of `DURATION`
   (1m) between them: when `PERCENTAGE` (10%) of its TTL are left, or one second.
 * `serve_stale` answers with what has expired, with a TTL of 0, for up to `DURATION` (1h), **while the

@@ -6,7 +6,7 @@ from enum import Enum
 import msgspec
 
 from coredns_lite.wire.record import Record, RecordType
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.reply import Answer, Rcode, memory_bytes
 
 _SOA_MINIMUM = struct.Struct("!I")
 
@@ -67,12 +67,14 @@ class Entry:
     is needed together with another.
     """
 
-    __slots__ = ("_view", "answer", "failed_at", "hit_at", "hits", "kind", "stored_at", "ttl_s")
+    __slots__ = ("_view", "answer", "failed_at", "hit_at", "hits", "kind", "size_bytes", "stored_at", "ttl_s")
 
     def __init__(self, kind: Kind, answer: Answer, ttl_s: int, now: float, hits: int = 0) -> None:
         self.kind = kind
         # The metrics name who answers: from now on the cache.
         self.answer = msgspec.structs.replace(with_ttl(answer, ttl_s), plugin="cache")
+        # As it came and as it is now.
+        self.size_bytes = 2 * memory_bytes(answer)
         self.ttl_s = ttl_s
         self.stored_at = now
         self.hits = hits

@@ -11,6 +11,9 @@ from coredns_lite.zones import ZoneTable
 
 # How many entries that were asked for meanwhile get a second turn before one of them has to go all the same.
 _SECOND_TURNS = 8
+# What an entry may take on average: so much is a chain of aliases with ten addresses. More, as of those whose
+# zone is made to be large, means fewer entries.
+MEAN_BYTES = 4 << 10
 # Type, class and a byte of flags stand behind the name in a key.
 KEY_TAIL_BYTES = 5
 _SIDES = {Kind.SUCCESS: "success", Kind.DENIAL: "denial", Kind.SERVFAIL: "denial"}
@@ -33,6 +36,7 @@ class Store:
         self._counts = counts
         self._clock = clock
         self._entries: dict[str, dict[bytes, Entry]] = {"success": {}, "denial": {}}
+        self._bytes = {"success": 0, "denial": 0}
         self._success = self._entries["success"]
         self._denial = self._entries["denial"]
 
@@ -66,16 +70,24 @@ class Store:
             return answer
         entry = Entry(kind, answer, ttl_s, now, known.hits if known else 0)
         self._remove(key)
-        while len(self._entries[side]) >= self._limits[side].capacity:
+        while self._is_full(side, entry):
             self._evict(side)
         self._entries[side][key] = entry
+        self._bytes[side] += entry.size_bytes
         for each, entries in self._entries.items():
             self._counts.entries[each] = len(entries)
         return msgspec.structs.replace(entry.answer, plugin=answer.plugin)
 
     def _remove(self, key: bytes) -> None:
-        for entries in self._entries.values():
-            entries.pop(key, None)
+        for side, entries in self._entries.items():
+            if (gone := entries.pop(key, None)) is not None:
+                self._bytes[side] -= gone.size_bytes
+
+    def _is_full(self, side: str, entry: Entry) -> bool:
+        """Whether there is no room for one more; in an empty store there is for any."""
+        entries, capacity = self._entries[side], self._limits[side].capacity
+        has_no_room = self._bytes[side] + entry.size_bytes > capacity * MEAN_BYTES
+        return len(entries) >= capacity or (has_no_room and bool(entries))
 
     def _evict(self, side: str) -> None:
         """Remove the entry that was kept first, but give those a second turn that were asked for since."""
@@ -89,5 +101,5 @@ class Store:
             entries[key] = entry
         else:
             key = next(iter(entries))
-        del entries[key]
+        self._bytes[side] -= entries.pop(key).size_bytes
         self._counts.evictions[side] += 1

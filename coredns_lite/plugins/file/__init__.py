@@ -43,17 +43,18 @@ from pathlib import Path
 
 import msgspec
 
+from coredns_lite.aliases import follow_alias
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.fallthrough import Fallthrough, decode_fallthrough
 from coredns_lite.options import decode_duration, one_value, read_options
-from coredns_lite.plugin import Client, Handler, Outcome, Surroundings, after
+from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.plugins.file.master_file import parse_zone
 from coredns_lite.plugins.file.zone import Zone
-from coredns_lite.transfers import offer_zone
+from coredns_lite.transfers import Offer, offer_zone
 from coredns_lite.wire.names import encode_name
 from coredns_lite.wire.query import Query
-from coredns_lite.wire.record import OF_QUESTION, Record
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.record import Record
+from coredns_lite.wire.reply import CONFIGURATION, Rcode
 from coredns_lite.zones import ZoneTable, decode_zones
 from nodeplane.errors import ConfigError
 
@@ -96,7 +97,7 @@ def build(config: File, surroundings: Surroundings, following: Handler) -> Handl
     """
     files = {zone: _share(config, zone, surroundings) for zone in config.zones}
     for zone, file in files.items():
-        offer_zone(surroundings, zone, file.records)
+        offer_zone(surroundings, zone, Offer(file.soa, file.records))
     return _Link(files, Fallthrough(config.fallthrough), following)
 
 
@@ -122,6 +123,10 @@ class ZoneFile:
         self._origin = origin
         self._complaint = ""
         self.zone = self._read()
+
+    def soa(self) -> Record:
+        """Return the zone's SOA for a transfer."""
+        return self.zone.soa
 
     def records(self) -> Iterator[tuple[bytes, Record]]:
         """Yield the zone's records for a transfer."""
@@ -175,30 +180,10 @@ class _Link:
         if file is None:
             return self._following.answer(query, client)
         answer, target = file.zone.answer(query)
-        answer = msgspec.structs.replace(answer, plugin="file")
+        answer = msgspec.structs.replace(answer, plugin="file", about=CONFIGURATION)
         if target is not None:
-            return self._follow(query, client, answer, target)
+            return follow_alias(query, client, answer, target, self._following)
         is_missing = answer.rcode == Rcode.NXDOMAIN and not answer.answers
         if is_missing and self._fallthrough.applies(query.name):
             return self._following.answer(query, client)
         return answer
-
-    def _follow(self, query: Query, client: Client, answer: Answer, target: bytes) -> Outcome:
-        """Put behind an alias what the plugins behind say of the name that it leads to."""
-        question = target + query.question[-4:]
-        outcome = self._following.answer(
-            msgspec.structs.replace(query, question=question, name=target), client
-        )
-
-        def join(found: Answer) -> Answer:
-            if found.rcode == Rcode.REFUSED:
-                return answer
-            answers = tuple(
-                msgspec.structs.replace(record, owner=target) if record.owner == OF_QUESTION else record
-                for record in found.answers
-            )
-            return msgspec.structs.replace(
-                found, answers=(*answer.answers, *answers), is_cacheable=False, plugin="file"
-            )
-
-        return after(outcome, join)

@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
-from coredns_lite.wire.names import MAX_NAME_BYTES, NameFormatError, encode_name, lower_name
-from coredns_lite.wire.record import Record, RecordType, record_type
+from coredns_lite.wire.names import MAX_NAME_BYTES, ROOT, NameFormatError, encode_name, lower_name
+from coredns_lite.wire.record import CLASS_NUMBERS, Record, RecordType, record_type
 from nodeplane.errors import ConfigError
 
 _MAX_TTL_S = 0x7FFFFFFF
@@ -69,6 +69,24 @@ def parse_zone(text: str, file: str, origin: bytes) -> tuple[Record, ...]:
     return tuple(records)
 
 
+def parse_record(text: str, ttl_s: int) -> Record:
+    """Parse one record as a line of a zone file has it; names are absolute, with their final dot or without.
+
+    `ttl_s` is its time to live unless it names one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        (line,) = _lines(text, "")
+        record = _Reader(ROOT, ttl_s).read(line)
+    except (ValueError, NameFormatError, ConfigError, struct.error) as exc:
+        raise ValueError(f"expected a record: {exc}") from exc
+    if record is None:
+        raise ValueError("expected a record, got a directive")
+    return record
+
+
 def _lines(text: str, file: str) -> Iterator[Line]:
     words: list[Word] = []
     number, begins, depth, is_continued, is_fresh = 1, 1, 0, False, True
@@ -102,10 +120,10 @@ def _lines(text: str, file: str) -> Iterator[Line]:
 class _Reader:
     """Keeps what one line leaves to the next: origin, owner, time to live."""
 
-    def __init__(self, origin: bytes) -> None:
+    def __init__(self, origin: bytes, ttl_s: int | None = None) -> None:
         self._origin = origin
         self._owner: bytes | None = None
-        self._default_ttl_s: int | None = None
+        self._default_ttl_s = ttl_s
         self._last_ttl_s: int | None = None
 
     def read(self, line: Line) -> Record | None:
@@ -148,7 +166,7 @@ class _Reader:
             text = words[0].text
             if text.upper() == "IN":
                 words.pop(0)
-            elif text.upper() in {"CH", "HS", "CS"}:
+            elif text.upper() in CLASS_NUMBERS:
                 raise ValueError("expected the class IN")
             elif ttl_s is None and _TTL.fullmatch(text):
                 ttl_s = _ttl(text)

@@ -11,7 +11,7 @@ import msgspec
 
 from coredns_lite.wire.names import encode_label, label_offsets, lower_name
 from coredns_lite.wire.query import Query
-from coredns_lite.wire.record import OF_QUESTION, Record, RecordType
+from coredns_lite.wire.record import OF_QUESTION, Record, RecordType, soa_serial
 from coredns_lite.wire.reply import Answer, Rcode
 
 _MAX_ALIASES = 8
@@ -57,7 +57,7 @@ class Zone:
     @property
     def serial(self) -> int:
         """The SOA's serial number."""
-        return int.from_bytes(self.soa.rdata[-20:-16])
+        return soa_serial(self.soa)
 
     def records(self) -> Iterator[tuple[bytes, Record]]:
         """Yield every record with its owner, the SOA first and last (RFC 5936 section 2.2)."""

@@ -106,7 +106,7 @@ import msgspec
 
 from coredns_lite.corefile.lexer import Token
 from coredns_lite.corefile.parser import Directive
-from coredns_lite.options import decode_duration, decode_number, one_value, refuse_args
+from coredns_lite.options import decode_duration, decode_number, decode_rcode, one_value, refuse_args
 from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.plugins.forward.exchange import allow_sockets
 from coredns_lite.plugins.forward.forwarder import POLICIES, Forwarder
@@ -335,14 +335,7 @@ def _decode_tls(option: Directive) -> Tls:
 def _decode_rcodes(option: Directive) -> frozenset[Rcode]:
     if not option.args:
         raise option.name.error("expected at least one code such as NXDOMAIN after it")
-    return frozenset(_decode_rcode(token) for token in option.args)
-
-
-def _decode_rcode(token: Token) -> Rcode:
-    try:
-        return Rcode[token.text.upper()]
-    except KeyError:
-        raise token.error(f"expected one of the codes {', '.join(Rcode.__members__)}") from None
+    return frozenset(decode_rcode(token) for token in option.args)
 
 
 _OPTIONS: Mapping[str, tuple[str, Callable[[Directive], Any]]] = {

@@ -51,7 +51,7 @@ from coredns_lite.plugin import Client, Handler, Outcome, Surroundings
 from coredns_lite.plugins.hosts.table import HostTable, is_entry, parse_hosts
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import RecordType
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.reply import CONFIGURATION, Answer, Rcode
 from coredns_lite.zones import ZoneTable, decode_zones, zone_set
 
 REPEATS = False
@@ -66,8 +66,8 @@ ENTRIES = Gauge("coredns_hosts_entries", "Names and addresses that are served", 
 READ_AT = Gauge("coredns_hosts_reload_timestamp_seconds", "When a file was last read", registry=REGISTRY)
 
 # No SOA to give with NXDOMAIN: CoreDNS's answer (plugin/hosts/hosts.go).
-_NOT_THERE = Answer(Rcode.SERVFAIL, is_authoritative=False, error="no such host")
-_NO_DATA = Answer(plugin="hosts")
+_NOT_THERE = Answer(Rcode.SERVFAIL, is_authoritative=False, error="no such host", about=CONFIGURATION)
+_NO_DATA = Answer(plugin="hosts", about=CONFIGURATION)
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,13 @@
 """The lines of a hosts file (hosts(5)) as answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import msgspec
 
 from coredns_lite.wire.names import NameFormatError, encode_name, lower_name
 from coredns_lite.wire.record import Record, RecordType, address_record, name_record
-from coredns_lite.wire.reply import Answer
+from coredns_lite.wire.reply import CONFIGURATION, Answer
 
 Address = IPv4Address | IPv6Address
 
@@ -33,12 +33,16 @@ def parse_hosts(text: str, ttl_s: int, plugin: str = "") -> HostTable:
         for host in hosts:
             names.setdefault(host, {}).setdefault(record.rtype, {})[record] = None
             pointers.setdefault(reverse, {})[name_record(RecordType.PTR, host, ttl_s)] = None
+
+    def answer(records: Iterable[Record]) -> Answer:
+        return Answer(answers=tuple(records), plugin=plugin, about=CONFIGURATION)
+
     return HostTable(
         {
-            name: {rtype: Answer(answers=tuple(records), plugin=plugin) for rtype, records in by_type.items()}
+            name: {rtype: answer(records) for rtype, records in by_type.items()}
             for name, by_type in names.items()
         },
-        {name: Answer(answers=tuple(records), plugin=plugin) for name, records in pointers.items()},
+        {name: answer(records) for name, records in pointers.items()},
     )
 
 

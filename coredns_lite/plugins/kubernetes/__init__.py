@@ -107,17 +107,24 @@ addresses among their endpoints, else `ns.dns` with its own addresses (not those
 exists has NODATA for other types, any other name is NXDOMAIN, both with the SOA; before the first
 snapshot every name is SERVFAIL. Losing the cluster keeps the last state in force.
 
-Metrics: none of its own; its replies are counted as those of `plugin="kubernetes"`.
+Metrics: `coredns_kubernetes_dns_programming_duration_seconds{service_kind="headless_with_selector"}`, the
+time from when a pod of a headless Service changed, as the endpoint slice controller notes it, to when it is
+answered; `coredns_kubernetes_rest_client_requests_total{code, method, host}` and
+`coredns_kubernetes_rest_client_request_duration_seconds{verb, host}`, requests to the API server (a watch is
+one), to the head of their responses; `coredns_kubernetes_rest_client_rate_limiter_duration_seconds{verb,
+host}`, always 0. Its replies are counted as those of `plugin="kubernetes"`.
 
 What differs from CoreDNS: `manifests` is ours; `multicluster` and the `apiserver_...` limits are not
 served. A CNAME is given whatever its target has, and for every type. An ExternalName's target is asked of
 this plugin and those behind it, not of other server blocks. `dns-version` exists for other types too;
 `_port._protocol` needs its underscores, and there are no names below a pod's or an ExternalName's. Part
 of an address in a reverse zone is NODATA, since there may be more below (RFC 8020). `fallthrough` waits
-for the first snapshot. Addresses of pods that have two are served both. `noendpoints` with `ignore
+for the first snapshot. Addresses of pods that have two are served both; so are all addresses of an endpoint,
+as in CoreDNS, though kube-proxy uses the first alone. `noendpoints` with `ignore
 empty_service`, which would leave no Service, is an error.
 """
 
+import time
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -128,24 +135,26 @@ from coredns_lite.plugins.kubernetes.cluster import follow, open_cluster
 from coredns_lite.plugins.kubernetes.configuration import Kubernetes, Origin, decode
 from coredns_lite.plugins.kubernetes.external_name import resolve
 from coredns_lite.plugins.kubernetes.index import Index
+from coredns_lite.plugins.kubernetes.metrics import ProgrammingLatency
 from coredns_lite.plugins.kubernetes.name_servers import own_addresses
 from coredns_lite.plugins.kubernetes.reverse_zone import ReverseZone, is_reverse
 from coredns_lite.plugins.kubernetes.zone import Lead, Zone
-from coredns_lite.transfers import offer_zone
+from coredns_lite.transfers import Offer, offer_zone
 from coredns_lite.wire.names import encode_name
 from coredns_lite.wire.query import Query
-from coredns_lite.wire.reply import Answer, Rcode
+from coredns_lite.wire.reply import CONFIGURATION, Answer, Rcode
 from coredns_lite.zones import ZoneTable
 from nodeplane.datapath.local_addresses import KernelAddresses
+from nodeplane.kube.source import Batch
 
-__all__ = ["REPEATS", "Kubernetes", "Link", "Origin", "build", "decode", "make_zones"]
+__all__ = ["REPEATS", "Kubernetes", "Link", "Origin", "build", "decode", "make_zones", "served_zones"]
 
 REPEATS = False
 
 AnyZone = Zone | ReverseZone
 
 # What the end of a chain says (`coredns_lite.chain`): there is no next plugin.
-_NOBODY = Answer(Rcode.REFUSED, is_authoritative=False)
+_NOBODY = Answer(Rcode.REFUSED, is_authoritative=False, about=CONFIGURATION)
 _NOBODY_BEHIND = Answer(Rcode.SERVFAIL, is_authoritative=False)
 
 
@@ -155,11 +164,16 @@ def build(config: Kubernetes, surroundings: Surroundings, following: Handler) ->
 
     def make() -> Index:
         index = Index(scope)
-        source = open_cluster(config.origin, scope)
+        latency = ProgrammingLatency()
+        source = open_cluster(config.origin, scope, latency)
         is_ready = surroundings.wait_for("kubernetes", within_s=config.startup_timeout_s)
 
+        def taken(batch: Batch) -> None:
+            latency.observe(batch, index, time.time())
+            is_ready()
+
         async def main() -> None:
-            await follow(source, index, scope, surroundings, is_ready)
+            await follow(source, index, scope, surroundings, taken)
 
         surroundings.run(main)
         return index
@@ -168,9 +182,18 @@ def build(config: Kubernetes, surroundings: Surroundings, following: Handler) ->
     own = own_addresses(surroundings.server, KernelAddresses())
     zones = make_zones(config, index, own)
     for zone, served in zones.items():
-        offer_zone(surroundings, zone, served.records)
-    surroundings.shared("kubernetes zones", dict[str, AnyZone]).update(zones)
+        offer_zone(surroundings, zone, Offer(served.offered_soa, served.records))
+    served_zones(surroundings).update(zones)
     return Link(zones, config, following)
+
+
+def served_zones(surroundings: Surroundings) -> dict[str, AnyZone]:
+    """Return the zones that this plugin serves in a chain, for plugins in front of it.
+
+    Of this chain alone: the same zone at another address may be another cluster's.
+    """
+    where = "kubernetes zones", surroundings.server, surroundings.zone
+    return surroundings.shared(where, dict[str, AnyZone])
 
 
 def make_zones(config: Kubernetes, index: Index, own: tuple[bytes, ...] = ()) -> dict[str, AnyZone]:

@@ -185,10 +185,13 @@ def shrink_slice(item: EndpointSlice, *, has_pod_names: bool = False) -> SliceFa
     size_bytes = IPV6_BYTES if item.address_type == "IPv6" else IPV4_BYTES
     addresses, labels = [], []
     for endpoint in item.endpoints if item.address_type != "FQDN" else ():
-        address = pack(endpoint.addresses[0]) if endpoint.is_ready and endpoint.addresses else b""
-        if len(address) == size_bytes:
-            addresses.append(address)
-            labels.append(_label(endpoint, has_pod_names=has_pod_names))
+        # All addresses of one, as CoreDNS has it (plugin/kubernetes/object/endpoint.go), though kube-proxy
+        # knows the first alone: the slice controller writes one, and who writes more means them.
+        for text in endpoint.addresses if endpoint.is_ready else ():
+            address = pack(text)
+            if len(address) == size_bytes:
+                addresses.append(address)
+                labels.append(_label(endpoint, has_pod_names=has_pod_names))
     ports = tuple(
         # A port without a number means all of them (discovery/v1): nothing that SRV could say.
         _port(port.name or "", port.protocol, port.port)
@@ -197,7 +200,7 @@ def shrink_slice(item: EndpointSlice, *, has_pod_names: bool = False) -> SliceFa
     )
     return SliceFacts(
         _metadata(item),
-        intern(item.service_name),
+        intern(_copied(item.service_name)),
         size_bytes,
         b"".join(addresses),
         tuple(labels) if any(labels) else (),
@@ -265,7 +268,12 @@ def _encode_target(text: str) -> bytes:
 
 
 def _metadata(item: Object) -> Metadata:
-    return Metadata(item.metadata.name, intern(item.metadata.namespace))
+    return Metadata(_copied(item.metadata.name), intern(_copied(item.metadata.namespace)))
+
+
+def _copied(text: str) -> str:
+    """Copy a text, so that the memory around it, which reading has left behind, can be given back."""
+    return text.encode().decode()
 
 
 # Ports and lists of them that came first: nearly all Services have one of a few. Bounded, or node after node

@@ -72,12 +72,31 @@ class Index:
         entries = self._entries.get(namespace)
         return entries.get(name) if entries else None
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield every entry whose Service exists and is served, in the order of namespace and name."""
-        for namespace in sorted(self._namespaces):
-            for _, entry in sorted((self._entries.get(namespace) or {}).items()):
-                if entry.service is not None:
-                    yield entry
+    def copy_entries(self) -> list[Entry]:
+        """Return every entry whose Service exists and is served as it is now, by namespace and name."""
+        return list(self._copies().values())
+
+    def copy_addresses(self) -> Iterator[tuple[bytes, list[Entry]]]:
+        """Yield every address as it is now, with the existing Services that it leads to, in order."""
+        copies, at = self._copies(), dict(self._at)
+
+        def walk() -> Iterator[tuple[bytes, list[Entry]]]:
+            for address in sorted(at):
+                found = at[address]
+                entries = found if isinstance(found, tuple) else (found,)
+                served = [copies[id(entry)] for entry in entries if id(entry) in copies]
+                yield address, sorted(served, key=_by_place)
+
+        return walk()
+
+    def _copies(self) -> dict[int, Entry]:
+        """Return copies of the entries that are served, by the identity of what they were made of."""
+        return {
+            id(entry): Entry(entry.namespace, entry.name, entry.service, entry.slices)
+            for namespace in sorted(self._namespaces)
+            for _, entry in sorted((self._entries.get(namespace) or {}).items())
+            if entry.service is not None
+        }
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that exist and are served."""
@@ -91,10 +110,6 @@ class Index:
             entry for entry in entries if entry.service is not None and entry.namespace in self._namespaces
         ]
         return sorted(served, key=_by_place)
-
-    def addresses(self) -> list[bytes]:
-        """Return every address that something is known at."""
-        return sorted(self._at)
 
     def pods_at(self, address: bytes) -> tuple[PodFacts, ...]:
         """Return the live pods that have an address: one, unless they share their node's."""

@@ -4,13 +4,13 @@ A cluster IP leads to its Service, the address of a ready endpoint to the endpoi
 Services.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from msgspec.structs import replace
 
 from coredns_lite.plugins.kubernetes.facts import IPV4_BYTES, IPV6_BYTES, service_name
-from coredns_lite.plugins.kubernetes.index import APEX, EVERYTHING
+from coredns_lite.plugins.kubernetes.index import APEX, EVERYTHING, Entry
 from coredns_lite.plugins.kubernetes.zone import Zone
 from coredns_lite.wire.names import MAX_NAME_BYTES, encode_label, encode_name, label_offsets
 from coredns_lite.wire.query import Query
@@ -46,30 +46,36 @@ class ReverseZone:
             found = self._primary.apex(query.qtype, self.origin)
             return replace(found, about=APEX) if found.answers else Answer(authority=soa, about=APEX)
         address = decode_reverse(query.name)
-        records = self._pointers(address) if address else ()
+        records = self._pointers(address, self.index.at(address)) if address else ()
         if records and query.qtype == RecordType.PTR:
             return Answer(answers=records, about=address)
         # Part of an address: that there is nothing below would be a claim too many (RFC 8020).
         rcode = Rcode.NOERROR if records or address == b"" else Rcode.NXDOMAIN
         return Answer(rcode, authority=soa, about=address or EVERYTHING)
 
+    def offered_soa(self) -> Record | None:
+        """Return the SOA for a transfer; None before the first snapshot."""
+        return self._primary.soa(self.origin)[0] if self.index.is_complete else None
+
     def records(self) -> Iterator[tuple[bytes, Record]]:
-        """Yield every record of the zone with its owner, the SOA first and last (RFC 5936)."""
+        """Yield every record of the zone as it is now with its owner, the SOA first and last (RFC 5936)."""
         if not self.index.is_complete:
             return
         soa = (self.origin, self._primary.soa(self.origin)[0])
+        servers = self._primary.apex(RecordType.NS, self.origin).answers
+        # All that may change is taken now: the reader may be slow.
+        places = self.index.copy_addresses()
         yield soa
-        for record in self._primary.apex(RecordType.NS, self.origin).answers:
+        for record in servers:
             yield self.origin, record
-        for address in self.index.addresses():
+        for address, entries in places:
             owner = encode_name(ip_address(address).reverse_pointer)
             if owner.endswith(self.origin):
-                for record in self._pointers(address):
+                for record in self._pointers(address, entries):
                     yield owner, record
         yield soa
 
-    def _pointers(self, address: bytes) -> tuple[Record, ...]:
-        entries = self.index.at(address)
+    def _pointers(self, address: bytes, entries: Sequence[Entry]) -> tuple[Record, ...]:
         names = [
             service_name(entry.namespace, entry.name)
             for entry in entries

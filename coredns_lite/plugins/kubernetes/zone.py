@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from coredns_lite.plugins.kubernetes.facts import IPV4_BYTES, Port, ServiceFacts, dash, service_name, undash
 from coredns_lite.plugins.kubernetes.index import APEX, EVERYTHING, Entry, Index
-from coredns_lite.plugins.kubernetes.name_servers import NameServer, find_name_servers
+from coredns_lite.plugins.kubernetes.name_servers import NS_DNS, NameServer, find_name_servers
 from coredns_lite.wire.names import MAX_NAME_BYTES, encode_label, label_offsets
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import (
@@ -119,26 +119,35 @@ class Zone:
             ),
         )
 
-    def records(self) -> Iterator[tuple[bytes, Record]]:
-        """Yield every record of the zone with its owner, the SOA first and last (RFC 5936).
+    def offered_soa(self) -> Record | None:
+        """Return the SOA for a transfer; None before the first snapshot (law 4)."""
+        return self.soa()[0] if self.index.is_complete else None
 
-        Before the first snapshot there are none: a zone is not copied empty by accident (law 4).
+    def records(self) -> Iterator[tuple[bytes, Record]]:
+        """Yield every record of the zone as it is now with its owner, the SOA first and last (RFC 5936).
+
+        Each comes once: slices may name an endpoint twice, and a Service may be the name server.
         """
         if not self.index.is_complete:
             return
         soa = (self.origin, self.soa()[0])
+        servers = self.name_servers()
+        pods = list(_pod_names(self.index)) if self.options.pods == "verified" else []
+        # All that may change is taken now: the reader may be slow.
+        entries = self.index.copy_entries()
         yield soa
-        for record in self.apex(RecordType.NS, self.origin).answers:
-            yield self.origin, record
-        for server in self.name_servers():
-            yield server.name + self.origin, _address(server.address, self.options.ttl_s)
+        for name in dict.fromkeys(server.name for server in servers):
+            yield self.origin, name_record(RecordType.NS, name + self.origin, self.options.ttl_s)
+        for server in servers:
+            # One that is a Service is among the Services.
+            if server.name == NS_DNS:
+                yield server.name + self.origin, _address(server.address, self.options.ttl_s)
         yield _DNS_VERSION + self.origin, self._version()
-        for entry in self.index.entries():
-            yield from self._records_of(entry)
-        if self.options.pods == "verified":
-            for namespace, label, address in _pod_names(self.index):
-                owner = encode_label(label) + encode_label(namespace.encode()) + _POD + self.origin
-                yield owner, _address(address, self.options.ttl_s)
+        for entry in entries:
+            yield from dict.fromkeys(self._records_of(entry))
+        for namespace, label, address in pods:
+            owner = encode_label(label) + encode_label(namespace.encode()) + _POD + self.origin
+            yield owner, _address(address, self.options.ttl_s)
         yield soa
 
     def _records_of(self, entry: Entry) -> Iterator[tuple[bytes, Record]]:

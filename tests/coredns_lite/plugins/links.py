@@ -21,6 +21,7 @@ from coredns_lite.wire.names import encode_name
 from coredns_lite.wire.query import Query, decode_query
 from coredns_lite.wire.record import Record
 from coredns_lite.wire.reply import MAX_TCP_REPLY_BYTES, Answer, Rcode, render_reply
+from coredns_lite.workers.crew import Crew
 from nodeplane.runtime.http import Handler as PageHandler
 from nodeplane.runtime.listen import ListenAddress
 
@@ -73,6 +74,9 @@ class Place:
 
     def serve_page(self, address: ListenAddress, path: str, handler: PageHandler) -> None:
         self.pages[address, path] = handler
+
+    def serve_by(self, crew: Crew) -> None:
+        self.crew = crew
 
     def leave_after(self, seconds: float) -> None:
         self.lameduck_s = max(self.lameduck_s, seconds)

@@ -8,6 +8,7 @@ import pytest
 from coredns_lite.plugin import Client
 from coredns_lite.plugins import autopath
 from coredns_lite.plugins.autopath import Autopath, read_search_path
+from coredns_lite.plugins.kubernetes import served_zones
 from coredns_lite.plugins.kubernetes.facts import Scope
 from coredns_lite.plugins.kubernetes.zone import Zone, ZoneOptions
 from coredns_lite.wire.names import encode_name
@@ -48,7 +49,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
     )
     found = Place()
     zone = Zone(encode_name("cluster.local"), index, ZoneOptions(pods="verified"))
-    found.shared("kubernetes zones", dict[str, Zone])["cluster.local."] = zone
+    served_zones(found)["cluster.local."] = zone
     return found
 
 
@@ -171,7 +172,7 @@ def test_walk(
 def test_an_address_that_is_used_again(place: Place) -> None:
     """The namespace is that of the pod that lives there now."""
     handler = build("autopath @kubernetes", Stub(ANSWERS), place)
-    zone = place.shared("kubernetes zones", dict[str, Zone])["cluster.local."]
+    zone = served_zones(place)["cluster.local."]
     other = "example.com.other.svc.cluster.local"
     assert [ask(handler, name, client=POD)[0].rcode for name in (FULL, other)] == ["NOERROR", "NXDOMAIN"]
 

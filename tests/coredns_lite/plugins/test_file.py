@@ -190,7 +190,7 @@ def test_transfer(path: Path) -> None:
     place = Place()
     build(f"file {path} example.org", Stub(), place)
     (offered,) = [kept for kept in place.kept() if isinstance(kept, dict)]
-    yielded = [*offered["example.org."]()]
+    yielded = [*offered["example.org."].records()]
 
     assert yielded[0] == yielded[-1]
     assert yielded[0][1].rtype == 6

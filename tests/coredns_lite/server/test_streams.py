@@ -15,7 +15,8 @@ import pytest
 from coredns_lite.chain import Chain
 from coredns_lite.plugin import Client, Outcome
 from coredns_lite.responder import Responder
-from coredns_lite.server import streams
+from coredns_lite.server import connection, streams
+from coredns_lite.server.connection import Connection
 from coredns_lite.server.listen import open_tcp
 from coredns_lite.server.streams import StreamServer
 from coredns_lite.wire.names import encode_name
@@ -185,7 +186,7 @@ def test_transfer() -> None:
 
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a query does not keep one open."""
-    monkeypatch.setattr(streams, "IDLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "IDLE_TIMEOUT_S", 0.1)
 
     async def main() -> None:
         async with served() as (_, _, connect):
@@ -220,7 +221,7 @@ def test_connections_of_a_client_are_limited(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_pending_queries_of_a_connection_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much waits, and is answered in the end, also if the client has closed its side."""
-    monkeypatch.setattr(streams, "MAX_PENDING", 2)
+    monkeypatch.setattr(connection, "MAX_PENDING", 2)
 
     async def main() -> None:
         async with served() as (_, handler, connect):
@@ -247,11 +248,11 @@ def test_who_does_not_read_is_not_answered() -> None:
             writer.write(b"".join(frame("a.example.", number) for number in range(count)))
             while not server.connections:
                 await asyncio.sleep(0.01)
-            (connection,) = server.connections
-            while connection._can_write.is_set():
+            (held,) = server.connections
+            while held._can_write.is_set():
                 await asyncio.sleep(0.01)
-            assert connection._transport
-            assert connection._transport.get_write_buffer_size() < 200_000
+            assert held._transport
+            assert held._transport.get_write_buffer_size() < 200_000
             assert server.received < count
             idents = []
             for _ in range(count):
@@ -269,7 +270,7 @@ class Behind(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection: streams._Connection | None = None
+        self.connection: Connection | None = None
         self.is_closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -298,20 +299,20 @@ def test_what_waits_for_the_client_is_owed() -> None:
     async def main() -> None:
         async with served() as (server, _, _):
             transport = Behind()
-            connection = streams._Connection(server, Client(ip_address("127.0.0.1"), 1, "tcp"))
-            transport.connection = connection
-            connection.connection_made(transport)
-            connection.data_received(b"".join(frame("a.example.", number) for number in range(100)))
-            connection.close_if_silent(0)
-            assert connection.eof_received()
+            held = Connection(server, Client(ip_address("127.0.0.1"), 1, "tcp"))
+            transport.connection = held
+            held.connection_made(transport)
+            held.data_received(b"".join(frame("a.example.", number) for number in range(100)))
+            held.close_if_silent(0)
+            assert held.eof_received()
             rounds = 0
             while not transport.is_closed:
                 rounds += 1
                 assert rounds < 100
-                connection.resume_writing()
+                held.resume_writing()
             assert server.received == 100
             assert rounds > 1
-            connection.connection_lost(None)
+            held.connection_lost(None)
 
     asyncio.run(main())
 
@@ -332,6 +333,33 @@ def test_drain_answers_what_was_asked() -> None:
             await draining
             with pytest.raises(ConnectionRefusedError):
                 await connect()
+
+    asyncio.run(main())
+
+
+def test_another_server_goes_on() -> None:
+    """Replies that are owed come, what is asked then is the other's, and its limits count the connection."""
+
+    async def main() -> None:
+        async with served() as (old, handler, connect), served() as (new, other, _):
+            reader, writer = await connect()
+            writer.write(frame("later.example.", 1))
+            while not handler.at_work:
+                await asyncio.sleep(0.01)
+            old.hand_over(new)
+            old.close()
+            assert (len(old.connections), len(new.connections)) == (0, 1)
+            writer.write(frame("later.example.", 2))
+            while not other.at_work:
+                await asyncio.sleep(0.01)
+            other.go_on.set()
+            assert (await read(reader)).id == 2
+            handler.go_on.set()
+            assert (await read(reader)).id == 1
+            writer.close()
+            while new.connections:
+                await asyncio.sleep(0.01)
+            assert not new._clients
 
     asyncio.run(main())
 

@@ -11,12 +11,14 @@ import dns.message
 import dns.rcode
 import pytest
 
+from coredns_lite.kept import KeptReplies, Label
+from coredns_lite.kind import MALFORMED
 from coredns_lite.plugin import Client
-from coredns_lite.responder import MALFORMED, Kind, Pending
+from coredns_lite.responder import Pending
 from coredns_lite.server import udp_worker
+from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.listen import open_udp
-from coredns_lite.server.udp_worker import Counters, UdpWorker
-from coredns_lite.tally import Kinds
+from coredns_lite.server.udp_worker import Counters, SendLater, UdpWorker
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.reply import Answer
 from nodeplane.errors import KernelError
@@ -29,9 +31,9 @@ class FakeResponder:
     def __init__(
         self, reply_to: Callable[[bytes], bytes | Pending | None], packets: dict[bytes, bytes] | None = None
     ) -> None:
-        self.packets = packets or {}
-        self.turning: dict[bytes, Callable[[], bytes]] = {}
-        self.kinds: Kinds = {}
+        self.replies = KeptReplies(1 << 20)
+        for body, reply in (packets or {}).items():
+            self.replies.put(body, [reply + Label(0, 0, len(body) + 2).pack()])
         self.last_kind = MALFORMED
         self.clients: list[Client] = []
         self._reply_to = reply_to
@@ -46,7 +48,7 @@ def refuse(packet: bytes) -> bytes | None:
     raise AssertionError(f"asked for {packet!r}")
 
 
-def refuse_to_defer(pending: Pending, _send: Callable[[bytes | None, Kind], None]) -> None:
+def refuse_to_defer(pending: Pending, _origin: Origin, _send: SendLater) -> bool:
     raise AssertionError(f"deferred {pending}")
 
 
@@ -213,10 +215,11 @@ def test_query_log() -> None:
 def test_an_answer_that_comes_later() -> None:
     """Its query leaves its slot; the reply finds its way once the slot is another's."""
     pending = Pending(Query(7, 0, b"\0\0\1\0\1", b"\0", 1, 1), later(), 512)
-    deferred: list[tuple[Pending, Callable[[bytes | None, Kind], None]]] = []
+    deferred: list[tuple[Pending, SendLater]] = []
 
-    def defer(what: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    def defer(what: Pending, _origin: Origin, send: SendLater) -> bool:
         deferred.append((what, send))
+        return True
 
     responder = FakeResponder(lambda packet: pending if packet == b"idlater" else packet)
     with worker_for(responder, defer=defer) as (worker, client), serving(worker):
@@ -236,10 +239,11 @@ def test_answers_that_come_later_are_limited(monkeypatch: pytest.MonkeyPatch) ->
     """What is too much is refused at once and counted; when one is settled, there is room again."""
     monkeypatch.setattr(udp_worker, "MAX_DEFERRED", 2)
     query = Query(0x6964, 0, b"\0\0\1\0\1", b"\0", 1, 1)
-    deferred: list[tuple[Pending, Callable[[bytes | None, Kind], None]]] = []
+    deferred: list[tuple[Pending, SendLater]] = []
 
-    def defer(what: Pending, send: Callable[[bytes | None, Kind], None]) -> None:
+    def defer(what: Pending, _origin: Origin, send: SendLater) -> bool:
         deferred.append((what, send))
+        return True
 
     responder = FakeResponder(lambda _: Pending(query, later(), 512))
     with worker_for(responder, defer=defer) as (worker, client), serving(worker):

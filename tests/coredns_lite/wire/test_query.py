@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coredns_lite.wire.names import encode_name
-from coredns_lite.wire.query import Edns, MessageFormatError, Query, decode_query, is_common, is_query, opcode
+from coredns_lite.wire.query import (
+    Edns,
+    MessageFormatError,
+    Query,
+    decode_bare_query,
+    decode_query,
+    is_common,
+    is_query,
+    opcode,
+)
 
 HEADER = bytes.fromhex("beef 0100 0001 0000 0000 0000")
 QUESTION = b"\x03wEb\x04team\0" + bytes.fromhex("0001 0001")
@@ -59,6 +68,32 @@ def test_decode(packet: bytes, query: Query) -> None:
     assert decode_query(packet) == query
     assert is_query(packet)
     assert opcode(packet) == 0
+
+
+# Type 251 (IXFR) instead of A.
+IXFR_QUESTION = QUESTION[:-4] + b"\0\xfb\0\1"
+
+
+@pytest.mark.parametrize(
+    ("counts", "tail", "serial"),
+    [
+        pytest.param((0, 1, 0), SOA_RECORD[:-20] + b"\xff\0\0\7" + bytes(16), 0xFF000007, id="its version"),
+        pytest.param((1, 1, 0), SOA_RECORD * 2, 0, id="behind an answer"),
+        pytest.param((1, 0, 1), SOA_RECORD * 2, None, id="in another section"),
+        pytest.param((0, 0, 0), b"", None, id="none"),
+    ],
+)
+def test_the_serial_of_an_ixfr(counts: tuple[int, int, int], tail: bytes, serial: int | None) -> None:
+    """RFC 1995 section 3."""
+    packet = with_counts(*counts, tail).replace(QUESTION, IXFR_QUESTION)
+
+    assert decode_query(packet).serial == serial
+
+
+def test_an_ixfr_with_half_an_soa() -> None:
+    short = SOA_RECORD[:9] + b"\0\x06" + encode_name("a") * 2
+    with pytest.raises(MessageFormatError):
+        decode_query(with_counts(0, 1, 0, short).replace(QUESTION, IXFR_QUESTION))
 
 
 @pytest.mark.parametrize(
@@ -156,3 +191,27 @@ def test_decode_any_bytes(packet: bytes) -> None:
     (question,) = read.question
     assert question.name.to_wire() == query.question[:-4]
     assert (question.rdtype, question.rdclass) == (query.qtype, query.qclass)
+
+
+@given(st.tuples(*[st.integers(0, 3)] * 3), st.binary(max_size=80) | st.just(SOA_RECORD))
+@settings(deadline=None)
+def test_decode_any_ixfr(counts: tuple[int, int, int], tail: bytes) -> None:
+    """What stands behind the question of an IXFR is a version, none, or refused."""
+    try:
+        query = decode_query(with_counts(*counts, tail).replace(QUESTION, IXFR_QUESTION))
+    except MessageFormatError:
+        return
+    assert query.serial is None or 0 <= query.serial < 1 << 32
+
+
+@given(st.binary(max_size=60))
+@settings(deadline=None)
+def test_decode_any_bare_query(tail: bytes) -> None:
+    """A query without a question has EDNS, nothing, or is refused."""
+    for additional in (0, 1):
+        packet = HEADER[:4] + bytes(6) + additional.to_bytes(2, "big") + tail
+        try:
+            query = decode_bare_query(packet)
+        except MessageFormatError:
+            continue
+        assert (query.question, query.name) == (b"", b"\0")

@@ -15,6 +15,7 @@ from coredns_lite.plugin import Client, Outcome
 from coredns_lite.plugins import cache
 from coredns_lite.plugins.cache.link import FAILURE_RECHECK_S
 from coredns_lite.plugins.cache.metrics import CacheCollector, Counts
+from coredns_lite.plugins.cache.store import MEAN_BYTES
 from coredns_lite.plugins.forward.exchange import render_query
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import Record
@@ -465,6 +466,25 @@ def test_capacity() -> None:
         asked = len(kept.behind.asked)
         await kept.ask(names[1])
         assert len(kept.behind.asked) == asked + 1
+
+    run(scenario)
+
+
+def test_capacity_for_large_answers() -> None:
+    """Answers of 64 KiB take the room of many, and the room of those that went is there again."""
+
+    async def scenario() -> None:
+        kept = Kept("cache {\nsuccess 100\n}")
+        kept.behind.script = always("@ 300 TXT " + " ".join(["x" * 255] * 200))
+        for number in range(40):
+            await kept.ask(ask(f"large{number}.example"))
+        assert kept.counts.entries["success"] == 100 * MEAN_BYTES // (2 * 51_700) == 3
+        kept.behind.script = always(A)
+        for number in range(200):
+            await kept.ask(ask(f"small{number}.example"))
+
+        assert kept.counts.entries["success"] == 100
+        assert kept.hit(ask("small199.example"))
 
     run(scenario)
 

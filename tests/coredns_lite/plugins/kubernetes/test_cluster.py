@@ -12,6 +12,7 @@ from coredns_lite.plugins.kubernetes.cluster import open_cluster
 from coredns_lite.plugins.kubernetes.configuration import Origin
 from coredns_lite.plugins.kubernetes.facts import Scope
 from coredns_lite.plugins.kubernetes.label_selector import parse_label_selector
+from coredns_lite.plugins.kubernetes.metrics import ProgrammingLatency
 from nodeplane.errors import ConfigError
 from nodeplane.kube.objects import Object, ObjectKey
 from tests.coredns_lite.objects import endpoint, namespace, pod, service, shrunk, slice_of
@@ -58,7 +59,7 @@ ORIGINS: dict[str, Callable[[Path, str], Origin]] = {
 
 async def snapshot(origin: Origin, scope: Scope) -> dict[ObjectKey, Object | None]:
     """Return what the first batch brings."""
-    async with aclosing(open_cluster(origin, scope).batches(scope.kinds)) as batches:
+    async with aclosing(open_cluster(origin, scope, ProgrammingLatency()).batches(scope.kinds)) as batches:
         return {change.key: change.new for change in await anext(batches)}
 
 

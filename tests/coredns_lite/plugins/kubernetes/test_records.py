@@ -1,5 +1,6 @@
 """The records of the Kubernetes DNS specification 1.1.0 (reference/dns.md, section 3.1), row by row."""
 
+import msgspec
 import pytest
 
 from nodeplane.kube.objects import EndpointConditions, EndpointSlice, Metadata
@@ -260,6 +261,16 @@ def test_publish_not_ready_addresses() -> None:
     )
 
     assert plugin.ask(DB) == found(f"{DB} 5 IN A 10.1.0.1")
+
+
+def test_an_endpoint_of_two_addresses() -> None:
+    """All of them are its own, as in CoreDNS, though kube-proxy uses the first alone."""
+    both = msgspec.structs.replace(endpoint("10.1.0.1", "a"), addresses=("10.1.0.1", "10.1.0.2"))
+    plugin = Plugin(service("db", "None"), slice_of("db-1", "db", [both], ports="sql:1"))
+
+    for name in (DB, f"a.{DB}"):
+        assert plugin.ask(name) == found(f"{name} 5 IN A 10.1.0.1", f"{name} 5 IN A 10.1.0.2")
+    assert plugin.ask("2.0.1.10.in-addr.arpa", "PTR").answer == (f"2.0.1.10.in-addr.arpa. 5 IN PTR a.{DB}",)
 
 
 def test_an_address_of_two_services() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from coredns_lite.wire.names import decode_name
 from coredns_lite.wire.record import Record
+from nodeplane.kube.store import diff_objects
 from tests.coredns_lite.objects import (
     READY,
     endpoint,
@@ -15,9 +16,10 @@ from tests.coredns_lite.objects import (
     namespace,
     pod,
     service,
+    shrunk,
     slice_of,
 )
-from tests.coredns_lite.plugins.kubernetes.asking import Plugin, soa
+from tests.coredns_lite.plugins.kubernetes.asking import SERIAL, Plugin, soa
 
 PLUGIN = Plugin(
     service("web", "10.96.0.1", "fd00::1", ports="http:80 9000/UDP"),
@@ -89,3 +91,34 @@ def test_an_unknown_zone_is_not_transferred() -> None:
     plugin = Plugin(is_complete=False)
 
     assert [texts(zone, plugin) for zone in plugin.zones] == [[], [], []]
+
+
+def test_each_record_comes_once() -> None:
+    """Slices may name an endpoint twice, and a Service may be the name server."""
+    plugin = Plugin(
+        service("dns", "10.96.0.10", ports="dns:53/UDP"),
+        slice_of("dns-1", "dns", [endpoint("192.0.2.53")], ports="dns:53/UDP"),
+        service("db", "None"),
+        slice_of("db-1", "db", [endpoint("10.1.0.1", "a")], ports="sql:5432"),
+        slice_of("db-2", "db", [endpoint("10.1.0.1", "a"), endpoint("10.1.0.2")], ports="sql:5432"),
+        own="192.0.2.53",
+    )
+    for zone in plugin.zones:
+        _, *lines = texts(zone, plugin)
+        assert len(set(lines)) == len(lines)
+    assert f"cluster.local. 5 IN NS dns.{DEFAULT}" in texts("cluster.local.", plugin)
+    assert f"dns.{DEFAULT} 5 IN A 10.96.0.10" in texts("cluster.local.", plugin)
+
+
+@pytest.mark.parametrize("zone", ["cluster.local.", "in-addr.arpa."])
+def test_a_transfer_is_of_one_version(zone: str) -> None:
+    """What changes while a peer reads is not in it."""
+    web, api = service("web", "10.96.0.1"), service("api", "10.96.0.2")
+    plugin = Plugin(web, api)
+    whole = texts(zone, plugin)
+    records = plugin.zones[zone].records()
+    first = next(iter(records))
+    plugin.index.apply(diff_objects(shrunk([web, api]), shrunk([service("web", "10.96.0.9")])), SERIAL + 1)
+
+    assert [_text(*each) for each in (first, *records)] == whole
+    assert texts(zone, plugin) != whole
