@@ -8,7 +8,7 @@ import errno
 import socket
 import struct
 from collections.abc import Mapping
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 import msgspec
@@ -26,6 +26,7 @@ _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 1, 4, 5, 7, 18
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFLA_IFNAME = 3
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH
 _SECONDARY = 0x01  # IFA_F_SECONDARY
 _SCOPE_LINK = 253  # RT_SCOPE_LINK; host scope lies beyond
 _NOWHERE = {
@@ -56,6 +57,24 @@ class FoundRoute(msgspec.Struct, frozen=True):
     link: str
     gateway: PackedAddress | None = None
     source: PackedAddress | None = None
+
+
+class MatchedRoute(msgspec.Struct, frozen=True):
+    """The entry of the routing tables that an address is sent by.
+
+    Attributes:
+        destination: The entry's own network.
+        kind: Its type (rtm_type).
+        protocol: Who has made it (rtm_protocol).
+        link: The interface that packets leave by, empty if the entry has several or none.
+        gateway: The next hop, None for an address on the link itself.
+    """
+
+    destination: IPv4Network | IPv6Network
+    kind: int
+    protocol: int
+    link: str
+    gateway: PackedAddress | None = None
 
 
 class LinkAddress(msgspec.Struct, frozen=True):
@@ -115,23 +134,50 @@ class KernelRouting:
         Raises:
             KernelError: the kernel can't be asked.
         """
-        head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, 0)
+        payload = self._look_up(destination)
+        if payload is None:
+            return None
+        facts = nl.attribute_map(payload[_ROUTE.size :])
+        return FoundRoute(
+            kind=_ROUTE.unpack_from(payload)[7],
+            link=self._link(facts),
+            gateway=_gateway(facts, len(destination)),
+            source=bytes(facts[_RTA_PREFSRC]) if _RTA_PREFSRC in facts else None,
+        )
+
+    def match(self, destination: PackedAddress) -> MatchedRoute | None:
+        """Return the entry that an address is sent by, None if there is none (kernel 4.13).
+
+        Raises:
+            KernelError: the kernel can't be asked.
+        """
+        payload = self._look_up(destination, _FIB_MATCH)
+        if payload is None:
+            return None
+        _, prefix_bits, _, _, _, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
+        facts = nl.attribute_map(payload[_ROUTE.size :])
+        # The default route has no address.
+        network = bytes(facts.get(_RTA_DST, bytes(len(destination))))
+        return MatchedRoute(
+            destination=ip_network((network, prefix_bits)),
+            kind=kind,
+            protocol=protocol,
+            link=self._link(facts),
+            gateway=_gateway(facts, len(destination)),
+        )
+
+    def _look_up(self, destination: PackedAddress, flags: int = 0) -> memoryview | None:
+        head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, flags)
         try:
             operation = f"look up the route to {ip_address(destination)}"
-            payload = self._ask(operation, _GETROUTE, head + nl.attribute(_RTA_DST, destination))
+            return self._ask(operation, _GETROUTE, head + nl.attribute(_RTA_DST, destination))
         except KernelError as exc:
             if exc.errno in _NOWHERE:
                 return None
             raise
-        facts = nl.attribute_map(payload[_ROUTE.size :])
-        via = bytes(facts[_RTA_VIA])[2:] if _RTA_VIA in facts else b""
-        gateway = bytes(facts[_RTA_GATEWAY]) if _RTA_GATEWAY in facts else via
-        return FoundRoute(
-            kind=_ROUTE.unpack_from(payload)[7],
-            link=self._name(struct.unpack("=I", facts[_RTA_OIF])[0]) if _RTA_OIF in facts else "",
-            gateway=gateway if len(gateway) == len(destination) else None,
-            source=bytes(facts[_RTA_PREFSRC]) if _RTA_PREFSRC in facts else None,
-        )
+
+    def _link(self, facts: Mapping[int, memoryview]) -> str:
+        return self._name(struct.unpack("=I", facts[_RTA_OIF])[0]) if _RTA_OIF in facts else ""
 
     def source_addresses(self) -> list[LinkAddress]:
         """See `Routing`."""
@@ -198,6 +244,12 @@ class FakeRouting:
             for name, interface in self._addresses
             if interface.version == 4 and not interface.is_loopback
         ]
+
+
+def _gateway(facts: Mapping[int, memoryview], length: int) -> PackedAddress | None:
+    via = bytes(facts[_RTA_VIA])[2:] if _RTA_VIA in facts else b""
+    gateway = bytes(facts[_RTA_GATEWAY]) if _RTA_GATEWAY in facts else via
+    return gateway if len(gateway) == length else None
 
 
 def _shares_network(own: LinkAddress, other: PackedAddress) -> bool:

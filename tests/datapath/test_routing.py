@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypeAlias
 
 import pytest
@@ -15,6 +15,7 @@ from nodeplane.datapath.routing import (
     FoundRoute,
     KernelRouting,
     LinkAddress,
+    MatchedRoute,
     Routing,
     masquerade_source,
 )
@@ -110,3 +111,21 @@ def test_source_addresses(opener: Opener) -> None:
             LinkAddress("left", packed("10.3.2.1"), 24),
             LinkAddress("right", packed("10.3.9.1"), 24),
         ]
+
+
+@pytest.mark.netns
+def test_the_entry_that_an_address_is_sent_by() -> None:
+    with open_kernel(True) as routing:
+        assert isinstance(routing, KernelRouting)
+        found = {
+            address: routing.match(packed(address)) for address in ("10.3.9.7", "192.0.2.1", "fd00:3:1::9")
+        }
+        nowhere = routing.match(packed("fd00:9::1"))
+
+    # RTPROT_KERNEL is 2, RTPROT_BOOT, that of ip(8), is 3.
+    assert found == {
+        "10.3.9.7": MatchedRoute(ip_network("10.3.9.0/24"), UNICAST, 2, "right"),
+        "192.0.2.1": MatchedRoute(ip_network("0.0.0.0/0"), UNICAST, 3, "left", packed("10.3.2.2")),
+        "fd00:3:1::9": MatchedRoute(ip_network("fd00:3:1::/64"), UNICAST, 2, "left"),
+    }
+    assert nowhere is None

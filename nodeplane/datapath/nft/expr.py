@@ -11,13 +11,13 @@ from typing import Literal
 
 from nodeplane.datapath.nft.netlink import attribute, nested, text, u32
 
-NFPROTO = {"inet": 1, "ip": 2, "ip6": 10}
+NFPROTO = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
 
 Family = Literal["ip", "ip6"]
-TableFamily = Literal["ip", "ip6", "inet"]
-"""What a table is of; one of `inet` gets the packets of both families."""
+TableFamily = Literal["ip", "ip6", "inet", "bridge"]
+"""What a table is of; one of `inet` gets the packets of both families, one of `bridge` those of bridges."""
 
-_META_KEYS = {"priority": 2, "mark": 3, "iifname": 6, "nfproto": 15, "l4proto": 16}
+_META_KEYS = {"priority": 2, "mark": 3, "iifname": 6, "nftrace": 12, "nfproto": 15, "l4proto": 16}
 _CT_KEYS = {"state": 0, "status": 2}
 CT_STATE_NEW = 8
 CT_STATUS_DNAT = 1 << 5  # IPS_DST_NAT, nf_conntrack_common.h
@@ -52,9 +52,14 @@ def load_meta(key: Literal["priority", "mark", "iifname", "nfproto", "l4proto"],
     return _expression("meta", u32(2, _META_KEYS[key]), u32(1, _register(register)))
 
 
-def set_meta(key: Literal["priority", "mark"], register: int) -> bytes:
+def set_meta(key: Literal["priority", "mark", "nftrace"], register: int) -> bytes:
     """Store a register in the packet."""
     return _expression("meta", u32(2, _META_KEYS[key]), u32(3, _register(register)))
+
+
+def trace_packet(register: int = 0) -> bytes:
+    """Have the kernel tell of every rule that the packet meets from here on, in this namespace."""
+    return load_constant(b"\1", register) + set_meta("nftrace", register)
 
 
 def load_address(family: Family, field: Literal["saddr", "daddr"], register: int) -> bytes:
@@ -86,6 +91,11 @@ def of_family(family: Family, register: int = 0) -> bytes:
 def load_source_port(register: int) -> bytes:
     """Load the source port: the same place in TCP, UDP and SCTP headers."""
     return _payload(_TRANSPORT_HEADER, 0, 2, register)
+
+
+def load_transport(offset: int, length: int, register: int) -> bytes:
+    """Load bytes of the transport header, or of what is behind it."""
+    return _payload(_TRANSPORT_HEADER, offset, length, register)
 
 
 def load_address_type(field: Literal["saddr", "daddr"], register: int) -> bytes:

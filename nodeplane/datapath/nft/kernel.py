@@ -175,6 +175,16 @@ class KernelTable:
         """See `TableEdge`."""
         self._socket.commit(f"create table {self._label}", create_table(table, elements, is_new=True))
 
+    def create_owned(self, table: Table) -> None:
+        """Make a whole table that ends with this socket, however the process ends.
+
+        Raises:
+            KernelExistsError: there is one of that name; nothing changed.
+            KernelPermissionError: there is one, and it belongs to another socket.
+        """
+        requests = create_table(table, {}, is_new=True, is_owned=True)
+        self._socket.commit(f"create table {self._label}", requests)
+
     def replace(self, table: Table, elements: Elements) -> None:
         """See `TableEdge`."""
         requests = list(create_table(table, elements))

@@ -30,6 +30,7 @@ from nodeplane.datapath.nft.table import (
 _LIST_BYTES = 60_000
 _NOWHERE = Hook("", 0, 0)
 _INTERVAL_END = 1  # enum nft_set_elem_flags
+_OWNER = 2  # NFT_TABLE_F_OWNER
 # User data by which nft knows a range that is never over (libnftnl udata.h: type, length, value).
 _OPEN = nl.attribute(6, bytes((1, 4)) + struct.pack("=I", 1))
 
@@ -62,11 +63,17 @@ def clear_flags(name: str) -> Request:
     return nl.NEWTABLE, 0, nl.text(1, name) + nl.u32(2, 0)
 
 
-def create_table(table: Table, elements: Elements, *, is_new: bool = False) -> Iterator[Request]:
-    """Ask for a whole table: what is constant, then the elements; with `is_new` only if there is none yet."""
+def create_table(
+    table: Table, elements: Elements, *, is_new: bool = False, is_owned: bool = False
+) -> Iterator[Request]:
+    """Ask for a whole table: what is constant, then the elements; with `is_new` only if there is none yet.
+
+    One that `is_owned` is the socket's: nobody else may change it, and it ends with the socket (kernel 5.12).
+    """
     comment = nl.comment_userdata(0, table.signature)
     flags = nl.NLM_F_CREATE | (nl.NLM_F_EXCL if is_new else 0)
-    yield nl.NEWTABLE, flags, nl.text(1, table.name) + nl.u32(2, 0) + nl.attribute(6, comment)
+    kind = nl.u32(2, _OWNER if is_owned else 0)
+    yield nl.NEWTABLE, flags, nl.text(1, table.name) + kind + nl.attribute(6, comment)
     yield from _create_constant_part(table)
     yield from change_elements(table, {name: ElementChange(add=part) for name, part in elements.items()})
 

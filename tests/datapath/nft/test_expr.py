@@ -35,6 +35,18 @@ def rules(family: Family) -> dict[str, list[bytes]]:
         "load_source_port": [
             expr.load_meta("l4proto", 0) + expr.load_source_port(1) + expr.not_in_set("ports", 0)
         ],
+        "load_transport": [
+            expr.load_meta("l4proto", 0)
+            + expr.compare("==", b"\x06", 0)
+            + expr.load_transport(offset, length, 0)
+            + expr.compare("==", bytes(range(1, length + 1)), 0)
+            + _ACCEPT
+            for offset, length in ((4, 4), (16, 8))
+        ],
+        "trace_packet": [
+            expr.trace_packet(),
+            mark + expr.compare("==", b"\1\0\0\0", 0) + expr.trace_packet(),
+        ],
         "load_address_type": [
             expr.load_address_type(field, 0) + expr.compare("==", b"\2\0\0\0", 0) + _ACCEPT
             for field in ("saddr", "daddr")
