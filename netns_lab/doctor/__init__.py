@@ -1,0 +1,1 @@
+"""`netns-lab doctor`: what this machine lacks, how to get it, and what labs have left behind."""
