@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netns_lab.dns_query import build_query, decode_addresses
+from netns_lab.dns_query import TYPE_AAAA, DnsAnswer, build_query, decode_addresses, decode_answer
 
 NAME = "web.default.svc.cluster.local."
 
@@ -49,6 +49,15 @@ def test_build_query() -> None:
 )
 def test_decode_addresses(message: bytes, addresses: list[str] | None) -> None:
     assert decode_addresses(7, message) == addresses
+
+
+def test_ipv6() -> None:
+    query = dns.message.from_wire(build_query(7, NAME, TYPE_AAAA))
+    both = reply(f"{NAME} A 10.96.0.80", f"{NAME} AAAA fd00::1")
+
+    assert query.question == dns.message.make_query(NAME, "AAAA").question
+    assert decode_answer(7, both, TYPE_AAAA) == DnsAnswer("NOERROR", ("fd00::1",))
+    assert decode_answer(7, reply(rcode=dns.rcode.REFUSED), TYPE_AAAA) == DnsAnswer("REFUSED")
 
 
 @settings(deadline=None)
