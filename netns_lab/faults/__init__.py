@@ -1,0 +1,1 @@
+"""Faults: what may be done to a lab that is up, and how it is undone."""

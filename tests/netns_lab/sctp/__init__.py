@@ -1,0 +1,1 @@
+"""SCTP by hand."""
