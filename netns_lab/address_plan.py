@@ -1,8 +1,8 @@
 """Which addresses the fabric, the nodes and the routers of a lab have on which segment. Pure.
 
 On each segment, in each of its families: the fabric's own address, where there are nodes, then those of the
-routers and of the nodes that name none, in file order, each the lowest that is free. A segment's gateway is
-its first router; without one it is the fabric, which leads nowhere else.
+routers, of the nodes and of the external clients that name none, in file order, each the lowest that is free.
+A segment's gateway is its first router; without one it is the fabric, which leads nowhere else.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from nodeplane.datapath.rtnl import Address, Interface, Network
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A link to a segment, of a node or of a router."""
+    """A link to a segment, of a node, a router or an external client."""
 
     segment: str
     link: str
@@ -31,12 +31,14 @@ class AddressPlan(msgspec.Struct, frozen=True):
         fabric: The fabric's own on the segments that have nodes, by segment; the API server's is the first.
         nodes: Each node's uplink.
         routers: Each router's links, in file order.
+        clients: Each external client's uplink.
         gateways: Whom a segment's nodes ask for the way elsewhere, by segment, one of each family.
     """
 
     fabric: dict[str, tuple[Interface, ...]]
     nodes: dict[str, Place]
     routers: dict[str, tuple[Place, ...]]
+    clients: dict[str, Place]
     gateways: dict[str, tuple[Address, ...]]
 
     @property
@@ -84,7 +86,10 @@ def build_address_plan(topology: Topology) -> AddressPlan:
         for router in topology.routers
     }
     nodes = {node.name: place(topology.segment_of(node), UPLINK, node.address) for node in topology.nodes}
-    return AddressPlan(fabric, nodes, routers, _gateways(fabric, routers))
+    clients = {
+        client.name: place(topology.segment_of(client), UPLINK, client.address) for client in topology.clients
+    }
+    return AddressPlan(fabric, nodes, routers, clients, _gateways(fabric, routers))
 
 
 def split_addresses(text: str | None) -> tuple[Address, ...]:
@@ -98,7 +103,7 @@ def split_addresses(text: str | None) -> tuple[Address, ...]:
 
 def _given_addresses(topology: Topology) -> set[tuple[str, Address]]:
     """Return the addresses that the file gives, each with its segment."""
-    written = [(topology.segment_of(node), node.address) for node in topology.nodes]
+    written = [(topology.segment_of(host), host.address) for host in topology.hosts]
     written += [(each.segment, each.address) for router in topology.routers for each in router.interfaces]
     return {(segment, address) for segment, text in written for address in split_addresses(text)}
 

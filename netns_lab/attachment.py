@@ -5,10 +5,10 @@ is undone by the next command, and a pod is taken off its node in the way that i
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from netns_lab.cluster import PodAddresses
 from netns_lab.names import UPLINK, fabric_namespace
 from netns_lab.netlink import open_whole_rtnl
-from netns_lab.programs import environment
+from netns_lab.programs import call, environment
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Address, Family, Interface, Link, Network
@@ -27,6 +27,9 @@ RECORDS = "attachments"
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 T = TypeVar("T")
+
+Call = Callable[[tuple[str, ...], Mapping[str, str], str, bytes, Path], tuple[int, bytes]]
+"""Runs a command in a namespace with an input; returns its exit code and output, see `programs.call`."""
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -122,13 +125,13 @@ def host_link(state: StateDirectory, pod: str) -> str:
     return record.host_link
 
 
-def attach(state: StateDirectory, attachments: Iterable[Attachment]) -> PodAddresses:
+def attach(state: StateDirectory, attachments: Iterable[Attachment], caller: Call = call) -> PodAddresses:
     """Run ADD for each, several at a time, and return the pods' addresses.
 
     Raises:
         NodeplaneError: the plugin refused; carries its message.
     """
-    return dict(_in_parallel(lambda attachment: _attach(state, attachment), attachments))
+    return dict(_in_parallel(lambda attachment: _attach(state, attachment, caller), attachments))
 
 
 def detach(state: StateDirectory, attachments: Iterable[Attachment]) -> None:
@@ -140,10 +143,10 @@ def detach(state: StateDirectory, attachments: Iterable[Attachment]) -> None:
     _in_parallel(lambda attachment: _detach(state, attachment), attachments)
 
 
-def _attach(state: StateDirectory, attachment: Attachment) -> tuple[str, tuple[Address, ...]]:
+def _attach(state: StateDirectory, attachment: Attachment, caller: Call) -> tuple[str, tuple[Address, ...]]:
     name = _record_name(attachment.pod)
     state.save_record(name, AttachmentRecord(attachment))
-    result = msgspec.json.decode(_run(state, "ADD", attachment), type=_Result)
+    result = msgspec.json.decode(_run(state, "ADD", attachment, caller), type=_Result)
     # An interface with a sandbox is inside the container, one without is on the host (SPEC, section 5).
     host_link = next(interface.name for interface in result.interfaces if not interface.sandbox)
     record = AttachmentRecord(attachment, tuple(ip.address for ip in result.ips), host_link)
@@ -152,39 +155,31 @@ def _attach(state: StateDirectory, attachment: Attachment) -> tuple[str, tuple[A
 
 
 def _detach(state: StateDirectory, attachment: Attachment) -> None:
-    _run(state, "DEL", attachment)
+    _run(state, "DEL", attachment, call)
     state.drop_record(_record_name(attachment.pod))
 
 
-def _run(state: StateDirectory, command: str, attachment: Attachment) -> bytes:
+def _run(state: StateDirectory, command: str, attachment: Attachment, caller: Call) -> bytes:
     namespace, _, name = attachment.pod.partition("/")
-    node = netns.NETNS_DIR / attachment.node_namespace
-    if not netns.is_namespace(node):
+    node = attachment.node_namespace
+    if not netns.is_namespace(netns.NETNS_DIR / node):
         # DEL for a pod whose node is gone still has an address to give back, and may run on any node.
-        node = netns.NETNS_DIR / fabric_namespace(state.lab)
+        node = fabric_namespace(state.lab)
     log = state.log_file(f"cni/{attachment.container}")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as errors, netns.inside(node):
-        done = subprocess.run(
-            [attachment.plugin],
-            env={
-                **environment(state.lab, f"cni/{attachment.container}"),
-                "CNI_COMMAND": command,
-                "CNI_CONTAINERID": attachment.container,
-                "CNI_NETNS": str(netns.NETNS_DIR / attachment.pod_namespace),
-                "CNI_IFNAME": UPLINK,
-                "CNI_PATH": os.path.dirname(attachment.plugin),
-                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}",
-            },
-            input=attachment.config.encode(),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise NodeplaneError(f"CNI {command} of pod {attachment.pod}: {_error_text(done.stdout)}; see {log}")
-    return done.stdout
+    marks = {
+        **environment(state.lab, f"cni/{attachment.container}"),
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": attachment.container,
+        "CNI_NETNS": str(netns.NETNS_DIR / attachment.pod_namespace),
+        "CNI_IFNAME": UPLINK,
+        "CNI_PATH": os.path.dirname(attachment.plugin),
+        "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}",
+    }
+    code, output = caller((attachment.plugin,), marks, node, attachment.config.encode(), log)
+    if code != 0:
+        raise NodeplaneError(f"CNI {command} of pod {attachment.pod}: {_error_text(output)}; see {log}")
+    return output
 
 
 def _error_text(output: bytes) -> str:

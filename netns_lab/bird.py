@@ -1,7 +1,7 @@
 """BIRD on a router: this process becomes BIRD, and a child of nobody's says READY=1 in its name.
 
 BIRD itself tells nobody when it is ready; its control socket answers then. Standard library only; see
-`plan.bare_module`.
+`commands.bare_module`.
 """
 
 import os

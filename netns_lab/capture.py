@@ -67,7 +67,7 @@ def capture(
         except FileNotFoundError as exc:
             raise SetupError("tcpdump is missing: install the Debian package tcpdump") from exc
     try:
-        _await_listening(tcpdump, link)
+        await_listening(tcpdump, link)
         yield file
     finally:
         tcpdump.send_signal(signal.SIGINT)
@@ -133,8 +133,12 @@ def _read_errors(file: Path, kinds: tuple[type[Exception], ...] = (OSError,)) ->
         raise NodeplaneError(f"capture {file}: {reason}") from exc
 
 
-def _await_listening(tcpdump: "subprocess.Popen[bytes]", link: str) -> None:
-    """Wait for the line that tcpdump writes once the kernel keeps packets for it."""
+def await_listening(tcpdump: "subprocess.Popen[bytes]", link: str) -> None:
+    """Wait for the line that tcpdump writes once the kernel keeps packets for it.
+
+    Raises:
+        NodeplaneError: it has ended; carries its message.
+    """
     said = []
     for line in tcpdump.stderr or ():
         said.append(line.decode(errors="replace").strip())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,30 +12,39 @@ from typing import TYPE_CHECKING
 import click
 
 from netns_lab.apiserver.cli import apiserver
+from netns_lab.change_command import add, remove
 from netns_lab.cni_cli import cni
-from netns_lab.names import LAB_NAME_WORDS, is_lab_name
-from nodeplane.errors import ConfigError, NodeplaneError, SetupError
+from netns_lab.doctor.command import doctor
+from netns_lab.faults.command import fault
+from netns_lab.graph.command import graph_command
+from netns_lab.lab_choice import (
+    choose_lab,
+    complete_place,
+    fail_if,
+    lab_argument,
+    lab_name,
+    lab_option,
+    need_root,
+    only_lab,
+    open_lab,
+    said_when_interrupted,
+)
+from netns_lab.look.command import COMMANDS as LOOKING
+from netns_lab.scenarios.command import run_command
+from netns_lab.trace.command import trace_command
+from netns_lab.ui.command import ui_command
+from netns_lab.vm.command import vm
+from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.option_types import FILE_PATH
-from nodeplane.runtime.output import print_report
+from nodeplane.runtime.output import print_report, print_result
 
 if TYPE_CHECKING:
+    from netns_lab.loader import LabSpec
+    from netns_lab.remote_server import RemoteServer
     from netns_lab.state import StateDirectory
 
 log = logging.getLogger(__name__)
-
-# The lab's other modules are imported by the commands that use them: rtnetlink alone costs 0.2 s, which
-# `--help` and the shell's completion need not pay.
-
-
-def _lab_name(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_lab_name(value):
-        raise ConfigError(value, "", LAB_NAME_WORDS)
-    return value
-
-
-_lab_argument = click.argument("lab", required=False, callback=_lab_name)
-_lab_option = click.option("--lab", callback=_lab_name, help="The lab; may be left out while there is one.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,8 +61,9 @@ def program() -> None:
     type=FILE_PATH,
     help="Use this API server in the place of one of the lab's own; the lab remembers it.",
 )
+@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @output_option
-def up_command(file: Path, kubeconfig: Path | None, output: str) -> None:
+def up_command(file: Path, kubeconfig: Path | None, dry_run: bool, output: str) -> None:
     """Bring the lab of a topology FILE up, or repair it, or change it; wait until it is in service."""
     from netns_lab.lab import up
     from netns_lab.loader import read_lab
@@ -63,9 +72,12 @@ def up_command(file: Path, kubeconfig: Path | None, output: str) -> None:
 
     spec = read_lab(file)
     remote = None if kubeconfig is None else read_remote(kubeconfig)
-    _need_root()
+    need_root()
+    if dry_run:
+        _print_difference(spec, remote, output)
+        return
     started = time.monotonic()
-    with _said_when_interrupted("run `up` again, or `down`"):
+    with said_when_interrupted("run `up` again, or `down`"):
         lab = up(spec, StateDirectory(spec.topology.name), remote)
     count = len(lab.changes)
     summary = f"{count} change{'s' if count > 1 else ''}" if count else "nothing to change"
@@ -76,11 +88,37 @@ def up_command(file: Path, kubeconfig: Path | None, output: str) -> None:
     if lab.missing:
         report["missing"] = list(lab.missing)
     print_report(report, output)
-    _fail_if(report["state"] != "up")
+    fail_if(report["state"] != "up")
+
+
+def _print_difference(spec: "LabSpec", remote: "RemoteServer | None", output: str) -> None:
+    from netns_lab.difference import read_difference
+    from netns_lab.state import StateDirectory
+
+    changes = read_difference(spec, StateDirectory(spec.topology.name), remote)
+    rows = [{"action": change.action, "what": change.what} for change in changes]
+    count = f"{len(rows)} change{'s' if len(rows) > 1 else ''}" if rows else "nothing to change"
+    print_report({"lab": spec.topology.name, "summary": count, "changes": rows}, output)
+
+
+@program.command("validate")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE_PATH)
+@output_option
+def validate(files: tuple[Path, ...], output: str) -> None:
+    """Check topology and scenario FILEs with all that they name; exit code 2 if one is wrong."""
+    from netns_lab.checked_file import check_file
+
+    rows = [check_file(file) for file in files]
+    for row in rows:
+        if row["error"]:
+            click.echo(f"netns-lab: {row['error']}", err=True)
+    print_result([{**row, "error": row["error"] or "none"} for row in rows], output)
+    if any(row["error"] for row in rows):
+        raise click.exceptions.Exit(2)
 
 
 @program.command("down")
-@_lab_argument
+@lab_argument
 @click.option("--all", "every", is_flag=True, help="Every lab on this machine.")
 @output_option
 def down_command(lab: str | None, every: bool, output: str) -> None:
@@ -88,51 +126,49 @@ def down_command(lab: str | None, every: bool, output: str) -> None:
     from netns_lab.lab import down, labs
     from netns_lab.state import StateDirectory
 
-    _need_root()
+    need_root()
     found = labs()
     if every:
         names = sorted(found)
     elif lab is not None:
         names = [lab]
     else:
-        names = [_only(found)] if found else []
+        names = [only_lab(found)] if found else []
     for name in (name for name in names if name not in found):
         click.echo(f"netns-lab: {name}: no lab of that name, nothing to remove", err=True)
-    with _said_when_interrupted("run `down` again"):
+    with said_when_interrupted("run `down` again"):
         rows = [{"lab": name, "removed": len(down(StateDirectory(name)))} for name in names if name in found]
     print_report({"labs": rows}, output)
 
 
 @program.command()
-@_lab_argument
+@lab_argument
+@click.option("--watch", "-w", is_flag=True, help="Print it again whenever it has changed, until Ctrl-C.")
 @output_option
-def status(lab: str | None, output: str) -> None:
+def status(lab: str | None, watch: bool, output: str) -> None:
     """Print a LAB's nodes, pods, services and what runs; exit code 1 if something is missing."""
-    from netns_lab.lab import labs
-    from netns_lab.state import StateDirectory
     from netns_lab.status import read_status
 
-    _need_root()
-    report = read_status(StateDirectory(_choose(lab, labs())))
+    state = choose_lab(lab)
+    if watch:
+        from netns_lab.look.watching import watch_status
+
+        watch_status(state, output)
+        return
+    report = read_status(state)
     print_report(report, output)
-    _fail_if(report["state"] != "up")
+    fail_if(report["state"] != "up")
 
 
 @program.command("exec", context_settings={"ignore_unknown_options": True})
-@_lab_option
-@click.argument("place", metavar="NODE|POD")
+@lab_option
+@click.argument("place", metavar="NODE|POD", shell_complete=complete_place)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(lab: str | None, place: str, command: tuple[str, ...]) -> None:
     """Run a command in a node, or in a pod (`name` or `namespace/name`) with the pod's own resolv.conf."""
     from netns_lab.execute import become, find_place
-    from netns_lab.lab import labs
-    from netns_lab.state import StateDirectory
 
-    _need_root()
-    state = StateDirectory(_choose(lab, labs()))
-    topology = state.load_topology()
-    if topology is None:
-        raise ConfigError(state.lab, "", "expected a lab that is up")
+    state, topology = open_lab(lab)
     become(state, find_place(topology, place), command)
 
 
@@ -144,20 +180,17 @@ def exec_command(lab: str | None, place: str, command: tuple[str, ...]) -> None:
         "allow_interspersed_args": False,
     },
 )
-@_lab_option
+@lab_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl_command(lab: str | None, arguments: tuple[str, ...]) -> None:
     """Run kubectl on the lab's API server; files and pipes are those of the caller."""
     from netns_lab.execute import become_kubectl
-    from netns_lab.lab import labs
-    from netns_lab.state import StateDirectory
 
-    _need_root()
-    become_kubectl(StateDirectory(_choose(lab, labs())), arguments)
+    become_kubectl(choose_lab(lab), arguments)
 
 
 @program.command()
-@click.option("--lab", default="demo", show_default=True, callback=_lab_name, help="Name of the lab to make.")
+@click.option("--lab", default="demo", show_default=True, callback=lab_name, help="Name of the lab to make.")
 @click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
 @output_option
 def demo(lab: str, keep: bool, output: str) -> None:
@@ -165,28 +198,41 @@ def demo(lab: str, keep: bool, output: str) -> None:
     from netns_lab.demo import check_free, demonstrate
     from netns_lab.state import StateDirectory
 
-    _need_root()
+    need_root()
     state = StateDirectory(lab)
     advice = "run it again, or `down`" if keep else "the lab is removed"
     # Held to the end: another command on this lab must not change what is being watched.
-    with _said_when_interrupted("nothing was done"), state.locked():
+    with said_when_interrupted("nothing was done"), state.locked():
         check_free(state)
-        with _said_when_interrupted(advice), _removed_at_the_end(state, keep=keep):
+        with said_when_interrupted(advice), _removed_at_the_end(state, keep=keep):
             report, passed = demonstrate(state)
             print_report(report, output)
-    _fail_if(not passed)
+    fail_if(not passed)
 
 
 @program.command()
-def schema() -> None:
-    """Print the JSON schema of a topology file."""
+@click.argument("kind", type=click.Choice(["topology", "scenario"]), default="topology")
+def schema(kind: str) -> None:
+    """Print the JSON schema of a topology file, or of a scenario file."""
+    from netns_lab.scenarios.scenario import scenario_schema
     from netns_lab.topology import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(scenario_schema() if kind == "scenario" else json_schema(), indent=2))
 
 
 program.add_command(apiserver)
 program.add_command(cni)
+program.add_command(vm)
+program.add_command(doctor)
+program.add_command(trace_command)
+program.add_command(graph_command)
+program.add_command(ui_command)
+program.add_command(fault)
+program.add_command(add)
+program.add_command(remove)
+program.add_command(run_command)
+for looking in LOOKING:
+    program.add_command(looking)
 
 
 def main() -> None:
@@ -216,42 +262,5 @@ def _removed_at_the_end(state: "StateDirectory", *, keep: bool) -> Iterator[None
             down(state)
 
 
-@contextmanager
-def _said_when_interrupted(advice: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as exc:
-        click.echo(f"netns-lab: interrupted: {advice}", err=True)
-        raise click.exceptions.Exit(130) from exc
-
-
 def _word(missing: tuple[str, ...]) -> str:
     return "incomplete" if missing else "up"
-
-
-def _fail_if(has_failed: bool) -> None:
-    if has_failed:
-        raise click.exceptions.Exit(1)
-
-
-def _choose(lab: str | None, found: set[str]) -> str:
-    if lab is None:
-        return _only(found)
-    if lab not in found:
-        raise ConfigError(
-            lab, "", f"expected the name of a lab that is up: {', '.join(sorted(found)) or 'none is'}"
-        )
-    return lab
-
-
-def _only(found: set[str]) -> str:
-    """Return the one lab there is."""
-    if len(found) != 1:
-        names = ", ".join(sorted(found)) or "none is up"
-        raise ConfigError("LAB", "", f"expected the name of a lab: {names}")
-    return next(iter(found))
-
-
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise SetupError("must run as root: network namespaces need it")

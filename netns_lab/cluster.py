@@ -5,12 +5,12 @@ EndpointSlices of those with a selector, are the API server's and its controller
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
-from netns_lab.address_plan import build_address_plan
+from netns_lab.address_plan import AddressPlan, build_address_plan
 from netns_lab.loader import CLUSTER_DNS, LabSpec, Manifest
 from netns_lab.topology import NodeSpec, PodSpec, Topology
 from nodeplane.datapath.rtnl import Address
@@ -37,6 +37,9 @@ OWNER_ANNOTATION = "netns-lab/owner"
 
 READY: Json = {"type": "Ready", "status": "True", "reason": "NetnsLab"}
 """The condition of what works: the lab's nodes and pods do once they are there."""
+
+LOST: Json = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+"""The condition of a node that is not heard of any more (k/k pkg/controller/nodelifecycle)."""
 
 # Kept of the metadata that people write; the rest (a dump's uid, version, owners) is a server's to say.
 _METADATA = ("name", "labels", "annotations")
@@ -68,19 +71,23 @@ def owner(lab: str, key: ObjectKey) -> dict[str, str]:
 
 
 def build_cluster(
-    spec: LabSpec, addresses: PodAddresses, ends: PodEnds | None = None
+    spec: LabSpec, addresses: PodAddresses, ends: PodEnds | None = None, lost: Collection[str] = ()
 ) -> tuple[Manifest, ...]:
-    """Return every object of the cluster; pods without an address are left out."""
+    """Return every object of the cluster; pods without an address are left out.
+
+    Of the nodes that are `lost` nobody has heard for so long that their pods are gone too.
+    """
     topology = spec.topology
+    plan = build_address_plan(topology)
     made = [
         *_namespaces(spec),
-        *(_node(topology, node) for node in topology.nodes),
-        *_cluster_dns(topology),
+        *(_node(plan, node, is_lost=node.name in lost) for node in topology.nodes),
+        *_cluster_dns(topology, lost),
         *(_given(manifest) for manifest in spec.manifests),
         *(
-            _pod(topology, pod, addresses[pod.key], (ends or {}).get(pod.key))
+            _pod(plan, pod, addresses[pod.key], (ends or {}).get(pod.key))
             for pod in topology.pods
-            if pod.key in addresses
+            if pod.key in addresses and pod.node not in lost
         ),
     ]
     return tuple(_marked(topology.name, raw) for raw in made)
@@ -96,19 +103,20 @@ def _namespaces(spec: LabSpec) -> Iterator[Json]:
     return (_object("v1", "Namespace", {"name": name}) for name in sorted(used - given))
 
 
-def _node(topology: Topology, node: NodeSpec) -> Json:
+def _node(plan: AddressPlan, node: NodeSpec, *, is_lost: bool) -> Json:
     zone = {ZONE_LABEL: node.zone} if node.zone else {}
     metadata = {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **zone, **node.labels}}
-    own = build_address_plan(topology).node_addresses(node.name)
+    own = plan.node_addresses(node.name)
     addresses = [
         *({"type": "InternalIP", "address": str(address)} for address in own),
         {"type": "Hostname", "address": node.name},
     ]
-    return _object("v1", "Node", metadata, status={"addresses": addresses, "conditions": [READY]})
+    condition = LOST if is_lost else READY
+    return _object("v1", "Node", metadata, status={"addresses": addresses, "conditions": [condition]})
 
 
-def _pod(topology: Topology, pod: PodSpec, addresses: tuple[Address, ...], exit_code: int | None) -> Json:
-    host = build_address_plan(topology).node_addresses(pod.node)
+def _pod(plan: AddressPlan, pod: PodSpec, addresses: tuple[Address, ...], exit_code: int | None) -> Json:
+    host = plan.node_addresses(pod.node)
     ports = [
         {"containerPort": port.port, "protocol": port.protocol, **({"name": port.name} if port.name else {})}
         for port in pod.ports
@@ -152,7 +160,7 @@ def _life(exit_code: int | None) -> Json:
     }
 
 
-def _cluster_dns(topology: Topology) -> Iterator[Json]:
+def _cluster_dns(topology: Topology, lost: Collection[str]) -> Iterator[Json]:
     """Yield the Service in front of the nodes' coredns-lite, and its slice: the nodes' own addresses."""
     namespace, name = CLUSTER_DNS
     plan = build_address_plan(topology)
@@ -178,6 +186,7 @@ def _cluster_dns(topology: Topology) -> Iterator[Json]:
                 **({"zone": node.zone} if node.zone else {}),
             }
             for node in topology.nodes
+            if node.name not in lost
         ],
         ports=list(_DNS_PORTS),
     )

@@ -100,7 +100,7 @@ class ClusterApi:
 
     def _run(self, work: Callable[["Writer"], Awaitable[T]]) -> T:
         async def main() -> T:
-            async with _open(self._kubeconfig, is_direct=self._place is not None) as writer:
+            async with open_writer(self._kubeconfig, is_direct=self._place is not None) as writer:
                 return await work(writer)
 
         # Sockets are opened by this thread, in the namespace that it is in then, and stay there.
@@ -109,14 +109,17 @@ class ClusterApi:
 
 
 @asynccontextmanager
-async def _open(kubeconfig: Path, *, is_direct: bool) -> AsyncIterator["Writer"]:
+async def open_writer(
+    kubeconfig: Path, *, is_direct: bool, manager: str = MANAGER
+) -> AsyncIterator["Writer"]:
+    """Open an API server for reading and writing as a manager of fields."""
     # Late: an HTTP client costs 0.1 s to import, which commands that need no server need not pay.
     from nodeplane.kube.connection import Connection
     from nodeplane.kube.writer import Writer
 
     connection = Connection.from_kubeconfig(kubeconfig, is_direct=is_direct)
     async with await connection.open() as client:
-        yield Writer(client, MANAGER)
+        yield Writer(client, manager)
 
 
 async def _read(writer: "Writer") -> Live:

@@ -4,44 +4,59 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from typing import TypeAlias
 
+from netns_lab.commands import program_folder
 from netns_lab.names import fabric_namespace, node_namespace, pod_namespace
-from netns_lab.plan import pod_command, program_folder
+from netns_lab.plan import pod_command
 from netns_lab.state import StateDirectory
-from netns_lab.topology import NodeSpec, PodSpec, RouterSpec, Topology
+from netns_lab.topology import ClientSpec, NodeSpec, PodSpec, RouterSpec, Topology
 from nodeplane.datapath import netns
 from nodeplane.errors import ConfigError, NodeplaneError, SetupError
 
+Place: TypeAlias = NodeSpec | RouterSpec | ClientSpec | PodSpec
 
-def find_place(topology: Topology, name: str) -> NodeSpec | RouterSpec | PodSpec:
-    """Return the node, router or pod of that name; a pod may be written `namespace/name`.
+
+def find_place(topology: Topology, name: str) -> Place:
+    """Return the node, router, external client or pod of that name; a pod may be written `namespace/name`.
 
     Raises:
         ConfigError: there is none, or more than one.
     """
-    hosts: list[NodeSpec | RouterSpec] = [*topology.nodes, *topology.routers]
+    hosts: list[NodeSpec | RouterSpec | ClientSpec] = [
+        *topology.nodes,
+        *topology.routers,
+        *topology.clients,
+    ]
     pods = [pod for pod in topology.pods if name in {pod.name, pod.key}]
-    found: list[NodeSpec | RouterSpec | PodSpec] = [*(host for host in hosts if host.name == name), *pods]
+    found: list[Place] = [*(host for host in hosts if host.name == name), *pods]
     if len(found) != 1:
         names = [host.name for host in hosts]
         choices = ", ".join([*names, *(pod.key for pod in topology.pods)])
-        kinds = "node, router or pod" if topology.routers else "node or pod"
+        others = (("router", topology.routers), ("client", topology.clients))
+        kinds = ", ".join(["node", *(word for word, there in others if there)]) + " or pod"
         raise ConfigError(name, "", f"expected the name of one {kinds}: {choices}")
     return found[0]
 
 
-def become(state: StateDirectory, place: NodeSpec | RouterSpec | PodSpec, command: Sequence[str]) -> None:
-    """Replace this process by the command, in the node's or the pod's namespace.
+def place_namespace(lab: str, place: Place) -> str:
+    """Return the name of a place's namespace."""
+    return pod_namespace(lab, place) if isinstance(place, PodSpec) else node_namespace(lab, place.name)
+
+
+def place_command(state: StateDirectory, place: Place, command: Sequence[str]) -> tuple[str, ...]:
+    """Return what runs a command as it would run in a place: in a pod, with the pod's resolv.conf."""
+    return pod_command(state, place, tuple(command)) if isinstance(place, PodSpec) else tuple(command)
+
+
+def become(state: StateDirectory, place: Place, command: Sequence[str]) -> None:
+    """Replace this process by the command, in the place's namespace.
 
     Raises:
         NodeplaneError: the command can't be started.
         KernelNotFoundError: the namespace is not there: the lab is not up.
     """
-    if isinstance(place, PodSpec):
-        namespace, arguments = pod_namespace(state.lab, place), pod_command(state, place, tuple(command))
-    else:
-        namespace, arguments = node_namespace(state.lab, place.name), tuple(command)
-    _become(namespace, arguments)
+    _become(place_namespace(state.lab, place), place_command(state, place, command))
 
 
 def become_kubectl(state: StateDirectory, arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from netns_lab.replicas import expand, origin, origins
 from netns_lab.topology import Topology
 from netns_lab.validation import object_problems, problems, service_problems
 from nodeplane.datapath.rtnl import Network
@@ -25,7 +26,7 @@ DEMO_FILE = Path(__file__).with_name("demo.yaml")
 """The topology of `netns-lab demo`."""
 
 # What the lab and its API server make themselves.
-_RESERVED = {
+RESERVED = {
     ObjectKey(Service, *CLUSTER_DNS): "the lab",
     ObjectKey(EndpointSlice, CLUSTER_DNS[0], f"{CLUSTER_DNS[1]}-nodes"): "the lab",
     ObjectKey(Service, "default", "kubernetes"): "the API server",
@@ -46,7 +47,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class LabSpec(msgspec.Struct, frozen=True):
-    """What is asked for: a valid topology, and valid manifests that fit it."""
+    """What is asked for: a valid topology, deployments expanded, and valid manifests that fit it."""
 
     topology: Topology
     manifests: tuple[Manifest, ...]
@@ -61,29 +62,40 @@ def read_lab(path: Path) -> LabSpec:
     documents = read_documents(path)
     if len(documents) != 1:
         raise ConfigError(str(path), "", f"expected one YAML document, got {len(documents)}")
-    document = documents[0]
-    topology = document.convert(Topology)
+    return decode_lab(documents[0])
+
+
+def decode_lab(document: YamlDocument, place: FieldPath = ()) -> LabSpec:
+    """Decode the topology at a place of a document, and read the manifests that it names.
+
+    Raises:
+        ConfigError: as `read_lab`.
+    """
+    written = document.convert(Topology, place)
+    for where, expected in _deployment_problems(written):
+        raise document.error((*place, *where), expected)
+    topology, owners = expand(written), origins(written)
     for where, expected in problems(topology):
-        raise document.error(where, expected)
+        raise document.error((*place, *origin(where, owners)), expected)
     seen: set[ObjectKey] = set()
     node_ports: set[tuple[str, int]] = set()
     addresses = {topology.network.cluster_dns, str(topology.network.api_service)}
     families = [f"IPv{each.version}" for each in topology.network.service_ranges]
     manifests = []
-    for place, where, item in _objects(document, topology):
-        _check_object(place, where, item, seen)
+    for source, where, item in _objects(document, place, topology):
+        _check_object(source, where, item, seen)
         if isinstance(item, Service):
-            _check_addresses(place, where, item, topology, addresses)
-            written = place.at(where).get("spec") or {}
-            for field, expected in service_problems(item, written, node_ports, families):
-                raise place.error((*where, *field), expected)
+            _check_addresses(source, where, item, topology, addresses)
+            spec = source.at(where).get("spec") or {}
+            for field, expected in service_problems(item, spec, node_ports, families):
+                raise source.error((*where, *field), expected)
         seen.add(item.key)
         # The items of a ServiceList leave to its head what they are; on its own, each says it.
         head = {"apiVersion": API_VERSIONS[type(item)], "kind": type(item).__name__}
-        manifests.append(Manifest(head | place.at(where), item))
+        manifests.append(Manifest(head | source.at(where), item))
     services = sum(isinstance(manifest.item, Service) for manifest in manifests)
     if services > topology.network.service_ranges[0].num_addresses - _RESERVED_ADDRESSES:
-        raise document.error(("network", "serviceCIDR"), f"expected room for {services} Services")
+        raise document.error((*place, "network", "serviceCIDR"), f"expected room for {services} Services")
     return LabSpec(topology, tuple(manifests))
 
 
@@ -96,17 +108,29 @@ def restore_lab(topology: Topology, objects: Iterable[dict[str, Any]]) -> LabSpe
     )
 
 
-def _objects(document: YamlDocument, topology: Topology) -> Iterator[tuple[YamlDocument, FieldPath, Object]]:
+def _deployment_problems(topology: Topology) -> Iterator[tuple[FieldPath, str]]:
+    """Yield what would be no problem of any pod's: a deployment without pods may have any name."""
+    seen: set[tuple[str, str]] = set()
+    for index, deployment in enumerate(topology.deployments):
+        if (deployment.namespace, deployment.name) in seen:
+            yield ("deployments", index, "name"), "expected each deployment once"
+        seen.add((deployment.namespace, deployment.name))
+
+
+def _objects(
+    document: YamlDocument, place: FieldPath, topology: Topology
+) -> Iterator[tuple[YamlDocument, FieldPath, Object]]:
     """Yield every object of the topology, with the document it stands in and its path there."""
     for index, entry in enumerate(topology.manifests):
         if not isinstance(entry, str):
             yield from (
-                (document, where, item) for where, item in decode_objects(document, ("manifests", index))
+                (document, where, item)
+                for where, item in decode_objects(document, (*place, "manifests", index))
             )
             continue
         path = Path(document.file).parent / entry
         if not path.is_file():
-            raise document.error(("manifests", index), "expected an object or the path of a file")
+            raise document.error((*place, "manifests", index), "expected an object or the path of a file")
         for other in read_documents(path):
             yield from ((other, where, item) for where, item in decode_objects(other))
 
@@ -117,9 +141,9 @@ def _check_object(document: YamlDocument, where: FieldPath, item: Object, seen: 
         raise document.error((*where, "kind"), "expected Service, EndpointSlice or Namespace")
     for field, expected in object_problems(item):
         raise document.error((*where, *field), expected)
-    if item.key in _RESERVED:
+    if item.key in RESERVED:
         raise document.error(
-            (*where, "metadata", "name"), f"expected another name, {_RESERVED[item.key]} makes {item.key}"
+            (*where, "metadata", "name"), f"expected another name, {RESERVED[item.key]} makes {item.key}"
         )
     if item.key in seen:
         raise document.error(

@@ -14,6 +14,7 @@ import msgspec
 from netns_lab.address_plan import build_address_plan
 from netns_lab.attachment import Attachment
 from netns_lab.bird_config import build_bird_configs
+from netns_lab.commands import bare_module, program_path
 from netns_lab.names import (
     API_SERVER,
     HEARTBEAT,
@@ -29,7 +30,7 @@ from netns_lab.names import (
 from netns_lab.programs import Program
 from netns_lab.remote_server import API_PORT, RemoteServer
 from netns_lab.state import StateDirectory
-from netns_lab.topology import NodeSpec, PodSpec, Topology
+from netns_lab.topology import Network, NodeSpec, PodSpec, Topology
 from netns_lab.wiring import Fact, build_wiring
 from nodeplane.datapath import netns
 
@@ -41,9 +42,6 @@ _TUNNELS = {"vxlan", "cross-subnet"}
 
 # The first of RFC 6996's, and what Calico's nodes have.
 _PRIVATE_ASN = 64512
-
-# Python without its site-packages and the user's environment starts in a third of the time.
-_BARE_MODULE = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; main(sys.argv[1:])"
 
 # resolv.conf(5) is one file for a machine. In a mount namespace of its own a pod's program sees the pod's;
 # caching daemons of the machine, which glibc asks before any server, are out of its sight.
@@ -58,7 +56,8 @@ mount --bind "$1" /etc/resolv.conf && shift && exec "$@"
 class Plan(msgspec.Struct, frozen=True):
     """All that a lab consists of, but for the objects that depend on the pods' addresses.
 
-    `pid_files` name processes that programs leave behind on purpose: an agent's BIRD.
+    `pid_files` name processes that programs leave behind on purpose: an agent's BIRD. What is `absent` is
+    not to run, though the lab has it: a fault has ended it.
     """
 
     wiring: tuple[Fact, ...]
@@ -69,11 +68,13 @@ class Plan(msgspec.Struct, frozen=True):
     node_programs: tuple[Program, ...]
     workloads: tuple[Program, ...]
     pid_files: tuple[Path, ...] = ()
+    absent: frozenset[str] = frozenset()
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """All programs; the nodes' need the API server, and a workload's first lookup needs the nodes'."""
-        return (self.server, *self.router_programs, *self.node_programs, *self.workloads)
+        """All that is to run; the nodes' need the API server, a workload's first lookup needs the nodes'."""
+        every = (self.server, *self.router_programs, *self.node_programs, *self.workloads)
+        return tuple(program for program in every if program.name not in self.absent)
 
 
 def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer | None = None) -> Plan:
@@ -138,17 +139,6 @@ def pod_command(state: StateDirectory, pod: PodSpec, command: tuple[str, ...]) -
     return ("unshare", "--mount", "--", *shell, *command)
 
 
-def program_folder() -> Path:
-    """Return where nodeplane's programs are: installed beside the running Python."""
-    return Path(sys.executable).parent
-
-
-def bare_module(module: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command that runs a module's `main` with the standard library and nodeplane alone."""
-    root = str(Path(__file__).parents[1])
-    return (sys.executable, "-I", "-S", "-c", _BARE_MODULE.format(module), root, *arguments)
-
-
 def _own_server(topology: Topology, state: StateDirectory) -> Program:
     network = topology.network
     options = (
@@ -160,7 +150,9 @@ def _own_server(topology: Topology, state: StateDirectory) -> Program:
         ),
         *("--service-cidr", network.service_cidr, "--controllers", "--cluster-cidr", network.pod_pool),
     )
-    return Program(API_SERVER, fabric_namespace(topology.name), (_script("netns-lab"), "apiserver", *options))
+    return Program(
+        API_SERVER, fabric_namespace(topology.name), (program_path("netns-lab"), "apiserver", *options)
+    )
 
 
 def _relay(topology: Topology, remote: RemoteServer) -> Program:
@@ -189,12 +181,18 @@ def _node_programs(
     config = state.path / CONFIG / "nodes" / node.name
     pool = msgspec.json.encode(_pools(topology))
     cluster = ("--node-name", node.name, "--kubeconfig", str(state.kubeconfig))
+    proxy_mode = topology.network.proxy_mode
+    mode = () if proxy_mode == Network().proxy_mode else ("--proxy-mode", proxy_mode)
+    # As kubeadm does: who is no pod gets its answers by way of the node that has translated for it.
+    pods = ("--cluster-cidr", topology.network.pod_pool)
 
     def program(name: str, *arguments: str, inputs: tuple[bytes, ...] = ()) -> Program:
-        return Program(node_program(node.name, name), namespace, (_script(name), "run", *arguments), inputs)
+        return Program(
+            node_program(node.name, name), namespace, (program_path(name), "run", *arguments), inputs
+        )
 
     return [
-        program("kubeproxy", *cluster),
+        program("kubeproxy", *cluster, *pods, *mode),
         # With another pool the datastore is another file.
         program(
             "cni-agent", *cluster, "--config", str(config / "cni-agent.yaml"), inputs=(agent_config, pool)
@@ -231,7 +229,7 @@ def _attachment(topology: Topology, state: StateDirectory, pod: PodSpec) -> Atta
         container=container_id(topology.name, pod),
         node_namespace=node_namespace(topology.name, pod.node),
         pod_namespace=pod_namespace(topology.name, pod),
-        plugin=_script("nodeplane-cni"),
+        plugin=program_path("nodeplane-cni"),
         config=msgspec.json.encode(config).decode(),
     )
 
@@ -298,7 +296,3 @@ def _resolv_conf(topology: Topology, pod: PodSpec) -> str:
 
 def _datastore(state: StateDirectory) -> str:
     return f"sqlite://{state.datastore}"
-
-
-def _script(name: str) -> str:
-    return str(program_folder() / name)

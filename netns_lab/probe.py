@@ -105,7 +105,7 @@ def await_probes(topology: Topology, probes: Iterable[Probe], limit_s: float) ->
     """Try the probes until all have succeeded.
 
     Raises:
-        NodeplaneError: one has not within `limit_s` seconds; names the first and why.
+        NodeplaneError: none of those left has for `limit_s` seconds; names the first and why.
     """
     deadline = time.monotonic() + limit_s
     pending = list(probes)
@@ -113,6 +113,8 @@ def await_probes(topology: Topology, probes: Iterable[Probe], limit_s: float) ->
         failures = [(probe, failure) for probe in pending if (failure := _try(topology, probe))]
         if not failures:
             return
+        if len(failures) < len(pending):
+            deadline = time.monotonic() + limit_s
         if time.monotonic() > deadline:
             probe, failure = failures[0]
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
@@ -123,8 +125,19 @@ def await_probes(topology: Topology, probes: Iterable[Probe], limit_s: float) ->
 
 def uncovered(pods: Collection[Address], routes: Iterable[Route]) -> list[Address]:
     """Return the pods that none of the routes leads to, in order."""
-    networks = [route.destination for route in routes if route.kind == "unicast"]
-    missing = (pod for pod in pods if not any(pod in network for network in networks))
+    # By length: of a thousand pods each is looked up once in each of a few sets, not in a hundred networks.
+    covered: dict[tuple[int, int], set[int]] = {}
+    for network in (route.destination for route in routes if route.kind == "unicast"):
+        rest = network.max_prefixlen - network.prefixlen
+        covered.setdefault((network.version, rest), set()).add(int(network.network_address) >> rest)
+    missing = (
+        pod
+        for pod in pods
+        if not any(
+            version == pod.version and int(pod) >> rest in prefixes
+            for (version, rest), prefixes in covered.items()
+        )
+    )
     return sorted(missing, key=lambda pod: (pod.version, pod.packed))
 
 

@@ -97,12 +97,18 @@ def stop(processes: Iterable[Process], grace_s: float = _GRACE_S) -> None:
     Raises:
         NodeplaneError: a process does not even end by SIGKILL (it hangs in the kernel).
     """
+    _end(processes, ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_LIMIT_S)))
+
+
+def _end(processes: Iterable[Process], ways: Iterable[tuple[signal.Signals, float]]) -> None:
     handles = {handle for process in processes if (handle := _open(process)) is not None}
     try:
-        for number, limit_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_LIMIT_S)):
+        for number, limit_s in ways:
             for handle in handles:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(handle, number)
+                # One that is stopped (a fault has frozen it) takes no other signal before it goes on.
+                for each in (number, signal.SIGCONT):
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(handle, each)
             _await_exit(handles, limit_s)
         if handles:
             raise NodeplaneError(
@@ -110,6 +116,25 @@ def stop(processes: Iterable[Process], grace_s: float = _GRACE_S) -> None:
             )
     finally:
         for handle in handles:
+            os.close(handle)
+
+
+def kill(processes: Iterable[Process]) -> None:
+    """End processes at once, by SIGKILL, and wait until they have.
+
+    Raises:
+        NodeplaneError: as `stop`.
+    """
+    _end(processes, ((signal.SIGKILL, _KILL_LIMIT_S),))
+
+
+def send(processes: Iterable[Process], number: signal.Signals) -> None:
+    """Send a signal to processes; one that has ended is fine."""
+    for process in processes:
+        handle = _open(process)
+        if handle is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
             os.close(handle)
 
 

@@ -12,13 +12,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from netns_lab.job import EXIT_FILE
+from netns_lab.launcher.client import ForkServer
+from netns_lab.launcher.entry import find_entry
+from netns_lab.launcher.messages import Start
 from netns_lab.processes import MARK, Process, namespace_id, read_process
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
@@ -28,6 +33,12 @@ READY_LIMIT_S = 60.0
 
 RECORDS = "programs"
 """The group of records of programs that have become ready."""
+
+FORK_SERVER = "launcher"
+"""What the mark of a lab's fork server says."""
+
+# For fewer the fork server's own start takes longer than it saves.
+_MANY = 3
 
 # struct ucred (unix(7)): pid, uid, gid.
 _CREDENTIALS_BYTES = socket.CMSG_SPACE(12)
@@ -61,7 +72,7 @@ class ProgramRecord(msgspec.Struct, frozen=True):
 
 class _Starting(NamedTuple):
     program: Program
-    child: subprocess.Popen[bytes]
+    exit_code: Callable[[], int]
     handle: int
 
 
@@ -160,6 +171,26 @@ class Launch:
         self._selector = selector
         self._stack = stack
         self._pending: dict[int, _Starting] = {}
+        self._server: ForkServer | None = None
+
+    def expect(self, programs: Collection[Program]) -> None:
+        """Prepare for starting programs of ours, while something else is done."""
+        own = sum(find_entry(program.command) is not None for program in programs)
+        if own >= _MANY:
+            server = ForkServer(environment(self._state.lab, FORK_SERVER))
+            self._server = self._stack.enter_context(server)
+
+    def call(
+        self, command: tuple[str, ...], marks: Mapping[str, str], namespace: str, stdin: bytes, log: Path
+    ) -> tuple[int, bytes]:
+        """Run a command in a namespace to its end; return its exit code and what it wrote to stdout."""
+        entry = None if self._server is None else find_entry(command)
+        if self._server is not None and entry is not None:
+            start = Start(entry, command, dict(marks), namespace, str(log))
+            called = _call_forked(self._server, start, stdin)
+            if called is not None:
+                return called
+        return call(command, marks, namespace, stdin, log)
 
     def begin(self, programs: Iterable[Program]) -> None:
         """Start programs.
@@ -168,18 +199,18 @@ class Launch:
             NodeplaneError: one can't be started.
         """
         for program in programs:
-            child = _spawn(self._state, program)
-            handle = os.pidfd_open(child.pid)
+            pid, exit_code = _spawn(self._state, program, self._server)
+            handle = os.pidfd_open(pid)
             self._stack.callback(os.close, handle)
-            self._pending[child.pid] = _Starting(program, child, handle)
-            self._selector.register(handle, selectors.EVENT_READ, child.pid)
+            self._pending[pid] = _Starting(program, exit_code, handle)
+            self._selector.register(handle, selectors.EVENT_READ, pid)
 
     def await_ready(self, limit_s: float = READY_LIMIT_S) -> None:
         """Wait until each program that was started is ready.
 
         Raises:
-            NodeplaneError: one has ended or is not ready after `limit_s` seconds; names it and its log. The
-                others are waited for all the same.
+            NodeplaneError: one has ended, or none has become ready for `limit_s` seconds; names it and its
+                log. The others are waited for all the same.
         """
         failures: list[NodeplaneError] = []
         deadline = time.monotonic() + limit_s
@@ -196,6 +227,8 @@ class Launch:
                 if pid in self._pending:
                     entry = self._take(pid)
                     _save(self._state, entry.program, pid)
+                    # Of hundreds the last one waits for all others: what counts is that it goes on.
+                    deadline = time.monotonic() + limit_s
             for pid in [key.data for key, _ in events if key.data in self._pending]:
                 failures.append(_ended(self._state, self._take(pid)))
         if failures:
@@ -221,7 +254,45 @@ def environment(lab: str, name: str) -> dict[str, str]:
     return {"PATH": path, "LANG": "C.UTF-8", "HOME": "/root", MARK: f"{lab}/{name}"}
 
 
-def _spawn(state: StateDirectory, program: Program) -> subprocess.Popen[bytes]:
+def call(
+    command: tuple[str, ...], marks: Mapping[str, str], namespace: str, stdin: bytes, log: Path
+) -> tuple[int, bytes]:
+    """Run a command in a namespace to its end; return its exit code and what it wrote to stdout."""
+    with log.open("ab") as errors, netns.inside(netns.NETNS_DIR / namespace):
+        done = subprocess.run(
+            command,
+            env=marks,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            check=False,
+        )
+    return done.returncode, done.stdout
+
+
+def _call_forked(server: ForkServer, start: Start, stdin: bytes) -> tuple[int, bytes] | None:
+    stdin_end, to_stdin = os.pipe()
+    from_stdout, stdout_end = os.pipe()
+    with os.fdopen(to_stdin, "wb") as given, os.fdopen(from_stdout, "rb") as taken:
+        try:
+            pid = server.start(start, (stdin_end, stdout_end))
+        finally:
+            os.close(stdin_end)
+            os.close(stdout_end)
+        if pid is None:
+            return None
+        with suppress(BrokenPipeError):
+            given.write(stdin)
+            given.close()
+        output = taken.read()
+    return server.exit_code(pid), output
+
+
+def _spawn(
+    state: StateDirectory, program: Program, server: ForkServer | None
+) -> tuple[int, Callable[[], int]]:
+    """Start a program; return its process id, and what waits for its end and returns its exit code."""
     log = state.log_file(program.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     exit_file = state.exit_file(program.digest)
@@ -229,10 +300,15 @@ def _spawn(state: StateDirectory, program: Program) -> subprocess.Popen[bytes]:
     exit_file.unlink(missing_ok=True)
     own = {"NOTIFY_SOCKET": str(state.notify_socket), EXIT_FILE: str(exit_file)}
     marks = {**environment(state.lab, program.name), **own}
+    entry = None if server is None or program.moves_in else find_entry(program.command)
+    if server is not None and entry is not None:
+        pid = server.start(Start(entry, program.command, marks, program.namespace, str(log)))
+        if pid is not None:
+            return pid, partial(server.exit_code, pid)
     place = nullcontext() if program.moves_in else netns.inside(netns.NETNS_DIR / program.namespace)
     with log.open("ab") as output, place:
         try:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 program.command,
                 cwd="/",
                 env=marks,
@@ -244,6 +320,7 @@ def _spawn(state: StateDirectory, program: Program) -> subprocess.Popen[bytes]:
             )
         except OSError as exc:
             raise NodeplaneError(f"{program.name}: can't start {program.command[0]}: {exc.strerror}") from exc
+    return child.pid, child.wait
 
 
 @contextmanager
@@ -282,7 +359,7 @@ def _ended(state: StateDirectory, entry: _Starting) -> NodeplaneError:
     log = state.log_file(entry.program.name)
     last = log.read_text(errors="replace").rstrip().rpartition("\n")[2] if log.exists() else ""
     reason = f": {last}" if last else ""
-    name, code = entry.program.name, entry.child.wait()
+    name, code = entry.program.name, entry.exit_code()
     return NodeplaneError(f"{name} ended with exit code {code} before it was ready{reason}; see {log}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from netns_lab.address_plan import build_address_plan
 from netns_lab.cluster import PodAddresses
+from netns_lab.faults.fault import Fault
 from netns_lab.names import (
     NODE_PROGRAMS,
     ROUTER_PROGRAM,
@@ -98,6 +99,28 @@ def router_rows(topology: Topology, running: Collection[str]) -> list[Row]:
             ROUTER_PROGRAM: _life(router_program(router.name) in running) if router.asn else "",
         }
         for router in topology.routers
+    ]
+
+
+def client_rows(topology: Topology) -> list[Row]:
+    """Return each external client's place."""
+    plan = build_address_plan(topology)
+    return [
+        {
+            "client": client.name,
+            "address": _text(interface.ip for interface in plan.clients[client.name].addresses),
+            "segment": topology.segment_of(client),
+            "namespace": node_namespace(topology.name, client.name),
+        }
+        for client in topology.clients
+    ]
+
+
+def fault_rows(faults: Iterable[Fault]) -> list[Row]:
+    """Return each fault, with the number that `fault clear` takes."""
+    return [
+        {"number": fault.number, "fault": fault.kind, "of": fault.target, "what": fault.value}
+        for fault in faults
     ]
 
 

@@ -87,18 +87,22 @@ def segment_problems(topology: Topology) -> Iterator[Problem]:
         routers = sum(
             each.segment == segment.name for router in topology.routers for each in router.interfaces
         )
+        clients = sum(
+            (client.segment or topology.all_segments[0].name) == segment.name for client in topology.clients
+        )
         ranges = split_ranges(segment.network)
         if nodes and len(ranges) < families:
             yield path, "expected an IPv4 and an IPv6 network, podPool has both"
         # The fabric has an address of its own where there are nodes.
-        needed = nodes + routers + bool(nodes)
+        needed = nodes + routers + clients + bool(nodes)
         if any(_count_hosts(each) < needed for each in ranges):
-            what = f"{nodes} nodes and a gateway" if not topology.routers else f"{needed} addresses"
+            has_others = topology.routers or topology.clients
+            what = f"{needed} addresses" if has_others else f"{nodes} nodes and a gateway"
             yield path, f"expected room for {what}"
 
 
 def node_address_problems(topology: Topology) -> Iterator[Problem]:
-    """Yield what is wrong with the addresses that nodes and routers name, once the segments are right."""
+    """Yield what is wrong with the addresses that hosts and routers name, once the segments are right."""
     segments = {segment.name: segment for segment in topology.all_segments}
     with_nodes = {topology.segment_of(node) for node in topology.nodes}
     taken: set[tuple[str, Address]] = set()
@@ -106,6 +110,11 @@ def node_address_problems(topology: Topology) -> Iterator[Problem]:
         (("nodes", index, "address"), topology.segment_of(node), node.address)
         for index, node in enumerate(topology.nodes)
         if node.address is not None
+    ]
+    places += [
+        (("clients", index, "address"), topology.segment_of(client), client.address)
+        for index, client in enumerate(topology.clients)
+        if client.address is not None
     ]
     places += [
         (("routers", index, "interfaces", number, "address"), each.segment, each.address)

@@ -61,6 +61,9 @@ class StateDirectory:
             yield
         finally:
             self._is_locked = False
+            if _names(self.path) == ["lock"]:
+                # Nothing was made: a `down` was first, and a lab of nothing but its lock is none.
+                self.remove()
             os.close(descriptor)
 
     def remove(self) -> None:
@@ -125,16 +128,21 @@ class StateDirectory:
     def sync_files(self, folder: str, desired: Mapping[str, bytes]) -> Delta[str, bytes]:
         """Make the files below a folder be those of `desired`, and return what that changed."""
         base = self.path / folder
-        actual = {
-            str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()
-        }
-        delta = diff(desired, actual)
+        delta = self.diff_files(folder, desired)
         for name, content in delta.upsert.items():
             write_file(base / name, content)
         for name in delta.delete:
             # Gone already: a killed write's temporary file, which the same write has just moved into place.
             (base / name).unlink(missing_ok=True)
         return delta
+
+    def diff_files(self, folder: str, desired: Mapping[str, bytes]) -> Delta[str, bytes]:
+        """Say what makes the files below a folder be those of `desired`."""
+        base = self.path / folder
+        actual = {
+            str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()
+        }
+        return diff(desired, actual)
 
     def _lock(self) -> int:
         while True:
@@ -157,6 +165,13 @@ class StateDirectory:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path / "lock"))
         except FileNotFoundError:
             return False
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
 
 
 def saved_labs(root: Path = ROOT) -> set[str]:

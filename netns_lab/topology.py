@@ -29,6 +29,13 @@ Mtu = Annotated[
     Meta(ge=1280, le=65535, description="Largest packet of a segment in bytes; 1280 is the least of IPv6."),
 ]
 Mode = Literal["direct", "vxlan", "cross-subnet", "bgp"]
+ProxyMode = Literal["nftables", "ipvs", "auto"]
+Protocol = Literal["TCP", "UDP", "SCTP"]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Address = Annotated[
+    str | None,
+    Meta(description="Address on the segment, IPv4,IPv6 for both; else the lowest free one in file order."),
+]
 
 DEFAULT_MTU_BYTES = 1500
 DEFAULT_SEGMENT = "segment"
@@ -63,6 +70,9 @@ class Network(_Part, frozen=True):
     )
     cluster_domain: Annotated[str, Meta(description="DNS zone of the cluster's names.")] = "cluster.local"
     mode: Annotated[Mode, Meta(description="How pods of one node reach those of another.")] = "direct"
+    proxy_mode: Annotated[
+        ProxyMode, Meta(description="How kubeproxy programs the Services' virtual addresses.")
+    ] = "nftables"
 
     @property
     def pod_pools(self) -> tuple[IpNetwork, ...]:
@@ -88,39 +98,54 @@ class SegmentSpec(_Part, frozen=True):
     mtu: Mtu = DEFAULT_MTU_BYTES
 
 
+class LinkSpec(_Part, frozen=True):
+    """What is wrong with a link, in each of its two directions."""
+
+    loss: Annotated[Percent, Meta(description="Packets that are lost, in percent.")] = 0
+    duplicate: Annotated[Percent, Meta(description="Packets that come twice, in percent.")] = 0
+    rate: Annotated[str, Meta(description="Bits a second: 64kbit, 10mbit, 1.5gbit.")] = ""
+    delay: Annotated[str, Meta(description="Time on the way: 200us, 20ms, 1s. The kernel needs netem.")] = ""
+    jitter: Annotated[str, Meta(description="How far the delay is off, at most; only with a delay.")] = ""
+    down: Annotated[bool, Meta(description="Nothing passes.")] = False
+
+
 class NodeSpec(_Part, frozen=True):
     """A node: a namespace on a segment that runs kubeproxy, cni-agent and coredns-lite."""
 
     name: Name
-    address: Annotated[
-        str | None,
-        Meta(
-            description="Address on the segment, IPv4,IPv6 for both; else the lowest free one in file order."
-        ),
-    ] = None
+    address: Address = None
     zone: Annotated[str, Meta(description="Value of the label topology.kubernetes.io/zone.")] = ""
     labels: Labels = {}
     segment: Annotated[str, Meta(description="Name of the node's segment; left out, the first one.")] = ""
     agent: Annotated[dict[str, Any], Meta(description="As the lab's `agent`, for this node alone.")] = {}
+    link: Annotated[LinkSpec, Meta(description="What is wrong with the node's uplink.")] = LinkSpec()
 
 
 class InterfaceSpec(_Part, frozen=True):
     """A router's link to a segment; it is named as the segment is."""
 
     segment: Name
-    address: Annotated[
-        str | None,
-        Meta(
-            description="Address on the segment, IPv4,IPv6 for both; else the lowest free one in file order."
-        ),
-    ] = None
+    address: Address = None
+    link: Annotated[LinkSpec, Meta(description="What is wrong with this link.")] = LinkSpec()
 
 
 class RouteSpec(_Part, frozen=True):
-    """A route that a router always has."""
+    """A route that a router or an external client always has."""
 
     to: Annotated[str, Meta(description="The destination, a network of either family.")]
-    via: Annotated[str, Meta(description="The next hop, an address on one of the router's segments.")]
+    via: Annotated[str, Meta(description="The next hop, an address on a segment of its own.")]
+
+
+class ClientSpec(_Part, frozen=True):
+    """A host outside of the cluster, on a segment: a namespace to run commands in."""
+
+    name: Name
+    segment: Annotated[str, Meta(description="Name of the host's segment; left out, the first one.")] = ""
+    address: Address = None
+    routes: Annotated[
+        tuple[RouteSpec, ...], Meta(description="Ways beside the default one, such as by a node to Services.")
+    ] = ()
+    link: Annotated[LinkSpec, Meta(description="What is wrong with the host's uplink.")] = LinkSpec()
 
 
 class PeerSpec(_Part, frozen=True):
@@ -151,7 +176,7 @@ class PortSpec(_Part, frozen=True):
 
     port: Port
     name: Annotated[str, Meta(description="Name of the port.")] = ""
-    protocol: Literal["TCP", "UDP"] = "TCP"
+    protocol: Protocol = "TCP"
 
 
 class PodSpec(_Part, frozen=True):
@@ -168,11 +193,27 @@ class PodSpec(_Part, frozen=True):
     command: Annotated[
         tuple[str, ...], Meta(description="Program and arguments to run in place of the echo server.")
     ] = ()
+    link: Annotated[LinkSpec, Meta(description="What is wrong with the pod's link.")] = LinkSpec()
 
     @property
     def key(self) -> str:
         """Return `namespace/name`, the pod's identity inside a cluster."""
         return f"{self.namespace}/{self.name}"
+
+
+class DeploymentSpec(_Part, frozen=True):
+    """Pods that are alike, spread over nodes in turn; their names end in -1, -2 and so on."""
+
+    name: Name
+    replicas: Annotated[int, Meta(ge=0, le=10_000, description="How many pods.")]
+    nodes: Annotated[tuple[Name, ...], Meta(description="Where they run; left out, on all nodes.")] = ()
+    namespace: Annotated[Name, Meta(description="Kubernetes namespace.")] = "default"
+    labels: Labels = {}
+    ports: tuple[PortSpec, ...] = ()
+    command: Annotated[
+        tuple[str, ...], Meta(description="Program and arguments to run in place of the echo server.")
+    ] = ()
+    link: Annotated[LinkSpec, Meta(description="What is wrong with each pod's link.")] = LinkSpec()
 
 
 class Topology(_Part, frozen=True):
@@ -196,6 +237,10 @@ class Topology(_Part, frozen=True):
         Meta(description="The L2 segments; left out, there is one, `network.segment`."),
     ] = ()
     routers: Annotated[tuple[RouterSpec, ...], Meta(description="What joins the segments.")] = ()
+    clients: Annotated[tuple[ClientSpec, ...], Meta(description="Hosts outside of the cluster.")] = ()
+    deployments: Annotated[
+        tuple[DeploymentSpec, ...], Meta(description="Pods by the number; they come after `pods`.")
+    ] = ()
     agent: Annotated[
         dict[str, Any],
         Meta(description="More fields of each node's cni-agent configuration, such as `bgp` and `vxlan`."),
@@ -206,8 +251,13 @@ class Topology(_Part, frozen=True):
         """The segments that there are, named or not."""
         return self.segments or (SegmentSpec(DEFAULT_SEGMENT, self.network.segment),)
 
-    def segment_of(self, node: NodeSpec) -> str:
-        """Return the name of the segment that a node is on."""
+    @property
+    def hosts(self) -> tuple[NodeSpec | ClientSpec, ...]:
+        """The nodes and the external clients: who has one link, to one segment."""
+        return (*self.nodes, *self.clients)
+
+    def segment_of(self, node: NodeSpec | ClientSpec) -> str:
+        """Return the name of the segment that a node or a client is on."""
         return node.segment or self.all_segments[0].name
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
+from netns_lab.host_validation import client_problems, link_problems
 from netns_lab.names import (
     LAB_NAME_WORDS,
     fabric_namespace,
@@ -61,6 +62,14 @@ def problems(topology: Topology) -> Iterator[Problem]:
                 # Dashes join the parts of a link's name: n1-a on b and n1 on a-b would be one.
                 yield (*where, "name"), f"expected a name whose {port} is free"
             ports.add(port)
+    for index, client in enumerate(topology.clients):
+        where = ("clients", index)
+        yield from (((*where, *path), words) for path, words in _name_problems(topology, client.name, names))
+        yield from (((*where, *path), words) for path, words in client_problems(topology, client))
+        names[node_namespace(topology.name, client.name)] += 1
+        if port_link(client.name) in ports:
+            yield (*where, "name"), f"expected a name whose {port_link(client.name)} is free"
+        ports.add(port_link(client.name))
     yield from node_address_problems(topology)
     for index, pod in enumerate(topology.pods):
         yield from ((("pods", index, *path), words) for path, words in _pod_problems(topology, index, pod))
@@ -71,6 +80,7 @@ def problems(topology: Topology) -> Iterator[Problem]:
                 ("pods", index, "name"),
                 f"expected a name whose {pod_namespace(topology.name, pod)} is free",
             )
+    yield from link_problems(topology)
 
 
 def object_problems(item: Object) -> Iterator[Problem]:

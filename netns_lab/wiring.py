@@ -39,6 +39,11 @@ _NODE_SYSCTLS6 = {
     "net.ipv6.conf.default.disable_ipv6": "0",
     "net.ipv6.conf.all.forwarding": "1",
 }
+_HOST_SYSCTLS6 = {
+    "net.ipv6.conf.all.disable_ipv6": "0",
+    "net.ipv6.conf.default.disable_ipv6": "0",
+    "net.ipv6.conf.all.forwarding": "0",
+}
 # The routers are the only way from segment to segment; every node reaches the fabric by its own segment.
 _FABRIC_SYSCTLS = {"net.ipv4.ip_forward": "0", "net.ipv4.conf.all.arp_ignore": "0"}
 _FABRIC_SYSCTLS6 = {"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.all.forwarding": "0"}
@@ -155,7 +160,19 @@ class StaticRoute(msgspec.Struct, frozen=True):
         return f"{name} route {way} in {self.namespace}"
 
 
-Fact: TypeAlias = Namespace | Sysctl | Bridge | Cable | Stray | Master | Address | Up | Mtu | StaticRoute
+class Down(msgspec.Struct, frozen=True):
+    """A link is down, on purpose."""
+
+    namespace: str
+    link: str
+
+    def __str__(self) -> str:
+        return f"{self.link} down in {self.namespace}"
+
+
+Fact: TypeAlias = (
+    Namespace | Sysctl | Bridge | Cable | Stray | Master | Address | Up | Down | Mtu | StaticRoute
+)
 
 _REMOVABLE = (Stray, Address, Mtu, StaticRoute)
 
@@ -177,6 +194,7 @@ def build_wiring(topology: Topology) -> tuple[Fact, ...]:
         *build_fabric(topology),
         *_routers(topology, plan),
         *_nodes(topology, plan),
+        *_clients(topology, plan),
         *_pods(topology),
     )
 
@@ -210,19 +228,20 @@ def _routers(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
         namespace, places = node_namespace(topology.name, router.name), plan.routers[router.name]
         yield Namespace(namespace)
         yield from _router_sysctls(namespace, places)
-        for place in places:
-            yield from _uplink(topology, namespace, place, port_link(router.name, place.segment))
+        for place, interface in zip(places, router.interfaces, strict=True):
+            port = port_link(router.name, place.segment)
+            yield from _uplink(topology, namespace, place, port, is_down=interface.link.down)
         yield Up(namespace, LOOPBACK)
         for route in router.routes:
             yield StaticRoute(namespace, ip_network(route.to), ip_address(route.via))
 
 
 def _nodes(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
-    for name, place in plan.nodes.items():
-        node = node_namespace(topology.name, name)
+    for spec in topology.nodes:
+        node, place = node_namespace(topology.name, spec.name), plan.nodes[spec.name]
         yield Namespace(node)
         yield from _router_sysctls(node, (place,))
-        yield from _uplink(topology, node, place, port_link(name))
+        yield from _uplink(topology, node, place, port_link(spec.name), is_down=spec.link.down)
         yield Up(node, LOOPBACK)
         for gateway in plan.gateways[place.segment]:
             yield StaticRoute(node, _DEFAULTS[gateway.version], gateway)
@@ -231,21 +250,37 @@ def _nodes(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
             yield StaticRoute(node, ip_network(plan.server), link=place.link)
 
 
+def _clients(topology: Topology, plan: AddressPlan) -> Iterator[Fact]:
+    for spec in topology.clients:
+        client, place = node_namespace(topology.name, spec.name), plan.clients[spec.name]
+        yield Namespace(client)
+        # A host, not a router; both families, whatever the machine's own settings are.
+        if any(address.version == 6 for address in place.addresses):
+            yield from (Sysctl(client, setting, value) for setting, value in _HOST_SYSCTLS6.items())
+        yield from _uplink(topology, client, place, port_link(spec.name), is_down=spec.link.down)
+        yield Up(client, LOOPBACK)
+        for gateway in plan.gateways.get(place.segment, ()):
+            yield StaticRoute(client, _DEFAULTS[gateway.version], gateway)
+        for route in spec.routes:
+            yield StaticRoute(client, ip_network(route.to), ip_address(route.via))
+
+
 def _router_sysctls(namespace: str, places: tuple[Place, ...]) -> Iterator[Fact]:
     yield from (Sysctl(namespace, setting, value) for setting, value in _NODE_SYSCTLS.items())
     if any(address.version == 6 for place in places for address in place.addresses):
         yield from (Sysctl(namespace, setting, value) for setting, value in _NODE_SYSCTLS6.items())
 
 
-def _uplink(topology: Topology, namespace: str, place: Place, port: str) -> Iterator[Fact]:
-    """Yield what joins a node or a router to a segment."""
+def _uplink(topology: Topology, namespace: str, place: Place, port: str, *, is_down: bool) -> Iterator[Fact]:
+    """Yield what joins a node, a router or a client to a segment."""
     fabric = fabric_namespace(topology.name)
     yield Cable(namespace, place.link, fabric, port)
     yield Master(fabric, port, place.segment)
     yield from _mtu(fabric, port, place.mtu_bytes)
     yield from _mtu(namespace, place.link, place.mtu_bytes)
     yield from (Address(namespace, place.link, address) for address in place.addresses)
-    yield Up(fabric, port)
+    # The fabric's end: the other one loses its carrier, as when a cable is pulled, and keeps what it has.
+    yield Down(fabric, port) if is_down else Up(fabric, port)
     yield Up(namespace, place.link)
 
 

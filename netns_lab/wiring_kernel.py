@@ -13,6 +13,7 @@ from netns_lab.wiring import (
     Address,
     Bridge,
     Cable,
+    Down,
     Fact,
     Master,
     Mtu,
@@ -91,11 +92,12 @@ def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
     measured |= {(fact.peer_namespace, fact.peer_link) for fact in desired if isinstance(fact, Cable)}
     # Where nodes and routers have links, they have routes of ours; the fabric has none.
     routed = {fact.namespace for fact in desired if isinstance(fact, Cable)}
+    downs = {(fact.namespace, fact.link) for fact in desired if isinstance(fact, Down)}
     links: dict[str, Mapping[str, Link]] = {}
     for namespace in sorted(present & wanted):
         with open_whole_rtnl(_path(namespace)) as rtnl:
             links[namespace] = rtnl.links()
-            yield from _link_facts(namespace, links[namespace])
+            yield from _link_facts(namespace, links[namespace], downs)
             for link in (link for link in links[namespace] if (namespace, link) in addressed):
                 held = (each for family in _FAMILIES for each in rtnl.addresses(link, family))
                 # The kernel gives each link a link-local address of IPv6 by itself.
@@ -114,7 +116,9 @@ def read_wiring(lab: str, desired: Collection[Fact]) -> Iterator[Fact]:
     yield from _cable_facts(lab, links, desired)
 
 
-def _link_facts(namespace: str, links: Mapping[str, Link]) -> Iterator[Fact]:
+def _link_facts(
+    namespace: str, links: Mapping[str, Link], downs: Collection[tuple[str, str]]
+) -> Iterator[Fact]:
     for link in links.values():
         if link.kind == "bridge":
             yield Bridge(namespace, link.name)
@@ -122,6 +126,8 @@ def _link_facts(namespace: str, links: Mapping[str, Link]) -> Iterator[Fact]:
             yield Master(namespace, link.name, link.master)
         if link.is_up:
             yield Up(namespace, link.name)
+        elif (namespace, link.name) in downs:
+            yield Down(namespace, link.name)
 
 
 def _static_routes(namespace: str, rtnl: Rtnl) -> Iterator[Fact]:
@@ -207,6 +213,8 @@ def _make_link_fact(rtnl: Rtnl, fact: Fact) -> None:
             rtnl.add_address(link, address)
         case Up(_, link):
             rtnl.set_up(link)
+        case Down(_, link):
+            rtnl.set_down(link)
         case Mtu(_, link, mtu_bytes):
             rtnl.set_mtu(link, mtu_bytes)
         case StaticRoute():

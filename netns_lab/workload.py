@@ -2,7 +2,8 @@
 
 It is started once for each pod, so it imports little (`python -I -S`, about 25 ms) and serves all ports in
 one loop. On TCP it answers an HTTP request with one JSON document and any other line with one JSON line; on
-UDP each datagram with one JSON datagram.
+UDP each datagram with one JSON datagram, on SCTP each message with one. SCTP it speaks by itself where the
+kernel does not (`netns_lab.sctp`).
 """
 
 import json
@@ -11,11 +12,15 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodeplane.runtime.sd_notify import notify
 
+if TYPE_CHECKING:
+    from netns_lab.sctp.echo import SctpEcho
+
 _MAX_REQUEST_BYTES = 65536
+_PROTOCOLS = {"TCP": 0, "SCTP": socket.IPPROTO_SCTP}
 
 Identity = dict[str, str]
 Reply = tuple[bytes, bool]
@@ -25,16 +30,21 @@ class EchoServer:
     """Sockets bound to a pod's ports, answered from one selector loop."""
 
     def __init__(self, identity: Identity, ports: list[tuple[str, int]], address: str = "") -> None:
-        """Bind every port, without an address on all there are; `ports` holds ("TCP" or "UDP", number)."""
+        """Bind every port, without an address on all there are; `ports` holds (protocol, number)."""
         self._identity = identity
         self._selector = selectors.DefaultSelector()
         self.addresses: list[tuple[str, int]] = []
+        own_sctp = [port for protocol, port in ports if protocol == "SCTP" and not _has_sctp()]
+        if own_sctp:
+            self._listen_raw(own_sctp)
         for protocol, port in ports:
+            if protocol == "SCTP" and own_sctp:
+                continue
             if protocol == "UDP":
                 server = _open(socket.SOCK_DGRAM, address)
                 ready: Callable[[], None] = partial(self._answer_datagram, server)
             else:
-                server = _open(socket.SOCK_STREAM, address)
+                server = _open(socket.SOCK_STREAM, address, _PROTOCOLS[protocol])
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 ready = partial(self._accept, server)
             server.bind((address, port))
@@ -54,6 +64,31 @@ class EchoServer:
         for key in list(self._selector.get_map().values()):
             self._drop(key.fileobj)
         self._selector.close()
+
+    def _listen_raw(self, ports: list[int]) -> None:
+        """Answer SCTP packets of both families; a raw socket gets those to every port."""
+        from netns_lab.sctp.echo import SctpEcho
+        from netns_lab.sctp.packet import PROTOCOL
+
+        echo = SctpEcho(ports, partial(_answer, self._identity))
+        families = [socket.AF_INET, *([socket.AF_INET6] if socket.has_dualstack_ipv6() else [])]
+        for family in families:
+            raw = socket.socket(family, socket.SOCK_RAW, PROTOCOL)
+            raw.setblocking(False)
+            self._selector.register(raw, selectors.EVENT_READ, partial(self._answer_packet, raw, echo))
+
+    def _answer_packet(self, raw: socket.socket, echo: "SctpEcho") -> None:
+        from netns_lab.sctp.packet import decode, encode
+
+        try:
+            received, source = raw.recvfrom(_MAX_REQUEST_BYTES)
+            # RFC 791: a raw socket of IPv4 has the header too, its length in words; one of IPv6 has none.
+            start = (received[0] & 0xF) * 4 if raw.family == socket.AF_INET else 0
+            packet = decode(received[start:])
+            for reply in echo.receive(source[0], packet) if packet is not None else ():
+                raw.sendto(encode(reply), (source[0], 0))
+        except OSError:
+            return  # as for a datagram
 
     def _answer_datagram(self, server: socket.socket) -> None:
         try:
@@ -95,11 +130,20 @@ class EchoServer:
         connection.close()
 
 
-def _open(kind: socket.SocketKind, address: str) -> socket.socket:
+def _has_sctp() -> bool:
+    """Say whether the kernel has SCTP sockets."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
+
+
+def _open(kind: socket.SocketKind, address: str, protocol: int = 0) -> socket.socket:
     """Open a socket for an address; for none, one of IPv6 that takes IPv4 too, where the kernel has both."""
     if address or not socket.has_dualstack_ipv6():
-        return socket.socket(socket.AF_INET, kind)
-    opened = socket.socket(socket.AF_INET6, kind)
+        return socket.socket(socket.AF_INET, kind, protocol)
+    opened = socket.socket(socket.AF_INET6, kind, protocol)
     opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     return opened
 

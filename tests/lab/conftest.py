@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.labs import DEMO, TWO_NODES, LabUnderTest, lab_from
+from tests.lab.trace_lab import TraceLab, trace_lab
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +29,11 @@ def repaired_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderT
     """Yield a small lab that is up, for tests that break it and repair it."""
     with lab_from(TWO_NODES, tmp_path_factory.mktemp("repaired")) as lab:
         lab.up()
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceLab]:
+    """Yield the lab that packets are traced in; tests leave it as it is."""
+    with trace_lab(tmp_path_factory.mktemp("trace")) as lab:
         yield lab

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netns_lab.plan import bare_module
+from netns_lab.commands import bare_module
 from tests.kubectls import path_with, which_kubectls
 from tests.lab.labs import TWO_NODES, LabUnderTest, lab_from, run
 from tests.netns_fixture import eventually

@@ -170,6 +170,21 @@ def test_cluster_dns_is_every_node() -> None:
     assert raw("Service/kube-system/kube-dns")["spec"]["clusterIP"] == TOPOLOGY.network.cluster_dns
 
 
+def test_lost_node() -> None:
+    """It is known, not ready, its pods are gone, and it answers no names."""
+    cluster = {
+        str(manifest.item.key): manifest.raw
+        for manifest in build_cluster(lab_spec(TOPOLOGY), ADDRESSES, lost={"n1"})
+    }
+    slices = cluster["EndpointSlice/kube-system/kube-dns-nodes"]
+
+    conditions = {name: cluster[f"Node/{name}"]["status"]["conditions"][0]["status"] for name in ("n1", "n2")}
+    assert conditions == {"n1": "Unknown", "n2": "True"}
+    assert [endpoint["nodeName"] for endpoint in slices["endpoints"]] == ["n2"]
+    there = {pod.key for pod in TOPOLOGY.pods if pod.node == "n2" and pod.key in ADDRESSES}
+    assert {key.removeprefix("Pod/") for key in cluster if key.startswith("Pod/")} == there
+
+
 def test_given_objects_are_sent_as_they_were_written() -> None:
     """But for what a server says: a dump's identity, version and status are not the author's."""
     written = service()

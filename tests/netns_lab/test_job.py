@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from netns_lab.commands import bare_module
 from netns_lab.job import EXIT_FILE
-from netns_lab.plan import bare_module
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netns_lab.plan import bare_module, build_plan, pod_command, resolv_conf
+from netns_lab.commands import bare_module
+from netns_lab.plan import build_plan, pod_command, resolv_conf
 from netns_lab.programs import Program
 from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory
@@ -17,6 +18,7 @@ from netns_lab.topology import (
     PeerSpec,
     PodSpec,
     PortSpec,
+    ProxyMode,
     RouterSpec,
     Topology,
 )
@@ -83,7 +85,10 @@ def test_cni_configuration() -> None:
     [
         pytest.param(
             "kubeproxy",
-            ("run", "--node-name", "n1", "--kubeconfig", "/run/labs/lab/apiserver/kubeconfig"),
+            (
+                *("run", "--node-name", "n1", "--kubeconfig", "/run/labs/lab/apiserver/kubeconfig"),
+                *("--cluster-cidr", "10.1.0.0/16"),
+            ),
             (),
             id="kubeproxy",
         ),
@@ -172,6 +177,26 @@ def test_both_families_and_modes() -> None:
         {"name": "default-ipv6", "cidr": "fd01::/56", "blockSize": 122, "mode": "vxlan"},
     ]
     assert "10.96.0.0/16,fd02::/112" in plan.server.command
+    assert "10.1.0.0/16,fd01::/56" in plan.node_programs[0].command
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("nftables", ()), ("ipvs", ("--proxy-mode", "ipvs")), ("auto", ("--proxy-mode", "auto"))],
+)
+def test_proxy_mode(mode: ProxyMode, options: tuple[str, ...]) -> None:
+    plan = build_plan(Topology("lab", (NodeSpec("n1"),), network=Network(proxy_mode=mode)), STATE)
+    command = next(program.command for program in plan.programs if program.name == "nodes/n1/kubeproxy")
+
+    assert command[8:] == options
+
+
+def test_what_a_fault_has_ended_is_not_to_run() -> None:
+    plan = msgspec.structs.replace(PLAN, absent=frozenset({"nodes/n1/kubeproxy"}))
+
+    assert {program.name for program in PLAN.programs} - {program.name for program in plan.programs} == {
+        "nodes/n1/kubeproxy"
+    }
 
 
 def test_agents_configuration() -> None:

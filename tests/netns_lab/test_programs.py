@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netns_lab.plan import bare_module
+from netns_lab.commands import bare_module
 from netns_lab.processes import Process, lab_processes, namespace_id, read_process, stop
 from netns_lab.programs import Program, ProgramRecord, exit_codes, forget, missing, running, start, to_stop
 from netns_lab.state import StateDirectory

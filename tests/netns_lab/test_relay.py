@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netns_lab.plan import bare_module
+from netns_lab.commands import bare_module
 from netns_lab.processes import lab_processes, stop
 from netns_lab.programs import Program, running, start
 from netns_lab.state import StateDirectory

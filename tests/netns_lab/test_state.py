@@ -101,6 +101,14 @@ def test_remove_leaves_nothing(state: StateDirectory) -> None:
     assert saved_labs(state.path.parent) == set()
 
 
+def test_a_lab_of_nothing_but_its_lock_is_none(state: StateDirectory) -> None:
+    """Whoever has waited for a `down` and finds nothing leaves nothing."""
+    with state.locked(), state.locked():
+        assert saved_labs(state.path.parent) == {"lab"}
+
+    assert not state.path.parent.exists()
+
+
 def test_who_holds_the_lock_may_enter_again(state: StateDirectory) -> None:
     """And holds it until the outermost hold ends."""
     other = StateDirectory("lab", state.path.parent)

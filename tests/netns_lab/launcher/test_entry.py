@@ -1,0 +1,43 @@
+"""Which commands a fork can run."""
+
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from netns_lab.commands import bare_module, program_path
+from netns_lab.launcher.entry import Entry, find_entry
+from netns_lab.launcher.server import PRELOADED
+
+KUBEPROXY, SCHEMA = program_path("kubeproxy"), program_path("netns-lab")
+
+
+@pytest.mark.parametrize(
+    ("command", "entry"),
+    [
+        pytest.param(
+            (KUBEPROXY, "run", "--node-name", "n1"),
+            Entry("kubeproxy.cli", "main", (KUBEPROXY, "run", "--node-name", "n1")),
+            id="a program",
+        ),
+        pytest.param(
+            bare_module("netns_lab.workload", '{"ports": []}', "x"),
+            Entry("netns_lab.workload", "main", ("-c", '{"ports": []}', "x"), is_given_words=True),
+            id="a bare module",
+        ),
+        pytest.param((program_path("pytest"),), None, id="a program that is not ours"),
+        pytest.param(("/usr/bin/kubeproxy", "run"), None, id="another kubeproxy"),
+        pytest.param(("kubeproxy", "run"), None, id="whatever PATH has"),
+        pytest.param(("env", "A=1", KUBEPROXY, "run"), None, id="wrapped"),
+        pytest.param((sys.executable, "-I", "-S", "-c", "print()", "/"), None, id="other code"),
+        pytest.param(("true",), None, id="short"),
+    ],
+)
+def test_find_entry(command: tuple[str, ...], entry: Entry | None) -> None:
+    assert find_entry(command) == entry
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_what_is_preloaded_is_there(name: str) -> None:
+    """A module that was renamed would cost every program its own import, and nobody would notice."""
+    assert find_spec(name) is not None
