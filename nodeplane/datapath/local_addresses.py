@@ -47,18 +47,25 @@ class LocalAddresses(Protocol):
 
 
 class KernelAddresses:
-    """The addresses of the namespace at `namespace`, or of the calling thread's."""
+    """The addresses of the namespace at `namespace`, or of the calling thread's.
 
-    def __init__(self, namespace: Path | None = None) -> None:
+    Those of the link `without` are left out, and what happens to them is not told.
+    """
+
+    def __init__(self, namespace: Path | None = None, *, without: str = "") -> None:
         self._namespace = namespace
+        self._without = without
 
     def read(self) -> frozenset[Address]:
         """See `LocalAddresses`."""
         request = nl.request(_GETADDR, nl.NLM_F_DUMP, 1, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
         with netns.inside(self._namespace):
             asker = NetlinkSocket(nl.NETLINK_ROUTE)
+            ignored = self._ignored()
         with asker:
-            return read_at_rest(lambda: frozenset(_decode_dump(asker.dump("read addresses", request))))
+            return read_at_rest(
+                lambda: frozenset(_decode_dump(asker.dump("read addresses", request), ignored))
+            )
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """See `LocalAddresses`."""
@@ -68,8 +75,22 @@ class KernelAddresses:
             yield
             while True:
                 # If some were lost: that there were some is all that counts.
-                await listener.receive()
-                yield
+                datagram = await listener.receive()
+                if datagram is None or not self._without or self._is_told(datagram):
+                    yield
+
+    def _is_told(self, datagram: bytes) -> bool:
+        with netns.inside(self._namespace):
+            ignored = self._ignored()
+        bodies = (body for _, _, _, body in nl.messages(datagram) if len(body) >= _ADDRESS.size)
+        return any(_ADDRESS.unpack_from(body)[4] != ignored for body in bodies)
+
+    def _ignored(self) -> int | None:
+        """Return the index of the link that is left out, if it is there."""
+        try:
+            return socket.if_nametoindex(self._without) if self._without else None
+        except OSError:
+            return None
 
 
 class FakeAddresses:
@@ -113,9 +134,9 @@ def decode_address(body: memoryview) -> Address | None:
     return ip_address(packed) if len(packed) in {4, 16} else None
 
 
-def _decode_dump(datagrams: Iterable[bytes]) -> Iterator[Address]:
+def _decode_dump(datagrams: Iterable[bytes], ignored: int | None) -> Iterator[Address]:
     for datagram in datagrams:
         for kind, _flags, _sequence, body in nl.messages(datagram):
             address = decode_address(body) if kind == _NEWADDR else None
-            if address is not None:
+            if address is not None and _ADDRESS.unpack_from(body)[4] != ignored:
                 yield address

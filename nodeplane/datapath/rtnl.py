@@ -155,6 +155,13 @@ class AddressAddition(msgspec.Struct, frozen=True):
     scope: Scope = "global"
 
 
+class AddressDeletion(msgspec.Struct, frozen=True):
+    """An address that a link is to lose."""
+
+    name: str
+    address: Interface
+
+
 class RouteAddition(msgspec.Struct, frozen=True):
     """A route that is to be added, in nobody's place."""
 
@@ -179,7 +186,7 @@ class Deletion(msgspec.Struct, frozen=True):
     item: Item
 
 
-Change = LinkChange | AddressAddition | RouteAddition | Replacement | Deletion
+Change = LinkChange | AddressAddition | AddressDeletion | RouteAddition | Replacement | Deletion
 
 
 class Rtnl(Protocol):
@@ -222,6 +229,10 @@ class Rtnl(Protocol):
 
     def add_bridge(self, name: str) -> None:
         """Create a bridge, down."""
+        ...
+
+    def add_dummy(self, name: str) -> None:
+        """Create a dummy link, down (EOPNOTSUPP: the kernel has none)."""
         ...
 
     def add_vxlan(

@@ -94,9 +94,9 @@ def link_master(name: str, master: int) -> bytes:
     return link_head(name) + _u32(_IFLA_MASTER, master)
 
 
-def new_bridge(name: str) -> bytes:
-    """Encode a bridge to be made."""
-    return link_head(name) + nl.nested(_IFLA_LINKINFO, nl.text(_INFO_KIND, "bridge"))
+def new_plain(name: str, kind: str) -> bytes:
+    """Encode a link of a kind that needs to be told nothing: a bridge, a dummy."""
+    return link_head(name) + nl.nested(_IFLA_LINKINFO, nl.text(_INFO_KIND, kind))
 
 
 def new_veth(

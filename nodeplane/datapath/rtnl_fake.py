@@ -18,6 +18,7 @@ from nodeplane.datapath.rtnl import (
     MAIN_TABLE,
     Address,
     AddressAddition,
+    AddressDeletion,
     Change,
     Deletion,
     Family,
@@ -150,6 +151,14 @@ class FakeRtnl:
         if name in self._links:
             raise kernel_error(operation, errno.EEXIST)
         self._insert(name, "bridge", self._kernel.next_mac(), _ETHERNET_MTU_BYTES)
+
+    def add_dummy(self, name: str) -> None:
+        """See `Rtnl`."""
+        operation = f"create dummy {name}"
+        _check_name(operation, name)
+        if name in self._links:
+            raise kernel_error(operation, errno.EEXIST)
+        self._insert(name, "dummy", self._kernel.next_mac(), _ETHERNET_MTU_BYTES)
 
     def add_vxlan(
         self, name: str, vxlan: Vxlan, *, mac: str | None = None, mtu_bytes: int | None = None
@@ -348,6 +357,8 @@ class FakeRtnl:
                 self._change_link(change)
             case AddressAddition(name, address, scope):
                 self.add_address(name, address, scope)
+            case AddressDeletion(name, address):
+                self.delete_address(name, address)
             case RouteAddition(route):
                 self.add_route(route)
             case Replacement(item):

@@ -21,6 +21,7 @@ from nodeplane.datapath.rtnl import (
     MAIN_TABLE,
     Address,
     AddressAddition,
+    AddressDeletion,
     Change,
     Deletion,
     Family,
@@ -117,7 +118,11 @@ class KernelRtnl:
 
     def add_bridge(self, name: str) -> None:
         """See `Rtnl`."""
-        self._write(f"create bridge {name}", codec.NEWLINK, codec.new_bridge(name), _MAKE)
+        self._write(f"create bridge {name}", codec.NEWLINK, codec.new_plain(name, "bridge"), _MAKE)
+
+    def add_dummy(self, name: str) -> None:
+        """See `Rtnl`."""
+        self._write(f"create dummy {name}", codec.NEWLINK, codec.new_plain(name, "dummy"), _MAKE)
 
     def add_vxlan(
         self, name: str, vxlan: Vxlan, *, mac: str | None = None, mtu_bytes: int | None = None
@@ -202,7 +207,7 @@ class KernelRtnl:
     def delete_address(self, name: str, address: Interface) -> None:
         """See `Rtnl`."""
         body = codec.address(self._index(name), address)
-        self._write(f"delete address {address} from {name}", codec.DELADDR, body)
+        self._write(_deleting(address, name), codec.DELADDR, body)
 
     def egress_link(self, destination: Address) -> Link:
         """See `Rtnl`."""
@@ -299,6 +304,8 @@ class KernelRtnl:
             case AddressAddition():
                 body = codec.address(index(change.name), change.address, change.scope)
                 return codec.NEWADDR, _MAKE, body
+            case AddressDeletion():
+                return codec.DELADDR, 0, codec.address(index(change.name), change.address)
             case RouteAddition(route):
                 return codec.NEWROUTE, _MAKE, _encode_route(route, index)
             case Replacement(item) | Deletion(item):
@@ -392,6 +399,8 @@ def _describe(change: Change) -> str:
             return f"set link {change.name} {' '.join(what)}"
         case AddressAddition():
             return _adding(change.address, change.name)
+        case AddressDeletion():
+            return _deleting(change.address, change.name)
         case RouteAddition():
             return f"add route {change.route}"
         case Replacement(item) | Deletion(item):
@@ -401,6 +410,10 @@ def _describe(change: Change) -> str:
 
 def _adding(address: Interface, name: str) -> str:
     return f"add address {address} to {name}"
+
+
+def _deleting(address: Interface, name: str) -> str:
+    return f"delete address {address} from {name}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from nodeplane.datapath.local_addresses import (
     LocalAddresses,
     decode_address,
 )
+from nodeplane.datapath.rtnl import open_rtnl
 from nodeplane.errors import KernelNotFoundError
 from tests.netns_fixture import namespace, run_in, veth_pair
 
@@ -123,3 +124,35 @@ def test_decode(attributes: str, expected: str | None) -> None:
     found = decode_address(memoryview(bytes(8) + bytes.fromhex(attributes)))
 
     assert found == (ip_address(expected) if expected else None)
+
+
+@pytest.mark.netns
+def test_a_link_is_left_out() -> None:
+    """Its addresses are not told, and what happens to them neither."""
+    with (
+        namespace("near") as near,
+        namespace("far") as far,
+        veth_pair(near, "v0", far, "v0"),
+        open_rtnl(near) as rtnl,
+    ):
+        rtnl.add_bridge("b0")
+        addresses = KernelAddresses(near, without="b0")
+
+        async def follow() -> bool:
+            async with aclosing(addresses.changes()) as changes:
+                await anext(changes)
+                rtnl.add_address("b0", ip_interface("10.9.0.1/32"))
+                told = asyncio.ensure_future(anext(changes))
+                # Notifications are there when the change is made; so many rounds would have read it.
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                is_told = told.done()
+                rtnl.add_address("v0", ip_interface("10.9.0.2/32"))
+                await told
+            return is_told
+
+        assert not asyncio.run(follow())
+        found = {str(address) for address in addresses.read()}
+
+    assert "10.9.0.2" in found
+    assert "10.9.0.1" not in found

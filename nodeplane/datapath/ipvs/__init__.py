@@ -1,0 +1,1 @@
+"""The kernel's own load balancer, IPVS: virtual services, their real servers, time-outs."""
