@@ -6,7 +6,7 @@ import nodeplane.runtime.interrupt  # noqa: F401
 # isort: split
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from kubeproxy.config.fields import FieldError, read_networks
 from kubeproxy.config.flags import MIN_SYNC_INTERVAL, Given, config_flags, keep_given
 from kubeproxy.config.resolve import (
     Resolved,
@@ -22,28 +23,20 @@ from kubeproxy.config.resolve import (
     resolve_node_name,
     write_config,
 )
-from kubeproxy.config.settings import Settings
-from kubeproxy.family_proxier import FamilyProxier
-from kubeproxy.flows.flow_cleaner import FlowCleaner
-from kubeproxy.host_settings import apply_oom_score_adj, apply_sysctls
+from kubeproxy.host_settings import apply_oom_score_adj
+from kubeproxy.ipvs.layout import LINK
+from kubeproxy.kernel_edges import KernelEdges, clean_up_ipvs, set_up_machine
 from kubeproxy.kernel_version import SKIP_CHECK, expect_kernel
-from kubeproxy.node_port_ips import pack_all, place_node_ports
+from kubeproxy.node_port_ips import pack_all, pack_own, place_node_ports
 from kubeproxy.own_node import find_node, pod_networks
 from kubeproxy.proxier import WATCHED, Proxier, selectors
-from kubeproxy.report import describe_plan
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
-from kubeproxy.rules.rule_options import RuleOptions
 from kubeproxy.show import show_command
 from kubeproxy.trace.command import trace_command
-from nodeplane.datapath.conntrack.table import KernelConntrack
-from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
-from nodeplane.datapath.nft.monitor import TableMonitor
-from nodeplane.datapath.routing import KernelRouting
-from nodeplane.datapath.sysctl import KernelSysctls
-from nodeplane.errors import ApiError
+from nodeplane.errors import ApiError, ConfigError
 from nodeplane.kube.open_source import open_source
 from nodeplane.kube.source import Source
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
@@ -105,38 +98,6 @@ class Inputs(msgspec.Struct, frozen=True):
         return EventWriter(connection, "kube-proxy", self.node_name)
 
 
-class KernelEdges(msgspec.Struct, frozen=True):
-    """The kernel's edges, open, and what is built over them."""
-
-    node_name: str
-    settings: Settings
-    tables: Mapping[Family, KernelTable]
-    conntrack: KernelConntrack
-    routing: KernelRouting
-    terminate_removed: bool
-
-    def build_proxier(self, rules: Options) -> Proxier:
-        """Build the proxier for rules of these options."""
-        families = [self._build_family(family, rules[family]) for family in self.tables]
-        return Proxier(
-            self.node_name,
-            families,
-            self.settings.node_ips,
-            allows_external_ips=self.settings.allows_external_ips,
-        )
-
-    def open_watch(self) -> TableMonitor:
-        """Begin to listen for others' writes to our tables."""
-        ports = {table.port for table in self.tables.values()}
-        return TableMonitor([(family, TABLE) for family in self.tables], ports)
-
-    def _build_family(self, family: Family, options: RuleOptions) -> FamilyProxier:
-        cleaner = FlowCleaner(
-            family, self.conntrack, self.routing, options, terminate_removed=self.terminate_removed
-        )
-        return FamilyProxier(family, self.tables[family], options, cleaner)
-
-
 def _input_options(command: F) -> F:
     for option in (
         click.option(
@@ -162,7 +123,7 @@ def _input_options(command: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @common_options
 def program() -> None:
-    """Program the service VIPs of this network namespace into nftables."""
+    """Program the service VIPs of this network namespace into nftables, or into IPVS."""
     start_logging()
 
 
@@ -198,7 +159,7 @@ def run_command(
     resolved = _resolve(options)
     settings = resolved.settings
     if init_only:
-        apply_sysctls(KernelSysctls(), settings.conntrack)
+        set_up_machine(settings)
         return
     # Late: what only a daemon needs, and `show` and `plan` do without.
     from kubeproxy.program import Setup, run_program
@@ -226,7 +187,7 @@ def run_command(
 
         def build_proxier(rules: Options) -> Proxier:
             # Only now: a wrong source, too, changes nothing on the machine.
-            apply_sysctls(KernelSysctls(), settings.conntrack)
+            kernel.apply_settings()
             return kernel.build_proxier(rules)
 
         run_daemon(
@@ -234,9 +195,10 @@ def run_command(
                 setup,
                 build_proxier,
                 source,
-                KernelAddresses(),
+                KernelAddresses(without=LINK),
                 kernel.open_watch,
                 events=inputs.open_events(),
+                is_ipvs=kernel.is_ipvs,
             )
         )
 
@@ -248,6 +210,7 @@ def once(**options: Any) -> None:
     with _loaded_proxier(options) as proxier:
         proxier.sync(full=True)
         run_async(proxier.clean_flows())
+        proxier.drain()
 
 
 @program.command()
@@ -256,7 +219,7 @@ def once(**options: Any) -> None:
 def plan(*, output: str, **options: Any) -> None:
     """Print what `once` would change in the kernel; write nothing."""
     with _loaded_proxier(options) as proxier:
-        print_result(describe_plan(proxier.plan()), output)
+        print_result([row for change in proxier.plan() for row in change.rows()], output)
 
 
 program.add_command(show_command)
@@ -264,12 +227,25 @@ program.add_command(trace_command)
 
 
 @program.command()
-def cleanup() -> None:
-    """Remove everything that kubeproxy has written to this network namespace."""
+@click.option(
+    "--ipvs-exclude-cidrs",
+    "excluded",
+    default="",
+    metavar="CIDR,…",
+    help="CIDRs whose virtual services are somebody else's.",
+)
+def cleanup(excluded: str) -> None:
+    """Remove everything that kubeproxy has written to this network namespace, whatever its mode was."""
     for family in FAMILIES:
         with KernelTable(family, TABLE) as table:
             if table.delete():
                 click.echo(f"removed table {family} {TABLE}")
+    try:
+        networks = read_networks(("--ipvs-exclude-cidrs",), excluded.split(",") if excluded else ())
+    except FieldError as exc:
+        raise ConfigError(exc.path[0], "", exc.expected) from exc
+    for line in clean_up_ipvs(networks):
+        click.echo(line)
 
 
 def _resolve(options: dict[str, Any]) -> Resolved:
@@ -302,11 +278,9 @@ def _kernel(inputs: Inputs, *, terminate_removed: bool = False) -> Iterator[Kern
     if SKIP_CHECK not in os.environ:
         expect_kernel(os.uname().release)
     with ExitStack() as stack:
-        tables = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
-        conntrack = stack.enter_context(KernelConntrack())
-        routing = stack.enter_context(KernelRouting())
-        settings = inputs.resolved.settings
-        yield KernelEdges(inputs.node_name, settings, tables, conntrack, routing, terminate_removed)
+        yield KernelEdges(
+            stack, inputs.node_name, inputs.resolved.settings, terminate_removed=terminate_removed
+        )
 
 
 @contextmanager
@@ -333,7 +307,9 @@ async def _load(inputs: Inputs, source: Source, build_proxier: Callable[[Options
     proxier = build_proxier(build_options(settings, pod_networks(node)))
     for batch in held:
         proxier.take(batch)
-    proxier.set_node_port_ips(pack_all(place_node_ports(settings, node, KernelAddresses().read())))
+    interface_ips = KernelAddresses(without=LINK).read()
+    proxier.set_own_ips(pack_own(interface_ips))
+    proxier.set_node_port_ips(pack_all(place_node_ports(settings, node, interface_ips)))
     return proxier
 
 

@@ -19,12 +19,12 @@ from kubeproxy.events import Tell, nobody, refused_health_check
 from kubeproxy.health.health_check_servers import HealthCheckServers
 from kubeproxy.health.proxy_health import ProxyHealth
 from kubeproxy.metrics import Metrics
-from kubeproxy.node_port_ips import pack_all, place_node_ports
+from kubeproxy.node_port_ips import pack_all, pack_own, place_node_ports
 from kubeproxy.own_node import find_node, is_eligible, pod_networks
 from kubeproxy.programming_latency import trigger_times
 from kubeproxy.proxier import WATCHED, Proxier, SyncReport
 from kubeproxy.rule_inputs import Options, build_options, read_until_known
-from kubeproxy.rules.addresses import Address, Network
+from kubeproxy.rules.addresses import Address, Network, PackedAddress
 from nodeplane.datapath.local_addresses import LocalAddresses
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.monitor import TableWatch, Writer
@@ -39,6 +39,8 @@ from nodeplane.runtime.sd_notify import notify
 _CLEAN_INTERVAL_S = 0.1
 _RESYNC_INTERVAL_S = 3600.0
 _ADDRESS_RETRY_S = 1.0
+_DRAIN_PAUSE_S = 1.0
+_COMPARING_SHARE = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Daemon:
         metrics: Counts what happens.
         health: Is told what waits and what is done.
         tell: Takes the events for people.
+        is_ipvs: Whether the mode is ipvs.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Daemon:
         metrics: Metrics,
         health: ProxyHealth,
         tell: Tell = nobody,
+        is_ipvs: bool = False,
     ) -> None:
         self._node_name = node_name
+        self._is_ipvs = is_ipvs
         self._build_proxier = build_proxier
         self._settings = settings
         self._addresses = addresses
@@ -96,11 +101,13 @@ class Daemon:
         self._node: Node | None = None
         self._pod_networks: tuple[Network, ...] = ()
         self._interface_ips: frozenset[Address] = frozenset()
+        self._own_ips: set[PackedAddress] = set()
         self._node_port_ips: dict[Family, frozenset[Address] | None] = {}
         self._started_s = time.time()
         self._trigger_times: list[tuple[Family, float]] = []
         self._checks_version = -1
         self._has_synced = asyncio.Event()
+        self._drains = asyncio.Event()
         self._is_dirty = False
         self._is_audit = False
         self._audits = AuditPace()
@@ -123,9 +130,10 @@ class Daemon:
             tasks.create_task(self._runner.run())
             tasks.create_task(self._cleaning.run())
             tasks.create_task(self._servers.run())
-            if self._settings.node_port_addresses.networks:
+            if self._settings.node_port_addresses.networks or self._is_ipvs:
                 self._interface_ips = self._addresses.read()
                 tasks.create_task(self._watch_addresses())
+            tasks.create_task(self._drain())
             for batch in held:
                 self._take(batch)
             held.clear()
@@ -170,6 +178,11 @@ class Daemon:
     def _place_node_ports(self) -> None:
         """Say on which addresses node ports and health checks are served now."""
         fresh = place_node_ports(self._settings, self._node, self._interface_ips)
+        own = pack_own(self._interface_ips) if self._is_ipvs else set()
+        if own != self._own_ips:
+            self._own_ips = own
+            self._proxier.set_own_ips(own)
+            self._want_sync()
         if fresh == self._node_port_ips:
             return
         self._node_port_ips = fresh
@@ -181,7 +194,10 @@ class Daemon:
         self._want_sync()
 
     async def _sync(self, full: bool) -> None:
-        is_repair = full and self._is_audit and not self._is_dirty
+        # In mode ipvs each full sync is a look for damage: IPVS does not tell of it.
+        is_look = self._is_audit or (self._is_ipvs and self._has_synced.is_set())
+        is_repair = full and is_look and not self._is_dirty
+        started = time.monotonic()
         try:
             report = self._proxier.sync(full=full)
         except KernelError:
@@ -191,9 +207,16 @@ class Daemon:
         self._health.updated(time.monotonic())
         self._metrics.synced(report, self._trigger_times, time.time(), full=full)
         self._trigger_times.clear()
+        if full and self._is_ipvs:
+            # IPVS tells nobody that somebody else has written to it. To compare ten thousand services takes a
+            # second: a hundredth of the time at most.
+            took_s = time.monotonic() - started
+            self._runner.resync_interval_s = max(self._settings.sync_period_s, took_s / _COMPARING_SHARE)
         if is_repair:
             self._audited(report)
         self._cleaning.trigger()
+        if self._proxier.is_draining:
+            self._drains.set()
         checks = self._proxier.health_checks
         if checks.version != self._checks_version:
             self._checks_version = checks.version
@@ -216,6 +239,21 @@ class Daemon:
                     report.deleted,
                     report.seconds,
                 )
+
+    async def _drain(self) -> None:
+        """Take away what waits for its connections, when they have ended: IPVS does not tell."""
+        while True:
+            await self._drains.wait()
+            began = time.monotonic()
+            try:
+                self._proxier.drain()
+            except KernelError as exc:
+                log.warning("not drained, trying again error=%r", str(exc))
+                self._runner.trigger(full=True)
+            if not self._proxier.is_draining:
+                self._drains.clear()
+            # Each look asks for every virtual service that has something to drain.
+            await asyncio.sleep(max(_DRAIN_PAUSE_S, 20 * (time.monotonic() - began)))
 
     async def _watch_ruleset(self) -> None:
         """Ask for a full sync when somebody else has written to our tables (law 3)."""
@@ -247,7 +285,7 @@ class Daemon:
 
     def _audited(self, report: SyncReport) -> None:
         """Tell what an audit has found that nobody but others can have done."""
-        found = bool(report.transactions)
+        found = bool(report.transactions or report.elements)
         self._audits.audited(time.monotonic(), found=found)
         if not found:
             return

@@ -6,10 +6,12 @@ frontend is led to a pool without endpoints.
 
 import logging
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
 from kubeproxy.desired.desired_elements import DesiredElements
+from kubeproxy.element_rows import describe_change
 from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.rules.change_order import order_changes
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
@@ -25,6 +27,7 @@ from nodeplane.datapath.nft.in_parts import (
 from nodeplane.datapath.nft.kernel import TableEdge
 from nodeplane.datapath.nft.table import ElementChange, Table, TableState
 from nodeplane.errors import KernelError
+from nodeplane.runtime.output import Row
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +51,51 @@ class FamilyChange(msgspec.Struct, frozen=True):
         """How many elements go and come."""
         return sum(len(change.remove) + len(change.add) for change in self.changes.values())
 
+    @property
+    def done(self) -> str:
+        """What is done to the table as a whole, in a word."""
+        return "written" if self.replace else "repaired" if self.damaged is not None else ""
+
+    def rows(self) -> list[Row]:
+        """Return a row for each element that goes or comes."""
+        return describe_change(self.family, self.changes, self.done)
+
     def __bool__(self) -> bool:
         return self.replace or self.damaged is not None or bool(self.elements)
 
 
-class FamilyProxier:
-    """The desired table of one family and the edge that it is written to."""
+class TableElements(Protocol):
+    """The elements that a table should have."""
+
+    @property
+    def elements(self) -> Mapping[str, Mapping[bytes, bytes]]:
+        """The elements by map."""
+        ...
+
+    def take_changes(self) -> Mapping[str, ElementChange]:
+        """Return what has changed since the last call."""
+        ...
+
+    def changes_from(self, actual: Mapping[str, Mapping[bytes, bytes]]) -> Mapping[str, ElementChange]:
+        """Return what turns the elements that a table holds into the desired ones."""
+        ...
+
+
+class TableWriter:
+    """A table of ours, what should be in it, and the edge that it is written to."""
 
     def __init__(
         self,
-        family: Family,
         edge: TableEdge,
-        options: RuleOptions = DEFAULT_OPTIONS,
+        skeleton: Table,
+        desired: TableElements,
         cleaner: FlowCleaner | None = None,
     ) -> None:
-        self.family = family
+        self.family: Family = "ip6" if skeleton.family == "ip6" else "ip"
         self.edge = edge
+        self.skeleton = skeleton
+        self.desired = desired
         self.cleaner = cleaner
-        self.skeleton: Table = build_skeleton(family, options)
-        self.desired = DesiredElements()
 
     def plan(self, *, full: bool) -> FamilyChange:
         """Say what to write: after reading the table if `full`, else what changed since the last plan."""
@@ -124,3 +153,39 @@ class FamilyProxier:
         if change.replace:
             return replace_in_parts(self.edge, self.skeleton, steps)
         return update_in_parts(self.edge, self.skeleton, steps)
+
+
+class FamilyProxier(TableWriter):
+    """Mode nftables: the table is all there is. A `Backend`."""
+
+    desired: DesiredElements
+
+    def __init__(
+        self,
+        family: Family,
+        edge: TableEdge,
+        options: RuleOptions = DEFAULT_OPTIONS,
+        cleaner: FlowCleaner | None = None,
+    ) -> None:
+        super().__init__(edge, build_skeleton(family, options), DesiredElements(), cleaner)
+
+    @property
+    def is_draining(self) -> bool:
+        """See `Backend`: what is translated once needs no rule any more."""
+        return False
+
+    def sync(self, *, full: bool) -> tuple[FamilyChange, int]:
+        """See `Backend`."""
+        change = self.plan(full=full)
+        return change, self.apply(change)
+
+    def preview(self) -> FamilyChange:
+        """See `Backend`."""
+        return self.plan(full=True)
+
+    def drain(self) -> None:
+        """See `Backend`."""
+
+    def generation(self) -> int:
+        """See `Backend`."""
+        return self.edge.generation()

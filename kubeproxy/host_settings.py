@@ -7,7 +7,7 @@ limits are the whole machine's, and without the right the administrator has set 
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -57,7 +57,12 @@ def build_sysctls(conntrack: ConntrackSettings, cores: int) -> Iterator[SysctlVa
 
 def apply_sysctls(sysctls: Sysctls, conntrack: ConntrackSettings) -> None:
     """Write what is not as it should be; what can't be written is named in the log."""
-    for wanted in build_sysctls(conntrack, os.cpu_count() or 1):
+    write_sysctls(sysctls, build_sysctls(conntrack, os.cpu_count() or 1))
+
+
+def write_sysctls(sysctls: Sysctls, settings: Iterable[SysctlValue]) -> None:
+    """Write the settings that are not as they should be; what can't be written is named in the log."""
+    for wanted in settings:
         try:
             before = sysctls.read(wanted.name)
             if not wanted.accepts(before):

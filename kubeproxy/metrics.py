@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kubeproxy.backend import Backend
 from kubeproxy.desired.service_port import ServicePort
-from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.health.proxy_health import FAMILY_NAMES
 from kubeproxy.proxier import SyncReport
 from kubeproxy.rules.addresses import FAMILIES
@@ -85,7 +85,7 @@ class Metrics:
             _SYNC_BUCKETS,
         )
 
-    def observe(self, families: Callable[[], Iterable[FamilyProxier]]) -> None:
+    def observe(self, families: Callable[[], Iterable[Backend]]) -> None:
         """Show what these families hold, too, when somebody looks."""
         self.registry.register(_Shown(self.tally, families))
 
@@ -123,7 +123,7 @@ class Metrics:
 class _Shown(Collector):
     """Turns plain numbers into metrics."""
 
-    def __init__(self, tally: Tally, families: Callable[[], Iterable[FamilyProxier]]) -> None:
+    def __init__(self, tally: Tally, families: Callable[[], Iterable[Backend]]) -> None:
         self._tally = tally
         self._families = families
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from kubeproxy.desired.desired_elements import ServiceName
 from kubeproxy.desired.endpoints import DecodedSlice, Place, decode_slice, merge_port
+from kubeproxy.desired.port_book import ServiceName
 from kubeproxy.desired.service_port import (
     HEADLESS_LABEL,
     FamilyView,

@@ -51,5 +51,10 @@ def pack_all(placed: Mapping[Family, Iterable[Address] | None]) -> set[PackedAdd
     return {address.packed for addresses in placed.values() for address in addresses or ()}
 
 
+def pack_own(interface_ips: Iterable[Address]) -> set[PackedAddress]:
+    """Return the node's addresses but for those that mean something on one link or in this node alone."""
+    return {address.packed for address in interface_ips if not (address.is_loopback or address.is_link_local)}
+
+
 def _is_in(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)

@@ -51,6 +51,7 @@ async def run_program(
     open_watch: Callable[[], TableWatch],
     *,
     events: "EventWriter | None" = None,
+    is_ipvs: bool = False,
 ) -> None:
     """Run until something calls for a restart; the rules stay in force."""
     settings = setup.settings
@@ -65,10 +66,13 @@ async def run_program(
         metrics=metrics,
         health=health,
         tell=events.tell if events else nobody,
+        is_ipvs=is_ipvs,
     )
+    # What `auto` has come to.
+    config = msgspec.structs.replace(setup.config, mode="ipvs" if is_ipvs else "nftables")
     pages = (
         (settings.healthz, build_health_pages(health, metrics)),
-        (settings.metrics, build_metrics_pages(health, metrics, setup.config, setup.flags)),
+        (settings.metrics, build_metrics_pages(health, metrics, config, setup.flags)),
     )
     try:
         async with asyncio.TaskGroup() as tasks:

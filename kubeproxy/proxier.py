@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from kubeproxy.backend import Backend, BackendChange, Drainable
 from kubeproxy.desired.annotations import read_balancing
-from kubeproxy.desired.desired_elements import ServiceName
 from kubeproxy.desired.endpoints import DecodedSlice, Place, decode_slice
+from kubeproxy.desired.port_book import ServiceName
 from kubeproxy.desired.service_port import (
     HEADLESS_LABEL,
     PROXY_NAME_LABEL,
@@ -20,7 +21,6 @@ from kubeproxy.desired.service_port import (
     ServicePort,
     build_service_ports,
 )
-from kubeproxy.family_proxier import FamilyChange, FamilyProxier
 from kubeproxy.flows.flow_cleaner import CleanReport
 from kubeproxy.health.service_health import HealthChecks
 from kubeproxy.own_node import read_node
@@ -63,10 +63,11 @@ class Proxier:
     def __init__(
         self,
         node_name: str,
-        families: Iterable[FamilyProxier],
+        families: Iterable[Backend],
         node_ips: Iterable[Address] = (),
         *,
         allows_external_ips: bool = True,
+        leftover: Drainable | None = None,
     ) -> None:
         self._node_name = node_name
         self._allows_external_ips = allows_external_ips
@@ -74,6 +75,9 @@ class Proxier:
         self._node_ips = tuple(node_ips)
         self._node_problems: tuple[str, ...] = ()
         self._families = tuple(families)
+        # What another mode has left.
+        self._leftover = leftover
+        self._has_synced = False
         self._store = Store()
         self._decoded: dict[ObjectKey, DecodedSlice] = {}
         self._service_cidrs: dict[ObjectKey, tuple[Network, ...]] = {}
@@ -82,7 +86,7 @@ class Proxier:
         self.health_checks = HealthChecks()
 
     @property
-    def families(self) -> tuple[FamilyProxier, ...]:
+    def families(self) -> tuple[Backend, ...]:
         """The families, each with what it should hold."""
         return self._families
 
@@ -154,6 +158,13 @@ class Proxier:
             length = ADDRESS_BYTES[proxier.family]
             proxier.desired.set_node_port_ips(address for address in wanted if len(address) == length)
 
+    def set_own_ips(self, addresses: Iterable[PackedAddress]) -> None:
+        """Say which addresses the links of this node have, ours apart."""
+        own = set(addresses)
+        for proxier in self._families:
+            length = ADDRESS_BYTES[proxier.family]
+            proxier.desired.set_own_ips(address for address in own if len(address) == length)
+
     def _build_views(self) -> tuple[FamilyView, ...]:
         """Say where this proxy is; without a Node object it is a node of that name and nothing more."""
         node = read_node(self._store.get(Node, "", self._node_name))
@@ -177,9 +188,9 @@ class Proxier:
             for proxier in self._families
         )
 
-    def plan(self) -> list[FamilyChange]:
+    def plan(self) -> list[BackendChange]:
         """Say what a full sync would write; writes nothing."""
-        return [proxier.plan(full=True) for proxier in self._families]
+        return [proxier.preview() for proxier in self._families]
 
     def sync(self, *, full: bool) -> SyncReport:
         """Bring the kernel to the desired state.
@@ -198,21 +209,20 @@ class Proxier:
         for proxier in self._families:
             family_started = time.monotonic()
             try:
-                change = proxier.plan(full=full)
-                commits += proxier.apply(change)
+                change, done = proxier.sync(full=full)
+                commits += done
             except KernelError as exc:
                 # The other family is not to wait for this one.
                 errors.append(exc)
                 continue
             seconds[proxier.family] = time.monotonic() - family_started
             written += change.elements
-            if change.replace or change.damaged is not None:
-                done = "written" if change.replace else "repaired"
-                log.info("table %s family=%s table=%s", done, proxier.family, TABLE)
+            if change.done:
+                log.info("table %s family=%s table=%s", change.done, proxier.family, TABLE)
         # Each commit is one generation. Had another write come between, the sum is not what the kernel says.
         self._generation += commits
         log.log(
-            logging.INFO if commits else logging.DEBUG,
+            logging.INFO if commits or written else logging.DEBUG,
             "synced full=%s elements=%d service_ports=%d seconds=%.4f",
             full,
             written,
@@ -223,6 +233,7 @@ class Proxier:
             for error in errors[1:]:
                 log.error("sync failed error=%r", str(error))
             raise errors[0]
+        self._has_synced = True
         return SyncReport(commits, written, seconds)
 
     async def clean_flows(self) -> dict[Family, CleanReport]:
@@ -239,12 +250,31 @@ class Proxier:
             if proxier.cleaner is not None
         }
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether something in the kernel waits for its connections to end."""
+        return any(each.is_draining for each in self._drainables())
+
+    def drain(self) -> None:
+        """Take away what waited for its connections, as far as they have ended.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        for each in self._drainables():
+            each.drain()
+
+    def _drainables(self) -> list[Drainable]:
+        # What is left of another mode serves until this one does.
+        left = [self._leftover] if self._leftover is not None and self._has_synced else []
+        return [*self._families, *left]
+
     def is_disturbed(self) -> bool:
         """Say whether somebody else has written to the ruleset since the last sync."""
         return self._read_generation() != self._generation
 
     def _read_generation(self) -> int:
-        return self._families[0].edge.generation()
+        return self._families[0].generation()
 
 
 def _log_skipped(key: ObjectKey, exc: Exception) -> None:

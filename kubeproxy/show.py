@@ -6,10 +6,15 @@ from pathlib import Path
 
 import click
 
+from kubeproxy.ipvs.show import describe_clients as describe_balanced_clients
+from kubeproxy.ipvs.show import describe_services as describe_balanced
+from kubeproxy.ipvs.skeleton import is_ipvs
 from kubeproxy.published import count_remembered, read_published, read_remembered
 from kubeproxy.report import describe_clients, describe_services
 from kubeproxy.rules.layout import AFFINITY, FRONTENDS, NODE_PORTS, TABLE, decode_frontend
 from kubeproxy.rules.skeleton import build_skeleton
+from nodeplane.datapath.ipvs.remembered import read_remembered as read_balanced_clients
+from nodeplane.datapath.ipvs.table import KernelIpvs
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.nft.table import TableState
@@ -67,22 +72,29 @@ def show_command(
 
 
 def _read_services() -> Iterator[Row]:
-    for table, state in _read_tables():
+    for family, table, state in _read_tables():
         uses = (use for name in (FRONTENDS, NODE_PORTS) for use in table.read_uses(name))
         connections = {decode_frontend(use.key): use.packets for use in uses}
+        if is_ipvs(state.signature):
+            with KernelIpvs() as ipvs:
+                yield from describe_balanced(family, state.elements, connections, ipvs)
+            continue
         remembered = count_remembered(table.read_uses(AFFINITY))
         yield from describe_services(read_published(state.elements), connections, remembered)
 
 
 def _read_clients() -> Iterator[Row]:
-    for table, state in _read_tables():
+    yield from describe_balanced_clients(read_balanced_clients())
+    for _, table, state in _read_tables():
+        if is_ipvs(state.signature):
+            continue
         remembered = read_remembered(state.elements, table.read_uses(AFFINITY))
         yield from describe_clients(read_published(state.elements), remembered)
 
 
-def _read_tables() -> Iterator[tuple[KernelTable, TableState]]:
+def _read_tables() -> Iterator[tuple[Family, KernelTable, TableState]]:
     for family in _FAMILIES:
         with KernelTable(family, TABLE) as table:
             state = table.read(build_skeleton(family))
             if state is not None:
-                yield table, state
+                yield family, table, state

@@ -4,14 +4,14 @@ A flag is a place in the configuration: what it may hold is checked there, and a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 
 from kubeproxy.config.complete import complete
 from kubeproxy.config.fields import FieldError, FieldPath
-from kubeproxy.config.model import KubeProxyConfiguration
+from kubeproxy.config.model import KubeProxyConfiguration, Mode
 from kubeproxy.config.settings import build_settings
 from nodeplane.errors import ConfigError
 
@@ -51,7 +51,12 @@ FLAGS = (
         str,
         "Address and port of the health server (0.0.0.0:10256); empty for none.",
     ),
-    Flag("--proxy-mode", ("mode",), click.Choice(["nftables"]), "How VIPs are programmed."),
+    Flag(
+        "--proxy-mode",
+        ("mode",),
+        click.Choice(get_args(Mode)),
+        "How VIPs are programmed (nftables); auto is ipvs where the kernel has it, else nftables.",
+    ),
     Flag(
         "--bind-address",
         ("bindAddress",),
@@ -144,14 +149,49 @@ FLAGS = (
     Flag("--iptables-localhost-nodeports", ("iptables", "localhostNodePorts"), bool, _NO_EFFECT),
     Flag("--iptables-sync-period", ("iptables", "syncPeriod"), str, _NO_EFFECT),
     Flag("--iptables-min-sync-period", ("iptables", "minSyncPeriod"), str, _NO_EFFECT),
-    Flag("--ipvs-sync-period", ("ipvs", "syncPeriod"), str, _NO_EFFECT),
-    Flag("--ipvs-min-sync-period", ("ipvs", "minSyncPeriod"), str, _NO_EFFECT),
-    Flag("--ipvs-scheduler", ("ipvs", "scheduler"), str, _NO_EFFECT),
-    Flag("--ipvs-exclude-cidrs", ("ipvs", "excludeCIDRs"), list, _NO_EFFECT),
-    Flag("--ipvs-strict-arp", ("ipvs", "strictARP"), bool, _NO_EFFECT),
-    Flag("--ipvs-tcp-timeout", ("ipvs", "tcpTimeout"), str, _NO_EFFECT),
-    Flag("--ipvs-tcpfin-timeout", ("ipvs", "tcpFinTimeout"), str, _NO_EFFECT),
-    Flag("--ipvs-udp-timeout", ("ipvs", "udpTimeout"), str, _NO_EFFECT),
+    Flag(
+        "--ipvs-sync-period",
+        ("ipvs", "syncPeriod"),
+        str,
+        "Mode ipvs: how often the kernel is compared with what it should be (30s).",
+    ),
+    Flag(
+        "--ipvs-min-sync-period",
+        ("ipvs", "minSyncPeriod"),
+        str,
+        "Mode ipvs: the shortest time between two syncs; 0s is 10 ms.",
+    ),
+    Flag(
+        "--ipvs-scheduler",
+        ("ipvs", "scheduler"),
+        str,
+        "Mode ipvs: the scheduler of Services that name none (rr).",
+    ),
+    Flag(
+        "--ipvs-exclude-cidrs",
+        ("ipvs", "excludeCIDRs"),
+        list,
+        "Mode ipvs: CIDRs whose virtual services are somebody else's.",
+    ),
+    Flag("--ipvs-strict-arp", ("ipvs", "strictARP"), bool, "Mode ipvs: always so, whatever is said."),
+    Flag(
+        "--ipvs-tcp-timeout",
+        ("ipvs", "tcpTimeout"),
+        str,
+        "Mode ipvs: how long idle TCP connections are kept; 0 leaves it.",
+    ),
+    Flag(
+        "--ipvs-tcpfin-timeout",
+        ("ipvs", "tcpFinTimeout"),
+        str,
+        "Mode ipvs: how long they are kept after a FIN; 0 leaves it.",
+    ),
+    Flag(
+        "--ipvs-udp-timeout",
+        ("ipvs", "udpTimeout"),
+        str,
+        "Mode ipvs: how long UDP flows are kept; 0 leaves it.",
+    ),
     Flag("--kube-api-content-type", ("clientConnection", "contentType"), str, _NO_EFFECT),
     Flag("--kube-api-qps", ("clientConnection", "qps"), float, _NO_EFFECT),
     Flag("--kube-api-burst", ("clientConnection", "burst"), int, _NO_EFFECT),

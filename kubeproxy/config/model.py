@@ -15,6 +15,8 @@ KIND = "KubeProxyConfiguration"
 EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
 """The feature gate that can turn `externalIPs` off: who may write a Service takes an address with them."""
 
+Mode: TypeAlias = Literal["nftables", "ipvs", "auto"]
+"""`auto`, which is ours: ipvs where the kernel has it, else nftables."""
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 MasqueradeBit: TypeAlias = Annotated[int, Meta(ge=0, le=31)]
 LocalMode: TypeAlias = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]
@@ -141,7 +143,7 @@ class KubeProxyConfiguration(_Part, frozen=True):
     bind_address_hard_fail: bool = False
     enable_profiling: bool = False
     show_hidden_metrics_for_version: str = ""
-    mode: Literal["nftables"] = "nftables"
+    mode: Mode = "nftables"
     iptables: IPTables = IPTables()
     ipvs: IPVS = IPVS()
     nftables: NFTables = NFTables()

@@ -5,21 +5,24 @@ need the node's pod networks, which are known later than the rest.
 """
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from kubeproxy.config.fields import (
     FieldError,
+    FieldPath,
     read_address,
     read_duration_s,
     read_interface,
     read_listen_address,
     read_networks,
 )
-from kubeproxy.config.model import EXTERNAL_IPS_GATE, Conntrack, KubeProxyConfiguration
+from kubeproxy.config.model import EXTERNAL_IPS_GATE, IPVS, Conntrack, KubeProxyConfiguration, Mode, NFTables
+from kubeproxy.desired.annotations import Scheduler
 from kubeproxy.rules.addresses import Address, Network, family_of
 from kubeproxy.rules.rule_options import LocalDetector, RuleOptions, SourceInterface, SourceNetwork
+from nodeplane.datapath.ipvs.service import Timeouts
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.dnsname import is_subdomain
 from nodeplane.runtime.listen import ListenAddress
@@ -66,6 +69,20 @@ class ConntrackSettings(msgspec.Struct, frozen=True):
     udp_stream_timeout_s: int = 0
 
 
+class IpvsSettings(msgspec.Struct, frozen=True):
+    """What concerns mode ipvs alone.
+
+    Attributes:
+        scheduler: Of Services that name none.
+        excluded: Networks whose virtual services are somebody else's.
+        timeouts: Of idle connections; 0 leaves the kernel's.
+    """
+
+    scheduler: str = "rr"
+    excluded: tuple[Network, ...] = ()
+    timeouts: Timeouts = Timeouts(0, 0, 0)
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The settings of `kubeproxy run`; an address to listen on that is None is not listened on.
 
@@ -88,6 +105,8 @@ class Settings(msgspec.Struct, frozen=True):
     min_sync_interval_s: float = DEFAULT_MIN_SYNC_INTERVAL_S
     oom_score_adj: int | None = None
     conntrack: ConntrackSettings = ConntrackSettings()
+    mode: Mode = "nftables"
+    ipvs: IpvsSettings = IpvsSettings()
 
 
 def build_settings(config: KubeProxyConfiguration) -> Settings:
@@ -99,16 +118,21 @@ def build_settings(config: KubeProxyConfiguration) -> Settings:
     bind_address = read_address(("bindAddress",), config.bind_address)
     if config.hostname_override and not is_subdomain(config.hostname_override.strip().lower()):
         raise FieldError(("hostnameOverride",), "expected the name of a Node")
-    nftables = config.nftables
-    sync_period_s = read_duration_s(("nftables", "syncPeriod"), nftables.sync_period, is_positive=True)
-    min_sync_period_s = read_duration_s(("nftables", "minSyncPeriod"), nftables.min_sync_period)
+    nftables, iptables = config.nftables, config.iptables
+    # Where it may come to that: `auto` is either.
+    is_ipvs = config.mode != "nftables"
+    section, periods = ("ipvs", config.ipvs) if is_ipvs else ("nftables", nftables)
+    sync_period_s = read_duration_s((section, "syncPeriod"), periods.sync_period, is_positive=True)
+    min_sync_period_s = read_duration_s((section, "minSyncPeriod"), periods.min_sync_period)
     if min_sync_period_s > sync_period_s:
-        raise FieldError(
-            ("nftables", "minSyncPeriod"), f"expected at most syncPeriod, {nftables.sync_period}"
-        )
+        raise FieldError((section, "minSyncPeriod"), f"expected at most syncPeriod, {periods.sync_period}")
+    # In mode ipvs upstream reads both where mode iptables has them; here either place will do.
+    bit = iptables.masquerade_bit if is_ipvs else nftables.masquerade_bit
+    if nftables.masquerade_bit != NFTables().masquerade_bit:
+        bit = nftables.masquerade_bit
     return Settings(
-        masquerade_bit=nftables.masquerade_bit,
-        masquerade_all=nftables.masquerade_all,
+        masquerade_bit=bit,
+        masquerade_all=nftables.masquerade_all or (is_ipvs and iptables.masquerade_all),
         local_traffic=_read_local_traffic(config),
         node_port_addresses=_read_node_port_addresses(config.node_port_addresses),
         node_ips=() if bind_address.is_unspecified else (bind_address,),
@@ -120,6 +144,8 @@ def build_settings(config: KubeProxyConfiguration) -> Settings:
         min_sync_interval_s=min_sync_period_s or DEFAULT_MIN_SYNC_INTERVAL_S,
         oom_score_adj=config.oom_score_adj,
         conntrack=_read_conntrack(config.conntrack),
+        mode=config.mode,
+        ipvs=_read_ipvs(config.ipvs) if is_ipvs else IpvsSettings(),
     )
 
 
@@ -168,10 +194,29 @@ def _read_node_port_addresses(texts: tuple[str, ...]) -> NodePortAddresses:
     return NodePortAddresses(networks=read_networks(path, texts))
 
 
+def _read_ipvs(ipvs: IPVS) -> IpvsSettings:
+    scheduler = ipvs.scheduler or "rr"
+    if scheduler not in get_args(Scheduler):
+        raise FieldError(("ipvs", "scheduler"), f"expected {' or '.join(get_args(Scheduler))}")
+    return IpvsSettings(
+        scheduler,
+        read_networks(("ipvs", "excludeCIDRs"), ipvs.exclude_cidrs),
+        Timeouts(
+            tcp_s=_read_whole_s(("ipvs", "tcpTimeout"), ipvs.tcp_timeout),
+            tcp_fin_s=_read_whole_s(("ipvs", "tcpFinTimeout"), ipvs.tcp_fin_timeout),
+            udp_s=_read_whole_s(("ipvs", "udpTimeout"), ipvs.udp_timeout),
+        ),
+    )
+
+
+def _read_whole_s(path: FieldPath, text: str) -> int:
+    # The kernel counts in seconds; less than one would mean "leave as it is".
+    return -int(-read_duration_s(path, text) // 1)
+
+
 def _read_conntrack(conntrack: Conntrack) -> ConntrackSettings:
     def whole_s(name: str, text: str) -> int:
-        # The kernel counts in seconds; less than one would mean "leave as it is".
-        return -int(-read_duration_s(("conntrack", name), text) // 1)
+        return _read_whole_s(("conntrack", name), text)
 
     return ConntrackSettings(
         max_per_core=conntrack.max_per_core,

@@ -12,6 +12,7 @@ from kubeproxy.config.duration import parse_duration
 from kubeproxy.config.model import EXTERNAL_IPS_GATE, KubeProxyConfiguration
 
 _FOR_OTHERS = "has no effect in mode nftables"
+_FOR_IPTABLES = "has no effect in mode ipvs"
 _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("clientConnection", "acceptContentTypes"): "objects are read as JSON",
     ("clientConnection", "contentType"): "objects are read as JSON",
@@ -30,13 +31,21 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("windowsRunAsService",): "is for Windows",
 }
 
+_UNSUPPORTED_IN_IPVS = {
+    **{path: reason for path, reason in _UNSUPPORTED.items() if path not in {("iptables",), ("ipvs",)}},
+    ("iptables", "localhostNodePorts"): "node ports are never served on loopback",
+    ("iptables", "syncPeriod"): _FOR_IPTABLES,
+    ("iptables", "minSyncPeriod"): _FOR_IPTABLES,
+}
+
 
 def find_unsupported(config: KubeProxyConfiguration) -> Iterator[str]:
     """Yield a line for each field that is set to something else than its default, and is of no effect."""
     given, default = (msgspec.to_builtins(each) for each in (config, KubeProxyConfiguration()))
     for name in sorted(config.feature_gates.keys() - {EXTERNAL_IPS_GATE}):
         yield f"featureGates.{name}: there is no such feature gate here"
-    for path, reason in _UNSUPPORTED.items():
+    unsupported = _UNSUPPORTED if config.mode == "nftables" else _UNSUPPORTED_IN_IPVS
+    for path, reason in unsupported.items():
         found, usual = given, default
         for step in path:
             found, usual = found[step], usual[step]

@@ -1,6 +1,7 @@
 """What a Service's annotations say about how to balance it; nobody else's proxy knows them.
 
     nodeplane.io/lb: random | maglev | source-hash
+    nodeplane.io/scheduler: wlc                       in mode ipvs: one of IPVS's schedulers
     nodeplane.io/weights: web-1=3, 10.244.1.7=0        a pod's name or an endpoint's address; 1 if not named
 
 `maglev` leads a client's address and port to the same endpoint on every node, `source-hash` the address
@@ -14,8 +15,11 @@ from typing import Literal, cast, get_args
 import msgspec
 
 Method = Literal["random", "maglev", "source-hash"]
+Scheduler = Literal["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "lblc", "mh"]
+"""IPVS's schedulers (ipvsadm(8))."""
 
 METHOD_ANNOTATION = "nodeplane.io/lb"
+SCHEDULER_ANNOTATION = "nodeplane.io/scheduler"
 WEIGHTS_ANNOTATION = "nodeplane.io/weights"
 MAX_WEIGHT = 256
 
@@ -27,6 +31,7 @@ class Balancing(msgspec.Struct, frozen=True, gc=False):
     """How endpoints share a port's connections.
 
     Attributes:
+        scheduler: IPVS's, if the Service names one; other modes take no notice.
         weights: By pod name or address, sorted.
         problems: What in the annotations is wrong and left out, in words.
     """
@@ -34,20 +39,21 @@ class Balancing(msgspec.Struct, frozen=True, gc=False):
     method: Method = "random"
     weights: tuple[tuple[str, int], ...] = ()
     problems: tuple[str, ...] = ()
+    scheduler: Scheduler | None = None
 
+
+_NAMES = {METHOD_ANNOTATION, SCHEDULER_ANNOTATION, WEIGHTS_ANNOTATION}
 
 DEFAULT = Balancing()
 
 
 def read_balancing(annotations: Mapping[str, str] | None) -> Balancing:
     """Read a Service's annotations; what is wrong in them is left out."""
-    if not annotations or not (METHOD_ANNOTATION in annotations or WEIGHTS_ANNOTATION in annotations):
+    if not annotations or _NAMES.isdisjoint(annotations):
         return DEFAULT
-    problems = []
-    method = annotations.get(METHOD_ANNOTATION, "random").strip()
-    if method not in get_args(Method):
-        problems.append(f"{METHOD_ANNOTATION}: expected {' or '.join(get_args(Method))}, got {method[:40]!r}")
-        method = "random"
+    problems: list[str] = []
+    method = _read_word(annotations, METHOD_ANNOTATION, get_args(Method), problems)
+    scheduler = _read_word(annotations, SCHEDULER_ANNOTATION, get_args(Scheduler), problems)
     weights: dict[str, int] = {}
     for item in filter(None, (part.strip() for part in annotations.get(WEIGHTS_ANNOTATION, "").split(","))):
         name, _, number = (part.strip() for part in item.partition("="))
@@ -57,4 +63,22 @@ def read_balancing(annotations: Mapping[str, str] | None) -> Balancing:
             )
             continue
         weights[name] = int(number)
-    return Balancing(cast("Method", method), tuple(sorted(weights.items())), tuple(problems))
+    return Balancing(
+        cast("Method", method or "random"),
+        tuple(sorted(weights.items())),
+        tuple(problems),
+        cast("Scheduler | None", scheduler),
+    )
+
+
+def _read_word(
+    annotations: Mapping[str, str], name: str, words: tuple[str, ...], problems: list[str]
+) -> str | None:
+    """Return what an annotation says that is one of some words; None if it is not there, or none of them."""
+    if name not in annotations:
+        return None
+    word = annotations[name].strip()
+    if word in words:
+        return word
+    problems.append(f"{name}: expected {' or '.join(words)}, got {word[:40]!r}")
+    return None

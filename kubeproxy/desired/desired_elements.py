@@ -13,6 +13,7 @@ from kubeproxy.desired.pools import (
     Shape,
     build_contents,
 )
+from kubeproxy.desired.port_book import PortBook, ServiceName
 from kubeproxy.desired.service_port import PortName, ServicePort
 from kubeproxy.rules.addresses import Network, PackedAddress
 from kubeproxy.rules.layout import (
@@ -24,8 +25,6 @@ from kubeproxy.rules.layout import (
 )
 from nodeplane.datapath.nft.table import ElementChange
 
-ServiceName = tuple[str, str]
-
 
 class DesiredElements:
     """The desired elements of one table, and what has changed in them since it was last asked."""
@@ -33,13 +32,10 @@ class DesiredElements:
     def __init__(self, numbers: PoolNumbers | None = None) -> None:
         self._store = ElementStore(STATE_MAPS, {SOURCE_RANGES: split_ranges})
         self._numbers = numbers or PoolNumbers()
-        self._ports: dict[PortName, ServicePort] = {}
-        self._services: dict[ServiceName, tuple[PortName, ...]] = {}
+        self._book = PortBook()
         self._pools: dict[PortName, tuple[PoolName, ...]] = {}
         self._contents: dict[PoolName, Content] = {}
         self._slots: dict[PoolName, PoolSlots] = {}
-        # None until somebody has asked: then it was all of them.
-        self._touched: set[ElementKey] | None = None
 
     @property
     def elements(self) -> Mapping[str, Mapping[bytes, bytes]]:
@@ -49,28 +45,11 @@ class DesiredElements:
     @property
     def ports(self) -> Mapping[PortName, ServicePort]:
         """The service ports that are published."""
-        return self._ports
+        return self._book.ports
 
     def set_services(self, services: Mapping[ServiceName, Sequence[ServicePort]]) -> None:
         """Put what these Services publish in place of what they published before."""
-        gone: list[PortName] = []
-        changed: list[PortName] = []
-        for service, ports in services.items():
-            fresh = {port.name: port for port in ports}
-            known = self._services.pop(service, ())
-            if fresh:
-                self._services[service] = tuple(fresh)
-            for name in known:
-                if name not in fresh:
-                    self._touch(self._ports.pop(name))
-                    gone.append(name)
-            for name, port in fresh.items():
-                before = self._ports.get(name)
-                if before != port:
-                    self._touch(before)
-                    self._touch(port)
-                    self._ports[name] = port
-                    changed.append(name)
+        gone, changed = self._book.replace(services)
         if not gone and not changed:
             return
         moved = self._update_pools([*gone, *changed])
@@ -78,7 +57,7 @@ class DesiredElements:
             self._store.claim(name, {})
         for name in {*changed, *moved}:
             values = {pool: self._slots[pool].value for pool in self._pools.get(name, ())}
-            self._store.claim(name, build_claims(self._ports[name], values))
+            self._store.claim(name, build_claims(self.ports[name], values))
 
     def set_service_cidrs(self, networks: Iterable[Network]) -> None:
         """Put the networks of Services' addresses in place of those before; they must not overlap."""
@@ -87,6 +66,9 @@ class DesiredElements:
     def set_node_port_ips(self, addresses: Iterable[PackedAddress]) -> None:
         """Put the addresses that node ports are served on in place of those before."""
         self._set_keys(NODE_PORT_IPS, set(addresses))
+
+    def set_own_ips(self, addresses: Iterable[PackedAddress]) -> None:
+        """Take no notice of this node's own addresses: here the rules ask for them."""
 
     def take_changes(self) -> dict[str, ElementChange]:
         """Return what has changed since the last call, by map."""
@@ -98,17 +80,12 @@ class DesiredElements:
 
     def take_touched_frontends(self) -> set[ElementKey] | None:
         """Return the frontends whose service port has changed since the last call; at first None: all."""
-        touched, self._touched = self._touched, set()
-        return touched
+        return self._book.take_touched_frontends()
 
     def owner(self, frontend: ElementKey) -> ServicePort | None:
         """Return the service port that a frontend leads to."""
         name = self._store.owner(frontend)
-        return None if name is None else self._ports[name]
-
-    def _touch(self, port: ServicePort | None) -> None:
-        if self._touched is not None and port is not None:
-            self._touched.update(port.frontends)
+        return None if name is None else self.ports[name]
 
     def _set_keys(self, map_name: str, keys: set[bytes]) -> None:
         """Put these elements in place of all of a set whose elements nobody else claims."""
@@ -123,7 +100,7 @@ class DesiredElements:
         left: dict[PoolName, Shape] = {}
         come: dict[PoolName, Shape] = {}
         for name in names:
-            contents = build_contents(self._ports[name]) if name in self._ports else {}
+            contents = build_contents(self.ports[name]) if name in self.ports else {}
             for pool in self._pools.get(name, ()):
                 # A pool that takes to remembering its clients, or gives it up, has a number of another kind.
                 shape = self._contents[pool].shape

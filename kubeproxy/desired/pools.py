@@ -210,17 +210,23 @@ def _shape(entries: tuple[PackedEndpoint, ...], timeout_s: int, method: Method) 
     return Shape(first + hash_size(len(set(entries)), len(entries)))
 
 
-def _shares(port: ServicePort, endpoints: Sequence[PackedEndpoint], limit: int) -> tuple[PackedEndpoint, ...]:
-    """Return the endpoints, each as often as its weight says, together at most `limit` times."""
+def read_weights(port: ServicePort, endpoints: Sequence[PackedEndpoint]) -> list[tuple[PackedEndpoint, int]]:
+    """Return the endpoints with the weights that the Service gives them, 1 if it does not."""
     by_name = dict(port.balancing.weights)
     if not by_name:
-        return tuple(endpoints[:limit])
+        return [(endpoint, 1) for endpoint in endpoints]
     pods = dict(port.pods)
-    given = [
+    return [
         (endpoint, by_name.get(pods.get(endpoint, ""), by_name.get(str(ip_address(endpoint[:-4])), 1)))
         for endpoint in endpoints
     ]
-    weights = dict([(endpoint, weight) for endpoint, weight in given if weight][:limit])
+
+
+def _shares(port: ServicePort, endpoints: Sequence[PackedEndpoint], limit: int) -> tuple[PackedEndpoint, ...]:
+    """Return the endpoints, each as often as its weight says, together at most `limit` times."""
+    if not port.balancing.weights:
+        return tuple(endpoints[:limit])
+    weights = dict([each for each in read_weights(port, endpoints) if each[1]][:limit])
     divisor = gcd(*weights.values())
     total = sum(weights.values())
     if total > limit * divisor:

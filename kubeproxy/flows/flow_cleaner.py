@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from kubeproxy.desired.desired_elements import DesiredElements
 from kubeproxy.desired.element_store import ElementKey
+from kubeproxy.desired.service_port import ServicePort
 from kubeproxy.flows.reach import Elements, Reach, build_reach, find_frontends, read_reaches
 from kubeproxy.flows.stale_flows import (
     Change,
@@ -31,6 +31,23 @@ from nodeplane.datapath.routing import LOCAL, Routing
 
 # So many frontends, or deletions, are one part: a millisecond or two.
 _AT_ONCE = 256
+
+
+class Published(Protocol):
+    """What should be in the kernel, as far as it is about frontends."""
+
+    @property
+    def elements(self) -> Elements:
+        """The elements by map."""
+        ...
+
+    def take_touched_frontends(self) -> set[ElementKey] | None:
+        """Return the frontends whose service port has changed since the last call; at first None: all."""
+        ...
+
+    def owner(self, frontend: ElementKey) -> ServicePort | None:
+        """Return the service port that a frontend leads to."""
+        ...
 
 
 class CleanReport(msgspec.Struct, frozen=True):
@@ -77,7 +94,7 @@ class FlowCleaner:
             self._reaches = read_reaches(elements, self._protocols)
             self._node_port_ips = frozenset(elements.get(NODE_PORT_IPS, ()))
 
-    async def clean(self, desired: DesiredElements) -> CleanReport:
+    async def clean(self, desired: Published) -> CleanReport:
         """Remove the flows that are stale now that the table holds `desired`.
 
         The first call looks at all UDP flows, later ones at those of frontends that changed since. Between
@@ -125,7 +142,7 @@ class FlowCleaner:
         self._is_first = False
         return CleanReport(deleted, time.monotonic() - started)
 
-    async def _changes(self, desired: DesiredElements) -> dict[ElementKey, Change]:
+    async def _changes(self, desired: Published) -> dict[ElementKey, Change]:
         changes: dict[ElementKey, Change] = {}
         for number, frontend in enumerate(tuple(self._pending)):
             if number % _AT_ONCE == _AT_ONCE - 1:
@@ -158,7 +175,7 @@ class FlowCleaner:
         return stale
 
     async def _delete(
-        self, desired: DesiredElements, stale: dict[Flow, ElementKey]
+        self, desired: Published, stale: dict[Flow, ElementKey]
     ) -> tuple[int, set[ElementKey], set[ElementKey]]:
         """Delete flows, but for those whose frontend has changed since.
 

@@ -16,7 +16,7 @@ from kubeproxy.rules.pool_value import (
     SIZE_MASK,
     TIMEOUT_MASK,
 )
-from kubeproxy.rules.service_rules import ChainRules, build_chain
+from kubeproxy.rules.service_rules import ChainRules, build_chain, build_refuse_chain
 from kubeproxy.rules.sizes import (
     AFFINITY_SIZES,
     AFFINITY_TIMEOUTS_S,
@@ -70,15 +70,7 @@ def build_choice_chains(family: Family) -> Iterator[ChainRules]:
             f"one of {size} slots",
             (_draw_slot(family, flow), "by the client's address and port"),
         )
-    yield build_chain(
-        "refuse",
-        "answer at once",
-        (
-            expr.load_meta("l4proto", 0) + expr.compare("==", b"\x06", 0) + expr.reject_with_reset(),
-            "nobody there: reset",
-        ),
-        (expr.reject_unreachable(family), "no endpoint: port unreachable"),
-    )
+    yield build_refuse_chain(family)
     yield from _affinity_chains(family)
 
 

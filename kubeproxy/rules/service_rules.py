@@ -1,7 +1,7 @@
 """The rules that find a connection's service and settle what its source means; `skeleton` has the picture."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kubeproxy.rules.layout import (
     CLUSTER_IPS,
@@ -12,8 +12,9 @@ from kubeproxy.rules.layout import (
     NODE_PORTS,
     SERVICE_CIDRS,
     SOURCE_RANGES,
+    encode_value,
 )
-from kubeproxy.rules.pool_value import KIND_MASK, WITHOUT_KIND
+from kubeproxy.rules.pool_value import KIND_MASK, KIND_SHIFT, WITHOUT_KIND, Kind
 from kubeproxy.rules.rule_options import RuleOptions, SourceInterface, SourceNetwork
 from nodeplane.datapath.nft import expr
 from nodeplane.datapath.nft.expr import Family
@@ -22,6 +23,17 @@ from nodeplane.datapath.nft.table import Chain, Hook, Rule
 KINDS = "kinds"
 """The map from a frontend's kind to the chain that deals with it."""
 
+KIND_CHAINS = {
+    encode_value(kind << KIND_SHIFT): expr.verdict_data("goto", name)
+    for kind, name in (
+        (Kind.EXTERNAL, "external"),
+        (Kind.EXTERNAL_LOCAL, "external-local"),
+        (Kind.RESTRICTED, "restricted"),
+        (Kind.RESTRICTED_LOCAL, "restricted-local"),
+    )
+}
+"""Its elements."""
+
 ChainRules = tuple[Chain, list[Rule]]
 
 # Hook numbers (netfilter.h) and upstream's priorities, the contract with network policies and meshes.
@@ -29,14 +41,24 @@ _PREROUTING, _OUTPUT, _POSTROUTING = 0, 3, 4
 _DSTNAT, _SRCNAT = -100, 100
 
 
-def build_service_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
-    """Yield the chains from the hooks to the choice of an endpoint, and the one behind it."""
-    yield from _hook_chains(family, options)
-    yield from _lookup_chains(family, options)
+def build_service_chains(
+    family: Family,
+    options: RuleOptions,
+    masquerading: Iterable[tuple[bytes, str]],
+    *,
+    refused_if: bytes = b"",
+) -> Iterator[ChainRules]:
+    """Yield the chains from the hooks to the choice of an endpoint, and the one behind it.
+
+    `masquerading` are the rules of that one: whose sources are translated. `refused_if` are expressions that
+    have to hold of packets to services' addresses that are for no service, for them to be refused or dropped.
+    """
+    yield from _hook_chains(masquerading)
+    yield from _lookup_chains(family, options, refused_if)
     yield from _kind_chains(family, options)
 
 
-def _hook_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
+def _hook_chains(masquerading: Iterable[tuple[bytes, str]]) -> Iterator[ChainRules]:
     """Yield where packets come in, and where their sources are translated."""
     yield build_chain(
         "nat-prerouting",
@@ -53,12 +75,12 @@ def _hook_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
     yield build_chain(
         "nat-postrouting",
         "sources of translated connections",
-        *_masquerade_rules(family, options),
+        *masquerading,
         hook=Hook("nat", _POSTROUTING, _SRCNAT),
     )
 
 
-def _lookup_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
+def _lookup_chains(family: Family, options: RuleOptions, refused_if: bytes) -> Iterator[ChainRules]:
     """Yield what finds the frontend that a packet is for."""
     yield build_chain(
         "services",
@@ -69,13 +91,17 @@ def _lookup_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]
             "an address and port of a service",
         ),
         (
-            expr.load_address(family, "daddr", 0)
+            refused_if
+            + expr.load_address(family, "daddr", 0)
             + expr.in_set(CLUSTER_IPS, 0)
             + expr.verdict("goto", "refuse"),
             "a cluster IP, and no port of it",
         ),
         (
-            expr.load_address(family, "daddr", 0) + expr.in_set(SERVICE_CIDRS, 0) + expr.verdict("drop"),
+            refused_if
+            + expr.load_address(family, "daddr", 0)
+            + expr.in_set(SERVICE_CIDRS, 0)
+            + expr.verdict("drop"),
             "an address for services that none has",
         ),
         (
@@ -124,9 +150,10 @@ def _kind_chains(family: Family, options: RuleOptions) -> Iterator[ChainRules]:
         )
 
 
-def _masquerade_rules(family: Family, options: RuleOptions) -> Iterator[tuple[bytes, str]]:
+def masquerade_marked(options: RuleOptions) -> tuple[bytes, str]:
+    """Return the rule for connections whose mark says that their source is to be translated."""
     bit = 1 << options.masquerade_bit
-    yield (
+    return (
         expr.load_meta("mark", 0)
         + expr.has_bits(bit, 0)
         + expr.load_meta("mark", 0)
@@ -135,6 +162,11 @@ def _masquerade_rules(family: Family, options: RuleOptions) -> Iterator[tuple[by
         + expr.masquerade(),
         "marked on its way in: masqueraded",
     )
+
+
+def masquerade_rules(family: Family, options: RuleOptions) -> Iterator[tuple[bytes, str]]:
+    """Yield the rules for the sources of connections that our rules have translated."""
+    yield masquerade_marked(options)
     yield (
         expr.load_ct("status", 0)
         + expr.has_bits(expr.CT_STATUS_DNAT, 0)
@@ -143,6 +175,19 @@ def _masquerade_rules(family: Family, options: RuleOptions) -> Iterator[tuple[by
         + expr.in_set(HAIRPINS, 0)
         + expr.masquerade(),
         "an endpoint that was led to itself: masqueraded",
+    )
+
+
+def build_refuse_chain(family: Family) -> ChainRules:
+    """Return the chain that answers at once for an endpoint that is not there."""
+    return build_chain(
+        "refuse",
+        "answer at once",
+        (
+            expr.load_meta("l4proto", 0) + expr.compare("==", b"\x06", 0) + expr.reject_with_reset(),
+            "nobody there: reset",
+        ),
+        (expr.reject_unreachable(family), "no endpoint: port unreachable"),
     )
 
 

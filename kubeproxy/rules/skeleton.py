@@ -47,13 +47,11 @@ from kubeproxy.rules.pool_value import (
     CLASS_DROP,
     CLASS_REJECT,
     CLASS_SHIFT,
-    KIND_SHIFT,
     SIZE_SHIFT,
     TIMEOUT_SHIFT,
-    Kind,
 )
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
-from kubeproxy.rules.service_rules import KINDS, build_service_chains
+from kubeproxy.rules.service_rules import KIND_CHAINS, KINDS, build_service_chains, masquerade_rules
 from kubeproxy.rules.sizes import AFFINITY_SIZES, AFFINITY_TIMEOUTS_S, BALANCE_SIZES, HASH_SIZES
 from nodeplane.datapath.nft import expr
 from nodeplane.datapath.nft.expr import Family
@@ -67,24 +65,17 @@ _VALUE = ("classid",)
 
 def build_skeleton(family: Family, options: RuleOptions = DEFAULT_OPTIONS) -> Table:
     """Build the constant part of the table for one address family."""
-    chains = [*build_service_chains(family, options), *build_choice_chains(family)]
+    masquerading = masquerade_rules(family, options)
+    chains = [*build_service_chains(family, options, masquerading), *build_choice_chains(family)]
     return Table(
         family=family,
         name=at.TABLE,
         comment="nodeplane kubeproxy",
         chains=tuple(chain for chain, _ in chains),
-        maps=tuple(_maps(family)),
+        maps=tuple(build_maps(family)),
         rules=tuple(rule for _, rules in chains for rule in rules),
         fixed={
-            KINDS: {
-                _encode(kind << KIND_SHIFT): expr.verdict_data("goto", name)
-                for kind, name in (
-                    (Kind.EXTERNAL, "external"),
-                    (Kind.EXTERNAL_LOCAL, "external-local"),
-                    (Kind.RESTRICTED, "restricted"),
-                    (Kind.RESTRICTED_LOCAL, "restricted-local"),
-                )
-            },
+            KINDS: KIND_CHAINS,
             CLASSES: dict(_classes()),
             TIMEOUTS: {
                 _encode(place << TIMEOUT_SHIFT): expr.verdict_data("goto", keep_name(timeout_s))
@@ -98,7 +89,8 @@ def build_skeleton(family: Family, options: RuleOptions = DEFAULT_OPTIONS) -> Ta
     )
 
 
-def _maps(family: Family) -> Iterator[Map]:
+def build_maps(family: Family) -> Iterator[Map]:
+    """Yield the maps of all modes; nftables has all of them."""
     address = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
     frontend = (address, "inet_proto", "inet_service")
     endpoint = (address, "inet_service")

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from kubeproxy.rules.addresses import Address
-from kubeproxy.rules.layout import TABLE, Frontend
+from kubeproxy.rules.layout import SLOTS, TABLE, Frontend
 from kubeproxy.trace.ask import AddressType, DestinationType, build_packet
-from kubeproxy.trace.packet import PROTOCOLS
+from kubeproxy.trace.packet import PROTOCOLS, Packet
 from kubeproxy.trace.result import Trace
 from nodeplane.datapath.nft.kernel import KernelTable
-from nodeplane.datapath.routing import KernelRouting
+from nodeplane.datapath.nft.listing import TableListing
+from nodeplane.datapath.routing import KernelRouting, Routing
 from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.cli import output_option
 from nodeplane.runtime.option_types import NODE_NAME
@@ -59,7 +60,6 @@ def trace_command(
     # Late: the other commands, which start with a node, do without.
     from kubeproxy.names import name_trace, read_names
     from kubeproxy.trace.report import describe_trace
-    from kubeproxy.trace.walk import trace
 
     names = read_names(manifests, kubeconfig, master, node_name)
     with KernelRouting() as routing:
@@ -73,9 +73,23 @@ def trace_command(
                 f"there is no table {packet.family} {TABLE} in this network namespace: kubeproxy has not "
                 "written it yet, or it was removed"
             )
-        found = trace(listing, packet, routing)
+        found = _follow(listing, packet, routing)
         report = describe_trace(found, output)
         print_report(name_trace(report, _frontends(found), names), output)
+
+
+def _follow(listing: TableListing, packet: Packet, routing: Routing) -> Trace:
+    """Follow a packet, through IPVS too where the table is of that mode."""
+    from kubeproxy.ipvs.lookup import Lookup
+    from kubeproxy.trace.walk import trace
+    from nodeplane.datapath.ipvs.remembered import read_remembered
+    from nodeplane.datapath.ipvs.table import KernelIpvs
+
+    # What only mode nftables has.
+    if SLOTS in listing.maps:
+        return trace(listing, packet, routing)
+    with KernelIpvs() as ipvs:
+        return trace(listing, packet, routing, Lookup(ipvs, read_remembered()))
 
 
 def _frontends(found: Trace) -> list[str]:

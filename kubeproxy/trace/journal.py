@@ -12,16 +12,25 @@ class Journal:
     """The rules that were met, in order; rules that are alike, and a rule met again, are one entry."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, ListedRule], _Entry] = {}
+        self._entries: dict[tuple[str, ListedRule], _Entry | Step] = {}
 
     def note(self, chain: str, number: int, rule: ListedRule, spread: Spread, weight: Fraction) -> None:
         """Take down what a rule did to one packet."""
         entry = self._entries.setdefault((chain, rule), _Entry(number))
-        entry.add(number, spread, weight)
+        if isinstance(entry, _Entry):
+            entry.add(number, spread, weight)
+
+    def put(self, step: Step) -> None:
+        """Take down what no rule did."""
+        rule = ListedRule(step.reason.encode())
+        self._entries.setdefault((step.chain, rule), step)
 
     def steps(self) -> Iterator[Step]:
         """Yield what was taken down."""
         for (chain, rule), entry in self._entries.items():
+            if isinstance(entry, Step):
+                yield entry
+                continue
             yield Step(
                 chain=chain,
                 rule=entry.number,

@@ -7,17 +7,22 @@ followed at once, as a set of packets with their probabilities; packets that hav
     comes in by an interface:   prerouting ─► (routing) ─┬─► input           for this node
                                                          └─► forward ─► postrouting
     made by a process here:     output ─► postrouting
+
+In mode ipvs a packet for this node may be for a virtual service: behind input and output IPVS leads it on, to
+postrouting, or to this node itself.
 """
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from ipaddress import ip_address
+from typing import Protocol
 
 from msgspec.structs import replace
 
+from kubeproxy.trace.balanced import Balanced
 from kubeproxy.trace.journal import Journal
-from kubeproxy.trace.packet import Packet, State, first_state
-from kubeproxy.trace.result import Outcome, OutcomeKind, Trace
+from kubeproxy.trace.packet import Change, Packet, State, first_state
+from kubeproxy.trace.result import Outcome, OutcomeKind, Step, Trace
 from kubeproxy.trace.rule import RuleReader
 from kubeproxy.trace.run import Effect, Spread
 from nodeplane.datapath.nft.listing import ListedChain, TableListing
@@ -26,19 +31,31 @@ from nodeplane.datapath.routing import LOCAL, Routing, masquerade_source
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)  # netfilter.h
 _JUMPS = 16  # NFT_JUMP_STACK_SIZE: the kernel takes no table with more
 
+
+class Balancer(Protocol):
+    """What tells of virtual services: `kubeproxy.ipvs.lookup`."""
+
+    def find(self, state: State) -> Balanced | None:
+        """Say what IPVS makes of a packet; None if it is for no virtual service."""
+        ...
+
+
 States = dict[State, Fraction]
 """Packets, and how likely each is."""
 
 
-def trace(table: TableListing, packet: Packet, routing: Routing) -> Trace:
-    """Say what a table will do with the first packet of a connection, and why."""
-    return _Walk(table, routing, packet).run()
+def trace(table: TableListing, packet: Packet, routing: Routing, balancer: Balancer | None = None) -> Trace:
+    """Say what a table, and IPVS as `balancer` tells, will do with a connection's first packet, and why."""
+    return _Walk(table, routing, packet, balancer).run()
 
 
 class _Walk:
     """One packet's way."""
 
-    def __init__(self, table: TableListing, routing: Routing, packet: Packet) -> None:
+    def __init__(
+        self, table: TableListing, routing: Routing, packet: Packet, balancer: Balancer | None
+    ) -> None:
+        self._balancer = balancer
         self._table = table
         self._routing = routing
         self._packet = packet
@@ -55,8 +72,8 @@ class _Walk:
                 # A process's packet is routed before any rule sees it.
                 self._end("unroutable", f"no route to {self._packet.destination}", Fraction(1))
                 states = {}
-            states = self._pass_hook(_OUTPUT, states)
-            leaving = states
+            balanced, leaving = self._balance(self._pass_hook(_OUTPUT, states))
+            leaving = _merge([*leaving.items(), *balanced.items()])
         else:
             states = self._pass_hook(_PREROUTING, states)
             local = {state: weight for state, weight in states.items() if self._is_local(state)}
@@ -66,8 +83,12 @@ class _Walk:
                 for state, weight in states.items()
                 if state not in local
             )
-            self._arrive(self._pass_hook(_INPUT, local))
-            leaving = self._pass_hook(_FORWARD, onward)
+            balanced, staying = self._balance(self._pass_hook(_INPUT, local))
+            here = {state: weight for state, weight in balanced.items() if self._is_local(state)}
+            self._arrive(_merge([*staying.items(), *here.items()]))
+            forwarded = self._pass_hook(_FORWARD, onward)
+            away = ((state, weight) for state, weight in balanced.items() if state not in here)
+            leaving = _merge([*forwarded.items(), *away])
         leaving = _merge(
             (replace(state, link_out=self._link_out(state)), weight) for state, weight in leaving.items()
         )
@@ -75,6 +96,44 @@ class _Walk:
         outcomes = [replace(outcome, probability=weight) for outcome, weight in self._outcomes.items()]
         outcomes.sort(key=_order)
         return Trace(self._packet, tuple(self._journal.steps()), tuple(outcomes))
+
+    def _balance(self, states: States) -> tuple[States, States]:
+        """Return the packets that IPVS leads on, and those that are for no virtual service."""
+        led: list[tuple[State, Fraction]] = []
+        rest: States = {}
+        for state, weight in states.items():
+            found = self._balancer.find(state) if self._balancer is not None else None
+            if found is None:
+                rest[state] = weight
+                continue
+            names = tuple(f"{server} ({share})" for server, share in found.shares.items())
+            self._journal.put(
+                Step(
+                    chain="ipvs",
+                    rule=1,
+                    repeats=1,
+                    reason=found.service,
+                    found=(found.how,),
+                    then=tuple(f"to {name}" for name in names) or ("refuse: ICMP port unreachable",),
+                    probability=weight,
+                )
+            )
+            if not found.shares:
+                self._end("unreachable", "IPVS has no real server for it", weight)
+            for server, share in found.shares.items():
+                changes = state.changes
+                if found.remembered_s:
+                    kept = Change("ipvs", state.source, server.address, found.remembered_s)
+                    changes = (*changes, kept)
+                after = replace(
+                    state,
+                    destination=server.address,
+                    port=server.port,
+                    is_translated=True,
+                    changes=changes,
+                )
+                led.append((after, weight * share))
+        return _merge(led), rest
 
     def _is_local(self, state: State) -> bool:
         return self._reader.address_type(state.destination) == LOCAL

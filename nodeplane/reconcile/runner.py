@@ -33,7 +33,7 @@ class Runner:
     ) -> None:
         self._sync = sync
         self._min_interval_s = min_interval_s
-        self._resync_interval_s = resync_interval_s
+        self.resync_interval_s = resync_interval_s
         self._first_retry_s = first_retry_s
         self._max_retry_s = max_retry_s
         self._wanted = asyncio.Event()
@@ -72,7 +72,7 @@ class Runner:
     async def _wait(self) -> None:
         try:
             # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with a trigger.
-            async with asyncio.timeout(self._resync_interval_s):
+            async with asyncio.timeout(self.resync_interval_s):
                 await self._wanted.wait()
         except TimeoutError:
             self._full = True

@@ -167,7 +167,11 @@ def test_wrong_manifest_is_one_line(manifests: Path, command: str) -> None:
             "expected a directory",
             id="no folder",
         ),
-        pytest.param(("run", "--proxy-mode", "iptables"), "'iptables' is not 'nftables'", id="unknown mode"),
+        pytest.param(
+            ("run", "--proxy-mode", "iptables"),
+            "'iptables' is not one of 'nftables', 'ipvs', 'auto'",
+            id="unknown mode",
+        ),
         pytest.param(("fly",), "No such command 'fly'", id="unknown command"),
     ],
 )
@@ -373,7 +377,9 @@ def test_config_is_watched(manifests: Path, tmp_path: Path) -> None:
     [
         pytest.param(CONFIG + "mod: x\n", ":4: mod: expected no such field, got 'x'", id="unknown field"),
         pytest.param(
-            CONFIG + "mode: ipvs\n", ":4: mode: expected one of nftables, got 'ipvs'", id="another mode"
+            CONFIG + "mode: iptables\n",
+            ":4: mode: expected one of auto, ipvs, nftables, got 'iptables'",
+            id="another mode",
         ),
         pytest.param(None, ": expected a readable file: No such file or directory", id="no file"),
     ],

@@ -4,9 +4,10 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
+from kubeproxy.element_rows import describe_change
 from kubeproxy.family_proxier import FamilyChange
 from kubeproxy.published import Published, Remembered
-from kubeproxy.report import describe_clients, describe_plan, describe_services
+from kubeproxy.report import describe_clients, describe_services
 from kubeproxy.rules import layout
 from kubeproxy.rules.addresses import pack_address
 from kubeproxy.rules.layout import Endpoint, Frontend, encode_value
@@ -140,9 +141,7 @@ ELEMENTS = [
 @pytest.mark.parametrize(("map_name", "key", "data", "expected"), ELEMENTS)
 def test_plan(map_name: str, key: bytes, data: bytes, expected: str) -> None:
     """Each element of each map can be read, whether it goes or comes."""
-    rows = describe_plan(
-        [FamilyChange("ip", replace=False, changes={map_name: ElementChange([key], {key: data})})]
-    )
+    rows = describe_change("ip", {map_name: ElementChange([key], {key: data})})
 
     assert rows == [
         {"family": "ip", "change": "remove", "map": map_name, "element": expected.partition(" -> ")[0]},
@@ -152,7 +151,7 @@ def test_plan(map_name: str, key: bytes, data: bytes, expected: str) -> None:
 
 def test_whole_table() -> None:
     """A table that is written whole says so first."""
-    assert describe_plan([FamilyChange("ip6", replace=True, changes={})]) == [
+    assert FamilyChange("ip6", replace=True, changes={}).rows() == [
         {"family": "ip6", "change": "write", "map": "table", "element": "the whole table"}
     ]
 

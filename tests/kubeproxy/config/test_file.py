@@ -173,7 +173,9 @@ def test_kubeadm(file: Path) -> None:
             "conntrack.tcpTimeout: expected no such field, got '1h'",
             id="deep",
         ),
-        pytest.param("mode: iptables\n", 3, "mode: expected one of nftables, got 'iptables'", id="mode"),
+        pytest.param(
+            "mode: iptables\n", 3, "mode: expected one of auto, ipvs, nftables, got 'iptables'", id="mode"
+        ),
         pytest.param(
             "nftables: {masqueradeBit: 32}\n",
             3,

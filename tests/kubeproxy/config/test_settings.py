@@ -6,15 +6,17 @@ import msgspec
 import pytest
 
 from kubeproxy.config.complete import complete
-from kubeproxy.config.model import Conntrack, DetectLocal, KubeProxyConfiguration, NFTables
+from kubeproxy.config.model import IPVS, Conntrack, DetectLocal, IPTables, KubeProxyConfiguration, NFTables
 from kubeproxy.config.settings import (
     ConntrackSettings,
+    IpvsSettings,
     NodePortAddresses,
     Settings,
     build_rule_options,
     build_settings,
 )
 from kubeproxy.rules.rule_options import RuleOptions, SourceInterface, SourceNetwork
+from nodeplane.datapath.ipvs.service import Timeouts
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.runtime.listen import ListenAddress
 
@@ -57,6 +59,33 @@ def configured(**fields: object) -> KubeProxyConfiguration:
             configured(conntrack=Conntrack(0, 0, "0s", "1500ms", tcp_be_liberal=True, udp_timeout="30s")),
             {"conntrack": ConntrackSettings(0, 0, 0, 2, tcp_be_liberal=True, udp_timeout_s=30)},
             id="conntrack",
+        ),
+        pytest.param(configured(ipvs=IPVS(scheduler="none")), {}, id="ipvs, in mode nftables"),
+        pytest.param(
+            configured(
+                mode="ipvs",
+                ipvs=IPVS(
+                    sync_period="1m",
+                    scheduler="wlc",
+                    exclude_cidrs=("10.0.0.0/8",),
+                    tcp_timeout="10m",
+                    udp_timeout="1500ms",
+                ),
+                iptables=IPTables(masquerade_all=True, masquerade_bit=9),
+            ),
+            {
+                "mode": "ipvs",
+                "sync_period_s": 60.0,
+                "masquerade_all": True,
+                "masquerade_bit": 9,
+                "ipvs": IpvsSettings("wlc", (ip_network("10.0.0.0/8"),), Timeouts(600, 0, 2)),
+            },
+            id="ipvs",
+        ),
+        pytest.param(
+            configured(mode="auto", nftables=NFTables(masquerade_bit=20)),
+            {"mode": "auto", "masquerade_bit": 20},
+            id="auto",
         ),
     ],
 )

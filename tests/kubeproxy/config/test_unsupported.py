@@ -40,6 +40,12 @@ from tests.kubeproxy.config.test_file import HEAD, KUBEADM
             id="other modes",
         ),
         pytest.param(
+            "mode: ipvs\nipvs: {scheduler: wlc}\n"
+            "iptables: {masqueradeAll: true, localhostNodePorts: false}\n",
+            ["iptables.localhostNodePorts"],
+            id="mode ipvs",
+        ),
+        pytest.param(
             "winkernel: {enableDSR: true}\nwindowsRunAsService: true\n",
             ["winkernel.enableDSR", "windowsRunAsService"],
             id="Windows",

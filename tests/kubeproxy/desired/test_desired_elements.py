@@ -153,7 +153,7 @@ def test_gone_without_trace() -> None:
     assert not any(desired.elements.values())
     assert desired.ports == {}
     assert cost(desired.take_changes()) == 0
-    assert not any((desired._contents, desired._slots, desired._services))
+    assert not any((desired._contents, desired._slots, desired._book.names(("default", "web"))))
 
 
 def test_own_sets() -> None:

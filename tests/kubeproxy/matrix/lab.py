@@ -1,11 +1,12 @@
 """The proxy on the node of the topology: it is put into one state after another, asked, and foretold."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
+from kubeproxy.backend import Backend
 from kubeproxy.config.complete import complete
 from kubeproxy.config.model import DetectLocal, KubeProxyConfiguration, NFTables
 from kubeproxy.config.settings import build_settings
@@ -13,12 +14,12 @@ from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.node_port_ips import pack_all, place_node_ports
 from kubeproxy.own_node import pod_networks
 from kubeproxy.proxier import Proxier
-from kubeproxy.rule_inputs import build_options
+from kubeproxy.rule_inputs import Options, build_options
 from kubeproxy.rules.addresses import FAMILIES
 from kubeproxy.rules.layout import TABLE
 from kubeproxy.trace.packet import Packet
 from kubeproxy.trace.result import Trace
-from kubeproxy.trace.walk import trace
+from kubeproxy.trace.walk import Balancer, trace
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
@@ -75,6 +76,8 @@ STATES = {
 WITH_LARGE = "hashes"
 """The state that has the large Services too."""
 
+BuildFamilies = Callable[[Mapping[Family, KernelTable], Options], Sequence[Backend]]
+
 
 class Lab:
     """The namespaces, and the proxy's two tables in one of them."""
@@ -85,11 +88,15 @@ class Lab:
         edges: dict[Family, KernelTable],
         routing: KernelRouting,
         witness: Witness,
+        build_families: BuildFamilies,
     ) -> None:
         self.paths = paths
         self.state = ""
         self._edges = edges
         self._routing = routing
+        self._build_families = build_families
+        self.look_up: Callable[[], Balancer] | None = None
+        """Returns what the walker asks about IPVS, in that mode."""
         self.witness = witness
         self._listings: dict[Family, TableListing] = {}
         self._slices: dict[str, list[EndpointSlice]] = {}
@@ -107,9 +114,7 @@ class Lab:
         node = objects.node("n1", *(node_address("far", version) for version in (4, 6)), zone="z1")
         node = type(node)(node.metadata, NodeSpec((*NODE_POD_NETWORKS.values(),)), node.status)
         options = build_options(settings, pod_networks(node))
-        self._proxier = Proxier(
-            "n1", [FamilyProxier(family, edge, options[family]) for family, edge in self._edges.items()]
-        )
+        self._proxier = Proxier("n1", self._build_families(self._edges, options))
         shapes = {name: shape for name, shape in SHAPES.items() if not shape.is_large or state == WITH_LARGE}
         self._slices = {name: build_slices(shape) for name, shape in shapes.items()}
         items: list[Object] = [node, objects.service_cidr("kubernetes", *SERVICE_CIDRS)]
@@ -117,6 +122,7 @@ class Lab:
             items += [build_service(shape), *self._slices[name]]
         self._proxier.take(objects.additions(*items))
         here = [ip_address(text) for version in (4, 6) for text in node_addresses(version)]
+        self._proxier.set_own_ips(address.packed for address in here)
         placed = place_node_ports(settings, node, [*here, ip_address("127.0.0.1"), ip_address("::1")])
         self._proxier.set_node_port_ips(pack_all(placed))
         self._proxier.sync(full=True)
@@ -175,7 +181,8 @@ class Lab:
         source = ip_address(self.source(client, host, version))
         packet = Packet(source, protocol, ip_address(host), port, source_port, node_link(client))
         with netns.inside(self.node):
-            return trace(self._listings[family], packet, self._routing)
+            balancer = self.look_up() if self.look_up else None
+            return trace(self._listings[family], packet, self._routing, balancer)
 
     def ask(
         self,
@@ -205,9 +212,14 @@ def names(version: int) -> dict[str, str]:
     return {address_of(name, version): name for name in ENDPOINTS}
 
 
+def nftables_families(edges: Mapping[Family, KernelTable], options: Options) -> list[Backend]:
+    """Build the families of mode nftables."""
+    return [FamilyProxier(family, edge, options[family]) for family, edge in edges.items()]
+
+
 @contextmanager
-def build_lab() -> Iterator[Lab]:
-    """Build everything; the first `enter` programs the node."""
+def build_lab(build_families: BuildFamilies = nftables_families) -> Iterator[Lab]:
+    """Build everything; the first `enter` programs the node. `build_families` says in which mode."""
     with ExitStack() as stack:
         paths = stack.enter_context(build_namespaces())
         stack.enter_context(servers(paths))
@@ -215,4 +227,4 @@ def build_lab() -> Iterator[Lab]:
         with netns.inside(paths["node"]):
             edges = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
             routing = stack.enter_context(KernelRouting())
-        yield Lab(paths, edges, routing, watcher)
+        yield Lab(paths, edges, routing, watcher, build_families)

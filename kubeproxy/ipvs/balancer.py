@@ -1,0 +1,273 @@
+"""The virtual services of one family and the link with their addresses: read, changed, drained.
+
+Neither IPVS nor a link's addresses know transactions. So that no packet meets half a service, what comes is
+written from the inside outward, the rules of the table in the middle, and what goes is taken away after them:
+
+    virtual services ─► addresses ─► (table) ─► virtual services that go ─► addresses that go
+"""
+
+import errno
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
+from ipaddress import ip_address
+
+import msgspec
+
+from kubeproxy.ipvs.address_link import AddressLink
+from kubeproxy.ipvs.drain import Drain
+from kubeproxy.ipvs.layout import (
+    LINK_ADDRESSES,
+    MARK_BASE,
+    MARK_MASK,
+    VIRTUAL_SERVICES,
+    VirtualService,
+    decode_key,
+    decode_service,
+    encode_key,
+    encode_service,
+    pack_key,
+    server_key,
+)
+from kubeproxy.ipvs.service_delta import ServiceStep, step_service
+from kubeproxy.rules.addresses import Network, PackedAddress, family_of
+from nodeplane.datapath.ipvs.service import (
+    Change,
+    DeleteServer,
+    DeleteService,
+    Method,
+    NewServers,
+    NewService,
+    ServiceKey,
+    SetService,
+)
+from nodeplane.datapath.ipvs.table import Ipvs
+from nodeplane.datapath.nft.expr import Family
+from nodeplane.datapath.nft.table import ElementChange
+from nodeplane.errors import KernelError
+
+log = logging.getLogger(__name__)
+
+Changes = Mapping[str, ElementChange]
+
+_OTHER_METHOD = 0xFFFE
+"""Stands for the weight of a real server that is not masqueraded: no weight of ours, so it is set anew."""
+
+
+class BalancerChange(msgspec.Struct, frozen=True):
+    """What one sync has to tell IPVS and the link.
+
+    Attributes:
+        steps: Virtual services by key.
+        come: Addresses that the link gets.
+        stay: Addresses that it has, and that are wanted again.
+        go: Addresses that nobody wants; they stay while a virtual service drains there.
+    """
+
+    steps: Mapping[bytes, ServiceStep] = {}
+    come: tuple[PackedAddress, ...] = ()
+    stay: tuple[PackedAddress, ...] = ()
+    go: tuple[PackedAddress, ...] = ()
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes of virtual services."""
+        return [change for step in self.steps.values() for change in step.changes]
+
+    @property
+    def size(self) -> int:
+        """How much there is to write."""
+        return sum(len(step.changes) for step in self.steps.values()) + len(self.come) + len(self.go)
+
+
+class Balancer:
+    """What IPVS holds of a family, as far as it is ours: all but what `excluded` says, and others' marks.
+
+    Args:
+        family: The address family.
+        ipvs: IPVS.
+        link: The link with the addresses.
+        excluded: Networks whose virtual services are somebody else's, unless a Service publishes them.
+        drain: Remembers what waits for its connections to end.
+        default_scheduler: What Services get whose own is not there.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        ipvs: Ipvs,
+        link: AddressLink,
+        *,
+        excluded: Iterable[Network] = (),
+        drain: Drain | None = None,
+        default_scheduler: str = "rr",
+    ) -> None:
+        self._family: Family = family
+        self._ipvs = ipvs
+        self._link = link
+        self._excluded = [network for network in excluded if family_of(network) == family]
+        self._drain = Drain() if drain is None else drain
+        self._default_scheduler = default_scheduler
+        self._held: dict[bytes, VirtualService] = {}
+        self._unwanted: set[PackedAddress] = set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether connections are waited for."""
+        return bool(self._drain)
+
+    def read(self, wanted: Container[bytes] = ()) -> dict[str, dict[bytes, bytes]]:
+        """Read what the kernel holds, and return it as desired elements are.
+
+        Virtual services that are `wanted` are ours wherever they are.
+        """
+        self._held = {
+            encode_key(key): VirtualService(options, self._read_servers(key))
+            for key, options in self._ipvs.services().items()
+            if key.family == self._family and (self._is_ours(key) or encode_key(key) in wanted)
+        }
+        self._drain.keep(self._held)
+        self._unwanted.clear()
+        self._link.read()
+        return {
+            VIRTUAL_SERVICES: {
+                key: encode_service(held.options, sorted(held.servers.items()))
+                for key, held in self._held.items()
+            },
+            LINK_ADDRESSES: dict.fromkeys(self._link.addresses, b""),
+        }
+
+    def plan(self, changes: Changes) -> BalancerChange:
+        """Say what to write for changes of desired elements."""
+        services = changes.get(VIRTUAL_SERVICES, ElementChange())
+        addresses = changes.get(LINK_ADDRESSES, ElementChange())
+        steps: dict[bytes, ServiceStep] = {}
+        for key, data in services.add.items():
+            wanted = decode_service(self._family, data)
+            steps[key] = step_service(self._family, key, self._held.get(key), wanted)
+        for key in services.remove:
+            if key not in services.add:
+                steps[key] = step_service(self._family, key, self._held.get(key), None)
+        here = self._link.addresses
+        return BalancerChange(
+            steps,
+            come=tuple(address for address in addresses.add if address not in here),
+            stay=tuple(address for address in addresses.add if address in here),
+            go=tuple(addresses.remove),
+        )
+
+    def bring(self, change: BalancerChange) -> list[KernelError]:
+        """Write what comes and what changes, and return what the kernel refused.
+
+        Afterwards the table may lead clients here.
+        """
+        self._unwanted.difference_update(change.come, change.stay)
+        self._unwanted.update(change.go)
+        changes: list[Change] = []
+        for key, step in change.steps.items():
+            if step.after is not None:
+                changes += step.changes
+                self._held[key] = step.after
+        return [*self._apply(changes), *self._link.add(change.come)]
+
+    def leave(self, change: BalancerChange, now_s: float) -> list[KernelError]:
+        """Take away what goes, as far as no connection is left, and return what the kernel refused.
+
+        `drain` does the rest.
+        """
+        changes: list[Change] = []
+        for key, step in change.steps.items():
+            if step.after is None:
+                changes += step.changes
+                self._held.pop(key, None)
+            self._drain.follow(key, step, now_s)
+        return [*self._apply(changes), *self.drain(now_s)]
+
+    def drain(self, now_s: float) -> list[KernelError]:
+        """Take away what waits no longer, and return what the kernel refused.
+
+        That is real servers, virtual services without any, and their addresses.
+        """
+        changes: list[Change] = []
+        for key in self._drain:
+            name = decode_key(self._family, key)
+            uses = {pack_key(server): use for server, use in self._ipvs.servers(name).items()}
+            held = self._held[key]
+            ended = self._drain.end(key, uses, now_s)
+            if self._drain.is_over(key):
+                self._drain.forget(key)
+                del self._held[key]
+                changes.append(DeleteService(name))
+                continue
+            changes += (DeleteServer(name, server_key(server)) for server in ended if server in uses)
+            rest = {server: weight for server, weight in held.servers.items() if server not in ended}
+            self._held[key] = VirtualService(held.options, rest)
+        errors = self._apply(changes)
+        if self._unwanted:
+            drained = {key[:-8] for key in self._drain if len(key) > 8}
+            free = self._unwanted - drained
+            self._unwanted -= free
+            errors += self._link.remove([address for address in free if address in self._link.addresses])
+        return errors
+
+    def delete_all(self) -> int:
+        """Take all virtual services away at once; return how many there were.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        self.read()
+        changes = [DeleteService(decode_key(self._family, key)) for key in self._held]
+        raise_first(self._apply(changes))
+        self._held.clear()
+        return len(changes)
+
+    def _read_servers(self, key: ServiceKey) -> dict[bytes, int]:
+        return {
+            pack_key(server): use.server.weight if use.server.method == Method.MASQUERADE else _OTHER_METHOD
+            for server, use in self._ipvs.servers(key).items()
+        }
+
+    def _is_ours(self, key: ServiceKey) -> bool:
+        if key.mark:
+            return key.mark & MARK_MASK == MARK_BASE
+        address = ip_address(key.address)
+        return not any(address in network for network in self._excluded)
+
+    def _apply(self, changes: Sequence[Change]) -> list[KernelError]:
+        """Make changes; return what was refused, but for what one Service alone is to blame for."""
+        errors: list[KernelError] = []
+        again: dict[ServiceKey, list[Change]] = {}
+        for position, error in sorted(self._ipvs.apply(changes).items()):
+            change = changes[position]
+            if error.errno == errno.EINVAL and isinstance(change, NewServers):
+                log.error("endpoint left out, it is no address to send to error=%r", str(error))
+            elif change.key in again:
+                # Refused as its service was.
+                again[change.key].append(change)
+            elif error.errno == errno.ENOENT and isinstance(change, NewService | SetService):
+                fallback = self._with_default(change)
+                if fallback == change:
+                    errors.append(error)
+                    continue
+                log.error("scheduler left out, the kernel has no such module error=%r", str(error))
+                again[change.key] = [fallback]
+            else:
+                errors.append(error)
+        retried = [change for part in again.values() for change in part]
+        return [*errors, *self._ipvs.apply(retried).values()] if retried else errors
+
+    def _with_default(self, change: NewService | SetService) -> NewService | SetService:
+        options = msgspec.structs.replace(change.options, scheduler=self._default_scheduler)
+        return msgspec.structs.replace(change, options=options)
+
+
+def raise_first(errors: Sequence[KernelError]) -> None:
+    """Raise the first of some errors, and log the others.
+
+    Raises:
+        KernelError: there is one.
+    """
+    for error in errors[1:]:
+        log.error("sync failed error=%r", str(error))
+    if errors:
+        raise errors[0]
