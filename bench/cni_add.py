@@ -30,6 +30,13 @@ from tests.netns_fixture import add_default_route, namespace, veth_pair
 _PLUGINS = Path("/usr/lib/cni")
 _BESIDE = Path(sys.executable).parent
 _CALLERS = 8
+# An agent that does not know where its node's address is looks at all that comes and goes.
+_NODE = """\
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+"""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 LAUNCHER, SHIM, ALONE = "launcher + agent", "Python shim + agent", "in process"
 PTP, BRIDGE = "ptp + host-local", "bridge + host-local"
@@ -203,8 +210,11 @@ def build_sides(stack: ExitStack, directory: Path) -> dict[str, Side]:
     shims = build(directory, plugin, find_compiler())
     datastore, config = directory / "ipam.sqlite", directory / "agent.yaml"
     config.write_text(f"datastore: sqlite://{datastore}\n")
+    manifests = directory / "manifests"
+    manifests.mkdir()
+    (manifests / "node.yaml").write_text(_NODE)
     node = stack.enter_context(_node("ours"))
-    process = stack.enter_context(agent(node, "n1", config, None))
+    process = stack.enter_context(agent(node, "n1", config, manifests))
     served = [Side(path, node, our_config(datastore), process.pid) for path in shims]
     names = (LAUNCHER, SHIM) if len(served) == 2 else (SHIM,)
     alone = Side(plugin, stack.enter_context(_node("alone")), our_config(directory / "alone.sqlite"))
@@ -301,7 +311,9 @@ def main() -> int:
         return 1
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npb-")))
-        os.environ["NODEPLANE_CNI_SOCKET"] = str(directory / "cni.sock")
+        # Beside the socket is what ends with the boot: in memory, as on a node.
+        runtime = stack.enter_context(tempfile.TemporaryDirectory(prefix="npb-", dir="/dev/shm"))
+        os.environ["NODEPLANE_CNI_SOCKET"] = f"{runtime}/cni.sock"
         sides = build_sides(stack, directory)
         # The first calls build what later ones find: the datastore, the page cache.
         measure(sides, 1)

@@ -51,8 +51,7 @@ def locked(path: Path, container_id: str, wait_s: float = WAIT_S) -> Iterator[No
     """
     operation = f"lock {path}"
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = _open(path)
     except OSError as exc:
         raise kernel_error(operation, exc.errno or errno.EIO) from exc
     try:
@@ -75,6 +74,15 @@ def exclusive(commands: Mapping[str, Command], path: Path) -> dict[str, Command]
         return run
 
     return {name: each if name == "STATUS" else hold(name, each) for name, each in commands.items()}
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def _take(operation: str, descriptor: int, wanted: bytes, container_id: str, wait_s: float) -> None:

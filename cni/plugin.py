@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from cni.attachment import HOST_LINK_PREFIX, Attachment, build_attachment, is_ours, judge_links
+from cni.attachment import HOST_LINK_PREFIX, Attachment, Found, build_attachment, is_ours, judge_links
 from cni.call_lock import exclusive, find_socket, lock_file
 from cni.error_codes import INTERFACE_EXISTS
 from cni.features.feature import FEATURES
@@ -28,6 +28,7 @@ from cni.wiring.ipv6_node import ensure_forwarding, require_ipv6
 from cni.wiring.mtu import read_pod_mtu
 from cni.wiring.plan import MIN_IPV6_MTU_BYTES, Plan, build_plan, build_result
 from ipam.errors import CNI_CODES
+from ipam.log_sync import syncing_later
 from nodeplane import cniresult
 from nodeplane.cniresult import Result
 from nodeplane.cnispec import PLACE, CniError, Command, Request, answer_call, run_plugin
@@ -78,9 +79,15 @@ def add(request: Request) -> Result:
     makers = [feature.prepare(request) for feature in FEATURES]
     path = require_netns(attachment, request.environ)
     kind, sysctls = network.ipam.type, KernelSysctls()
-    with open_rtnl(is_brief=True) as host, open_rtnl(path, is_brief=True) as pod, _undo_on_error() as undo:
+    with (
+        open_rtnl(is_brief=True) as host,
+        open_rtnl(path, is_brief=True) as pod,
+        _undo_on_error() as undo,
+        syncing_later() as await_disk,
+    ):
         wishes = _read_wishes(network, request, host)
-        is_there = _make_room(attachment, host, pod)
+        found = _make_room(attachment, host, pod)
+        is_there = found == "ours"
         if needs_link(kind):
             bare = _build_plan(attachment, path, wishes, sysctls, ())
             undo(lambda: remove_links(host, [attachment.host_link]))
@@ -100,7 +107,9 @@ def add(request: Request) -> Result:
         apply_plan(plan, host, pod, sysctls, KernelSysctls(path))
         undo(lambda: _remove_features(attachment, find_socket(request.environ).parent))
         for make in makers:
-            make(plan)
+            make(plan, found)
+        # All of the above can be made without it, but no pod may have an address that a crash takes back.
+        await_disk()
     result = build_result(plan, network.result_dns(given.dns))
     return result if wishes.previous is None else append_result(wishes.previous, result)
 
@@ -194,8 +203,8 @@ def _prepare_ipv6(plan: Plan, sysctls: Sysctls, host: Rtnl) -> None:
     ensure_forwarding(sysctls, host)
 
 
-def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
-    """Remove what an earlier sandbox left under our names; say whether our own links are there already.
+def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> Found:
+    """Remove what an earlier sandbox left under our names; say whether there is nothing, or our own links.
 
     Raises:
         CniError: the pod has an interface of that name which is not ours, or one of ours by another name.
@@ -211,7 +220,8 @@ def _make_room(attachment: Attachment, host: Rtnl, pod: Rtnl) -> bool:
         )
     if found == "stale":
         remove_links(host, [attachment.host_link])
-    return found == "ours"
+        return "nothing"
+    return found
 
 
 def _ensure_links(plan: Plan, host: Rtnl, pod: Rtnl, *, is_there: bool) -> None:
@@ -232,8 +242,10 @@ def _own_links(attachment: Attachment, host: Rtnl) -> list[str]:
     A DEL need not repeat them (SPEC section 2 asks the runtime, "should"), and they name the link. Were one
     left, its pod would go on with an address that is free for the next.
     """
-    pod = find_pod_link(attachment)
     named = host.find_link(attachment.host_link)
+    if named is not None and attachment.is_named_by(named.alias):
+        return [named.name]
+    pod = find_pod_link(attachment)
     if named is not None and is_ours(attachment, named, pod):
         return [named.name]
     ours = (link for link in host.links().values() if link.name.startswith(HOST_LINK_PREFIX))

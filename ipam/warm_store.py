@@ -2,9 +2,10 @@
 
 To open a datastore's file, and to close it, costs more than an address out of it. A kept file is used by one
 request at a time: of several, the others wait here in line and not in SQLite, which asks for its lock again
-after pauses of milliseconds. Nothing that was read is kept: each request is a transaction, and reads anew
-what it relies on. A file that was replaced (restored from a backup) or brought to another version is opened
-again; one that is gone is an error until it is back: the pods that were served from it still run.
+after pauses of milliseconds; the disk is waited for when the turn is over (`ipam.log_sync`). Nothing that was
+read is kept: each request is a transaction, and reads anew what it relies on. A file that was replaced
+(restored from a backup) or brought to another version is opened again; one that is gone is an error until it
+is back: the pods that were served from it still run.
 """
 
 import threading
@@ -15,8 +16,10 @@ from pathlib import Path
 from ipam.datastore import Datastore, open_datastore
 from ipam.datastore_url import SqliteUrl, decode_datastore
 from ipam.errors import DatastoreError, NoDatastoreError
+from ipam.log_sync import LogSync, sync_log
 from ipam.store import Counters
 from ipam.stores.sqlite import SqliteStore
+from ipam.stores.sqlite_file import write_ahead_log
 
 
 class _Place:
@@ -24,19 +27,31 @@ class _Place:
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
-        self.store: SqliteStore | None = None
+        self._open: tuple[SqliteStore, LogSync] | None = None
+        self._has_refused_log = False
 
-    def open(self, path: Path, *, create: bool) -> SqliteStore:
-        """Return the open file, which is opened if it is not, or is not the one at its path."""
-        if self.store is not None and not self.store.is_current():
+    def open(self, path: Path, *, create: bool) -> tuple[SqliteStore, LogSync]:
+        """Return the open file and its log, opened if they are not, or are not those at the path."""
+        if self._open is not None and (self._open[1].is_refused or not self._open[0].is_current()):
             self.close()
-        if self.store is None:
-            self.store = SqliteStore(path, create=create)
-        return self.store
+        if self._open is None:
+            store = SqliteStore(path, create=create, syncs=False)
+            try:
+                if self._has_refused_log:
+                    store.empty_log()
+                    self._has_refused_log = False
+                self._open = store, LogSync(write_ahead_log(path))
+            except BaseException:
+                store.close()
+                raise
+        return self._open
 
     def close(self) -> None:
-        store, self.store = self.store, None
-        if store is not None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            store, log = opened
+            log.close()
+            self._has_refused_log = self._has_refused_log or log.is_refused
             store.close()
 
 
@@ -55,14 +70,20 @@ class WarmStores:
             place = self._places.setdefault(url, _Place())
         with place.turn:
             with self._awaiting(url):
-                store = place.open(where.path, create=create and url not in self._known)
-            store.counters = Counters()
+                store, log = place.open(where.path, create=create and url not in self._known)
+            counters = store.counters = Counters()
             try:
                 yield Datastore(store)
             except BaseException:
                 # A full disk, a damaged file: whoever comes next looks at it with fresh eyes.
                 place.close()
                 raise
+            state = None
+            if counters.transactions:
+                state = store.state
+                log.reach(state)
+        if state is not None:
+            log.wait(state)
 
     @contextmanager
     def asked(self, url: str, *, create: bool) -> Iterator[Datastore]:
@@ -110,9 +131,17 @@ def keeping_open() -> Iterator[None]:
 
 def opened(url: str, *, create: bool = True) -> AbstractContextManager[Datastore]:
     """Open a datastore for one request, or take the open one; see `ipam.datastore.open_datastore`."""
-    if _kept is not None:
-        where = decode_datastore(url)
-        if isinstance(where, SqliteUrl):
-            return _kept.taken(url, where, create=create)
-        return _kept.asked(url, create=create)
-    return open_datastore(url, create=create)
+    where = decode_datastore(url)
+    if not isinstance(where, SqliteUrl):
+        return open_datastore(url, create=create) if _kept is None else _kept.asked(url, create=create)
+    return _opened_alone(where, create=create) if _kept is None else _kept.taken(url, where, create=create)
+
+
+@contextmanager
+def _opened_alone(where: SqliteUrl, *, create: bool) -> Iterator[Datastore]:
+    store = SqliteStore(where.path, create=create)
+    with Datastore(store) as datastore:
+        yield datastore
+        if store.counters.transactions and not store.changes:
+            # Who did what we found done may have been killed before the disk had it.
+            sync_log(write_ahead_log(where.path))

@@ -7,6 +7,7 @@ that was answered, and whose end ends us: the calls that came are finished first
 """
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
     path, descriptor, log_format, verbosity = arguments
     setup_logging(cast("LogFormat", log_format), int(verbosity))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    # What has been loaded stays: looking through all of it for garbage takes milliseconds of somebody's call.
+    gc.freeze()
     # What is run for a call must not get them.
     os.set_inheritable(int(descriptor), False)
     agent = socket.socket(fileno=os.dup(0))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cni.attachment import Attachment
+from cni.attachment import Attachment, Found
 from cni.features.host_ports import HostPorts
 from cni.features.pod_shaping import PodShaping
 from cni.features.source_check import SourceCheck
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from nodeplane.datapath.nft.table import Elements
 
 
+Make = Callable[[Plan, Found], None]
+"""Makes a feature on the links of a plan, which are new or "ours", with what an earlier ADD left on them."""
+
+
 class Feature(Protocol):
     """One of them; `folder` is where it remembers."""
 
-    def prepare(self, request: Request) -> Callable[[Plan], None]:
+    def prepare(self, request: Request) -> Make:
         """Judge the configuration before anything is made; return what makes the feature."""
         ...
 

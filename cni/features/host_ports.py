@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cni.attachment import Attachment, build_attachment, identity_on_link, read_owner
+from cni.attachment import Attachment, Found, build_attachment, identity_on_link, read_owner
 from cni.call_lock import find_socket
 from cni.error_codes import HOST_PORT_TAKEN
 from cni.features.host_port import Claim, HostPort, decode_host_ports, find_conflicts, find_places
@@ -24,6 +24,7 @@ from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.errors import KernelNotFoundError
 
 if TYPE_CHECKING:
+    from cni.features.feature import Make
     from nodeplane.datapath.nft.table import Elements
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 class HostPorts:
     """The feature (`cni.features.feature.Feature`)."""
 
-    def prepare(self, request: Request) -> Callable[[Plan], None]:
+    def prepare(self, request: Request) -> "Make":
         """See `Feature`.
 
         Raises:
@@ -41,7 +42,7 @@ class HostPorts:
         ports = decode_host_ports(request.config)
         attachment, folder = build_attachment(request), find_socket(request.environ).parent
 
-        def make(plan: Plan) -> None:
+        def make(plan: Plan, _found: Found) -> None:
             if ports:
                 _claim(_build_claim(attachment, plan, ports), folder)
             else:

@@ -91,6 +91,12 @@ class NodeTable:
         Raises:
             KernelError: the kernel refused, or others write faster than we can.
         """
+        if not any(data for part in elements.values() for data in part.values()):
+            # As a rule all of them are there, and the kernel says if not: no need to ask for each.
+            with suppress(KernelNotFoundError):
+                everything = {name: ElementChange(remove=[*part]) for name, part in elements.items()}
+                self._edge.update(NODE_TABLE, everything)
+                return
 
         def step() -> None:
             there = self.find(elements)

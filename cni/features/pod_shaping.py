@@ -7,21 +7,23 @@ DEL's or GC's, and one without its host link anybody's (`remove_orphans`).
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cni.attachment import Attachment, identity_on_link, read_owner
+from cni.attachment import Attachment, Found, identity_on_link, read_owner
 from cni.features.bandwidth import Limits, build_limits, decode_bandwidth, find_orphans, ifb_name
 from cni.pod import Pod
 from cni.wiring.apply import remove_links
 from cni.wiring.plan import Plan
 from nodeplane.cnispec import Request
+from nodeplane.datapath.link_presence import has_link
 from nodeplane.datapath.rtnl import Rtnl, open_rtnl
 from nodeplane.datapath.shaping import Bucket, Shape, Shaper, open_shaper
 from nodeplane.errors import KernelExistsError, KernelNotFoundError
 
 if TYPE_CHECKING:
+    from cni.features.feature import Make
     from nodeplane.datapath.nft.table import Elements
 
 _NO_LIMITS = Limits()
@@ -32,21 +34,28 @@ log = logging.getLogger(__name__)
 class PodShaping:
     """The feature (`cni.features.feature.Feature`)."""
 
-    def prepare(self, request: Request) -> Callable[[Plan], None]:
+    def prepare(self, request: Request) -> "Make":
         """See `Feature`.
 
         Raises:
             ConfigError: a rate or a burst is wrong.
         """
         asked = decode_bandwidth(request.config)
-        return lambda plan: _make(plan, build_limits(asked, plan.mtu_bytes))
+
+        def make(plan: Plan, found: Found) -> None:
+            limits = build_limits(asked, plan.mtu_bytes)
+            # New links have none that could be taken away.
+            if limits != _NO_LIMITS or found == "ours":
+                _make(plan, limits)
+
+        return make
 
     def remove(self, attachment: Attachment, _folder: Path) -> None:
         """See `Feature`."""
-        with open_rtnl() as host:
-            name = ifb_name(identity_on_link(attachment.container_id, attachment.interface))
-            # Most pods have none, and to look is quicker than to be refused.
-            if host.find_link(name) is not None:
+        name = ifb_name(identity_on_link(attachment.container_id, attachment.interface))
+        # Most pods have none.
+        if has_link(name):
+            with open_rtnl() as host:
                 remove_links(host, [name])
 
     def check(self, pod: Pod) -> list[str]:

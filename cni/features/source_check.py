@@ -6,8 +6,7 @@ A DEL goes the other way. On for every pod unless the configuration says `"sourc
 the kernel is `cni.features.node_table`'s.
 """
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from ipaddress import collapse_addresses, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +34,14 @@ from nodeplane.cnispec import Request
 from nodeplane.datapath.rtnl import open_rtnl
 
 if TYPE_CHECKING:
+    from cni.features.feature import Make
     from nodeplane.datapath.nft.table import Elements
 
 
 class SourceCheck:
     """The feature (`cni.features.feature.Feature`)."""
 
-    def prepare(self, request: Request) -> Callable[[Plan], None]:
+    def prepare(self, request: Request) -> "Make":
         """See `Feature`.
 
         Raises:
@@ -51,7 +51,7 @@ class SourceCheck:
         # Judged before anything is made.
         network.allowed_sources()
         attachment, folder = build_attachment(request), find_socket(request.environ).parent
-        return partial(_make, attachment, network, folder)
+        return lambda plan, _found: _make(attachment, network, folder, plan)
 
     def remove(self, attachment: Attachment, folder: Path) -> None:
         """See `Feature`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ipam.errors import DatastoreError
+from ipam.errors import DatastoreBusyError, DatastoreError
 from ipam.store import (
     Attempt,
     Counters,
@@ -40,21 +40,47 @@ class SqliteStore:
     Args:
         path: The database file.
         create: Make the file, and its directory, when there is none.
+        syncs: Whether a commit waits for the disk; else its caller does (`ipam.log_sync`).
 
     Raises:
         DatastoreError: the file is not there and not to be made, is damaged, or is not a datastore of ours.
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool = True, syncs: bool = True) -> None:
         self.counters = Counters()
         self._path = path
         with errors(path):
             before = read_identity(path)
-            self._connection = open_file(path, create=create)
+            self._connection = open_file(path, create=create, syncs=syncs)
             # Known only if the file was not replaced, or made, while it was opened.
             self._identity = before if read_identity(path) == before else None
             # Made with the first read, and there for as long as anybody has the file open.
             self._log_identity = read_identity(write_ahead_log(path))
+
+    @property
+    def changes(self) -> int:
+        """How many changes to the file this store has made."""
+        return self._connection.total_changes
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """How far the file has come since it was opened: our changes, and a count of others' commits."""
+        with errors(self._path):
+            # https://sqlite.org/pragma.html#pragma_data_version
+            (others,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return self.changes, others
+
+    def empty_log(self) -> None:
+        """Write all that the log has into the file, synced, and begin the log anew.
+
+        Raises:
+            DatastoreError: the disk refuses, or others still read out of the log.
+        """
+        with errors(self._path):
+            # https://sqlite.org/pragma.html#pragma_wal_checkpoint
+            (is_busy, *_counts) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise DatastoreBusyError(f"{self._path}: the log can't be emptied, others read it")
 
     def is_current(self) -> bool:
         """Say whether the open file is still the one at its path, and of our version.

@@ -38,8 +38,13 @@ _FIRST_STATE = "INSERT INTO state VALUES (1)"
 _ADD_REVISION = "ALTER TABLE entries ADD COLUMN revision INTEGER NOT NULL DEFAULT 1"
 
 
-def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
+def open_file(path: Path, *, create: bool, syncs: bool = True) -> sqlite3.Connection:
     """Open the datastore in a file, migrated to our schema version.
+
+    Args:
+        path: The file.
+        create: Make it when there is none.
+        syncs: Whether a commit waits for the disk; else its caller does (`ipam.log_sync`).
 
     Raises:
         NoDatastoreError: the file is not there and not to be made.
@@ -54,7 +59,12 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
         try:
             # https://sqlite.org/pragma.html#pragma_synchronous: only FULL syncs the log at each commit.
             version = _schema_version(connection, path)
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if syncs else 'NORMAL'}")
+            if not syncs:
+                # A copy (VACUUM INTO) has no log, and what has none syncs at each commit.
+                connection.execute("PRAGMA journal_mode = WAL")
+                # It is there with the first read.
+                version = _schema_version(connection, path)
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             if version != SCHEMA_VERSION:
                 _migrate(connection, path)

@@ -50,6 +50,8 @@ class NetlinkSocket:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         # The kernel answers at once; this only keeps a lost answer from hanging a node.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_LIMIT_S, 0))
+        # Whether answers may still be there that nobody has read to their end.
+        self._is_abandoned = False
 
     def __enter__(self) -> "NetlinkSocket":
         return self
@@ -88,6 +90,7 @@ class NetlinkSocket:
         answers = []
         for kind, _flags, _sequence, payload in self._replies(operation, request):
             if kind == nl.NLMSG_ERROR:
+                self._is_abandoned = False
                 code = error_code(payload)
                 if code:
                     raise kernel_error(operation, code)
@@ -102,6 +105,7 @@ class NetlinkSocket:
             KernelError: the kernel refused.
         """
         kind, _flags, _sequence, payload = next(self._replies(operation, request))
+        self._is_abandoned = False
         if kind == nl.NLMSG_ERROR:
             raise kernel_error(operation, error_code(payload) or errno.EIO)
         return payload
@@ -117,6 +121,7 @@ class NetlinkSocket:
         while not has_ended:
             data = self._receive(operation)
             has_ended, code, flags = _end(data)
+            self._is_abandoned = not has_ended
             if code:
                 raise kernel_error(operation, code)
             is_interrupted = is_interrupted or bool(flags & nl.NLM_F_DUMP_INTR)
@@ -137,7 +142,11 @@ class NetlinkSocket:
             code = error_code(payload)
             if code:
                 found[sequence] = code
-            if sequence == last or (code and sequence == 0):
+            if sequence == last:
+                self._is_abandoned = False
+                break
+            if code and sequence == 0:
+                # Where it is the commit that failed, what is said of the others comes behind (nfnetlink.c).
                 break
         return found
 
@@ -147,7 +156,9 @@ class NetlinkSocket:
             yield from nl.messages(self._receive(operation))
 
     def _send(self, operation: str, data: bytes) -> None:
-        self._drain()
+        if self._is_abandoned:
+            self._drain()
+        self._is_abandoned = True
         try:
             self._socket.sendto(data, (0, 0))
         except OSError as exc:

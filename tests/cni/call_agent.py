@@ -14,6 +14,8 @@ from cni import plugin
 from cni.call_lock import lock_file
 from cni.calls.metrics import CallMetrics
 from cni.calls.server import CallServer
+from cni.features.node_table import keeping_sockets
+from ipam.warm_store import keeping_open
 from nodeplane.datapath import netns
 from tests.netns_fixture import eventually
 
@@ -42,5 +44,5 @@ def call_agent(
 def _serve(node: Path, path: Path, prepare: Callable[[], None]) -> None:
     prepare()
     answer = partial(plugin.answer, lock=lock_file(path))
-    with netns.inside(node):
+    with netns.inside(node), keeping_open(), keeping_sockets():
         asyncio.run(CallServer(path, answer, CallMetrics(CollectorRegistry())).run())

@@ -2,11 +2,12 @@
 
 import errno
 import socket
+import struct
 
 import pytest
 
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath import netns
+from nodeplane.datapath import netlink_socket, netns
 from nodeplane.datapath.netlink_listener import NetlinkListener
 from nodeplane.datapath.netlink_socket import NetlinkSocket, read_at_rest
 from nodeplane.errors import KernelError, KernelNotFoundError, kernel_error
@@ -61,6 +62,41 @@ def test_a_refusal_leaves_the_socket_usable() -> None:
             (answer,) = asker.ask("read link", link_request(1))
 
     assert nl.read_text(nl.attribute_map(answer[16:])[3]) == "lo"
+
+
+class Kernel:
+    """A socket's other end that answers each request with the next of some lists of datagrams."""
+
+    def __init__(self, *answers: list[bytes]) -> None:
+        self._answers = list(answers)
+        self._queue: list[bytes] = []
+
+    def setsockopt(self, *_option: object) -> None:
+        return
+
+    def sendto(self, _data: bytes, _to: tuple[int, int]) -> None:
+        self._queue += self._answers.pop(0)
+
+    def recv(self, _size: int, _flags: int = 0) -> bytes:
+        if not self._queue:
+            raise BlockingIOError
+        return self._queue.pop(0)
+
+
+def verdict(sequence: int, code: int) -> bytes:
+    """Render an NLMSG_ERROR without the request that it is about."""
+    return nl.request(nl.NLMSG_ERROR, 0, sequence, struct.pack("=i", -code).ljust(20, b"\0"))
+
+
+def test_answers_after_a_failed_commit_are_not_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nfnetlink_rcv_batch sends when a commit fails: first that, then what it said of each request."""
+    kernel = Kernel([verdict(0, errno.ENOMEM), verdict(1, 0)], [verdict(1, errno.ENOENT)])
+    monkeypatch.setattr(netlink_socket, "open_socket", lambda *_arguments: kernel)
+    asker = NetlinkSocket(nl.NETLINK_NETFILTER)
+
+    found = [asker.errors("commit", b"", 1) for _ in range(2)]
+
+    assert found == [{0: errno.ENOMEM}, {1: errno.ENOENT}]
 
 
 @pytest.mark.netns

@@ -97,4 +97,4 @@ def test_del_killed_at_any_step(node: Node, pod: Path, agent_socket: Path) -> No
             break
         steps += 1
     assert ifb_name("c1/eth0") not in ifbs(node)
-    assert steps > 10
+    assert steps > 6

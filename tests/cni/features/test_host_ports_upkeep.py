@@ -57,9 +57,7 @@ def running(there: World, folder: Path) -> Iterator[None]:
     """Run the node's agent, which shims are not told of: calls go on in their own processes."""
     config = folder / "agent.yaml"
     config.write_text(f"datastore: {there.node.datastore}\n")
-    manifests = folder / "manifests"
-    manifests.mkdir(exist_ok=True)
-    with agent(there.node.path, "n1", config, manifests):
+    with agent(there.node.path, "n1", config, None):
         yield
 
 
