@@ -46,6 +46,13 @@ class ApiServerSource:
         self._shrink = shrink
         self._server = Server()
 
+    def take_new_addresses(self) -> None:
+        """Take in that this machine's addresses have changed: no connection may lie on one that is gone."""
+        ended = self._server.sockets.end_stranded()
+        if ended:
+            log.info("connections of a lost address ended count=%d", ended)
+        self._server.try_again()
+
     async def batches(self, kinds: Collection[type[Object]]) -> AsyncGenerator[Batch, None]:
         """Yield the snapshot of `kinds`, then changes; see `Source`."""
         state = KnownState(kinds, self._shrink)

@@ -29,6 +29,7 @@ from nodeplane.kube.intake import Intake, WatchFailedError
 from nodeplane.kube.journal import FORBIDDEN, Journal
 from nodeplane.kube.known_state import KnownState
 from nodeplane.kube.objects import Object
+from nodeplane.kube.open_sockets import OpenSockets
 from nodeplane.kube.session import RefusedError, Session, SilenceError, Watch
 
 _NOT_FOUND = 404
@@ -61,11 +62,16 @@ class Server:
     def __init__(self) -> None:
         self.offers_streaming_list = True
         self.has_listed = False
+        self.sockets = OpenSockets()
         self._answered = asyncio.Event()
 
     def answered(self) -> None:
         """Take note that the server has listed a kind: whoever waits for that has waited long enough."""
         self.has_listed = True
+        self.try_again()
+
+    def try_again(self) -> None:
+        """Let whoever waits try at once."""
         self._answered.set()
         self._answered = asyncio.Event()
 
@@ -120,7 +126,10 @@ class Reflector:
             try:
                 async with await self._connection.open() as client:
                     observe = self._connection.observe
-                    await self._follow(Session(client, self._kind, self._selector, observe=observe))
+                    session = Session(
+                        client, self._kind, self._selector, self._server.sockets, observe=observe
+                    )
+                    await self._follow(session)
             except NodeplaneError as exc:
                 if isinstance(exc, ConfigError) and not self._journal.has_listed:
                     raise

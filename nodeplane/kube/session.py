@@ -4,7 +4,8 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import cast
 
 import httpx2
 
@@ -14,6 +15,7 @@ from nodeplane.kube.byte_stream import read_body
 from nodeplane.kube.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Observe
 from nodeplane.kube.line_splitter import LineSplitter
 from nodeplane.kube.objects import Object
+from nodeplane.kube.open_sockets import OpenSockets
 from nodeplane.kube.wire import Event, Page, WireDecoder, decode_status
 
 # A watch says nothing for minutes. That its server's machine has gone without a word is TCP's to find out:
@@ -81,10 +83,12 @@ class Session:
         client: httpx2.AsyncClient,
         kind: type[Object],
         selector: Selector,
+        sockets: OpenSockets,
         *,
         observe: Observe | None = None,
     ) -> None:
         self._client = client
+        self._sockets = sockets
         self._observe = observe
         self._kind = kind
         self._path = collection_path(kind)
@@ -127,8 +131,9 @@ class Session:
         name = f"watch {self._kind.__name__}"
         # Silence is judged by whoever reads, not by httpx.
         async with self._get(name, query, None) as response:
-            _keep_alive(response)
-            yield Watch(name, read_body(response), self._decoder)
+            connection = _keep_alive(response)
+            with nullcontext() if connection is None else self._sockets.reading(connection):
+                yield Watch(name, read_body(response), self._decoder)
 
     @asynccontextmanager
     async def _get(
@@ -187,9 +192,13 @@ async def _refusal(name: str, response: httpx2.Response) -> RefusedError:
     return RefusedError(name, response.status_code, message, float(after) if after.isdecimal() else None)
 
 
-def _keep_alive(response: httpx2.Response) -> None:
+def _keep_alive(response: httpx2.Response) -> socket.socket | None:
+    """Have TCP ask now and then whether the server is there; return the connection, None if it is none."""
     stream = response.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream is not None else None
+    found = stream.get_extra_info("socket") if stream is not None else None
+    # asyncio's has the same methods, but not the type.
+    connection = cast("socket.socket | None", found)
     if connection is not None:
         for option in _KEEPALIVE:
             connection.setsockopt(*option)
+    return connection
