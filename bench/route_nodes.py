@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_interface
@@ -34,15 +34,26 @@ _AGAIN_S = 0.002
 # The blocks that rounds claim begin here; those of nodes begin at a hash of their names, far above.
 _FIRST_BLOCK = 16
 _CLAIMS_AT_ONCE = 20
+# inotify(7); arp(7): the most neighbours of all namespaces together.
 _INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-_INSTANCES_EACH = 4
+_NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+_INSTANCES_EACH, _NEIGHBOURS_EACH = 4, 2
+_REFLECTORS = 2
+_MESH: Mapping[str, object] = {}
+REFLECTED: Mapping[str, object] = {
+    "routeReflectors": [{"nodeSelector": "reflector == 'True'", "clusterId": "244.0.0.1"}]
+}
+"""Two nodes that reflect, in place of a full mesh."""
 
 
 class Nodes:
     """Nodes of one mode with their agents up, each knowing all others."""
 
-    def __init__(self, mode: Mode, folder: Path, fabric: Path, paths: Sequence[Path]) -> None:
+    def __init__(
+        self, mode: Mode, folder: Path, fabric: Path, paths: Sequence[Path], bgp: Mapping[str, object]
+    ) -> None:
         self.mode = mode
+        self._bgp = bgp
         self.paths = list(paths)
         self.names = [f"n{number}" for number in range(len(paths))]
         self.datastore = f"sqlite://{folder}/ipam.sqlite"
@@ -73,7 +84,8 @@ class Nodes:
     def write_nodes(self, absent: int | None = None) -> None:
         """Say which nodes there are, in one step."""
         text = "---\n".join(
-            f"apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n"
+            f"apiVersion: v1\nkind: Node\n"
+            f"metadata: {{name: {name}, labels: {{reflector: '{number < _REFLECTORS}'}}}}\n"
             f"status: {{addresses: [{{type: InternalIP, address: {self.address(number)}}}]}}\n"
             for number, name in enumerate(self.names)
             if number != absent
@@ -81,6 +93,16 @@ class Nodes:
         draft = self._folder / "nodes" / ".nodes.yaml"
         draft.write_text(text)
         draft.rename(self._folder / "nodes" / "nodes.yaml")
+
+    def cut(self, number: int) -> None:
+        """Cut a node off: its link has no other end any more."""
+        with open_rtnl(self._fabric) as fabric:
+            fabric.set_down(f"p{number}")
+
+    def join(self, number: int) -> None:
+        """Undo it."""
+        with open_rtnl(self._fabric) as fabric:
+            fabric.set_up(f"p{number}")
 
     def open_ledger(self, stack: ExitStack) -> None:
         """Open the datastore and give each node its first block."""
@@ -126,7 +148,9 @@ class Nodes:
                 "gcInterval": "0",
                 "metricsBindAddress": "",
                 **(
-                    {"bgp": {"asNumber": 64512, "directory": str(own / "bird")}} if self.mode == "bgp" else {}
+                    {"bgp": {"asNumber": 64512, "directory": str(own / "bird"), **self._bgp}}
+                    if self.mode == "bgp"
+                    else {}
                 ),
             }
             (own / "agent.yaml").write_text(json.dumps(config))
@@ -141,12 +165,17 @@ class Nodes:
         for readiness, process in waiting:
             readiness.wait(process)
 
+    def give_pod(self, block: IPv4Network, owner: int) -> None:
+        """Give a node an address of a block to answer from, if it has none; its agent hears of that too."""
+        address = ip_interface(f"{block[1]}/32")
+        with open_rtnl(self.paths[owner]) as rtnl:
+            if address not in rtnl.addresses("lo"):
+                rtnl.add_address("lo", address)
+
     def until_reached(self, block: IPv4Network, owner: int, begin: Callable[[], object]) -> float:
         """Do something and return the seconds until every other node gets an answer from the block."""
         target = str(block[1])
-        with open_rtnl(self.paths[owner]) as rtnl:
-            if ip_interface(f"{target}/32") not in rtnl.addresses("lo"):
-                rtnl.add_address("lo", ip_interface(f"{target}/32"))
+        self.give_pod(block, owner)
         with self._watching(owner) as watched, self._answerer(owner, target) as answerer:
             started = time.perf_counter()
             begin()
@@ -254,35 +283,43 @@ class _Peer:
 
 
 @contextmanager
-def nodes(mode: Mode, count: int, blocks_before: int = 0) -> Iterator[Nodes]:
-    """Yield so many nodes of a mode with their agents up; `blocks_before` belong to the last of them."""
+def nodes(
+    mode: Mode, count: int, blocks_before: int = 0, bgp: Mapping[str, object] = _MESH
+) -> Iterator[Nodes]:
+    """Yield so many nodes of a mode with their agents up; `blocks_before` belong to the last of them.
+
+    `bgp` is more of the agents' `bgp:`, such as `REFLECTED`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bench-routes-"))
+    # bird is not root.
+    folder.chmod(0o755)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fabric = stack.enter_context(namespace("fabric"))
         paths = [stack.enter_context(namespace(f"n{number}")) for number in range(count)]
-        found = Nodes(mode, folder, fabric, paths)
+        found = Nodes(mode, folder, fabric, paths, bgp)
         found.wire()
         found.write_nodes()
         found.open_ledger(stack)
         found.claim(count - 1, blocks_before)
-        stack.enter_context(_room_for_watches(count))
+        stack.enter_context(_room(_INSTANCES, count * _INSTANCES_EACH))
+        stack.enter_context(_room(_NEIGHBOURS, count * count * _NEIGHBOURS_EACH))
         found.start_agents(stack)
         yield found
 
 
 @contextmanager
-def _room_for_watches(count: int) -> Iterator[None]:
-    """Let so many agents watch files at once: on one machine all share what one has (inotify(7))."""
-    before = int(_INSTANCES.read_text())
-    if before >= count * _INSTANCES_EACH:
+def _room(setting: Path, needed: int) -> Iterator[None]:
+    """Let there be so many of something that nodes share here, and that machines of their own would not."""
+    before = int(setting.read_text())
+    if before >= needed:
         yield
         return
-    _INSTANCES.write_text(str(before + count * _INSTANCES_EACH))
+    setting.write_text(str(needed))
     try:
         yield
     finally:
-        _INSTANCES.write_text(str(before))
+        setting.write_text(str(before))
 
 
 def _end(process: Process, pid_file: Path) -> None:

@@ -1,5 +1,6 @@
 """The datastore that a URL names: opened, and read or changed in typed transactions."""
 
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -78,14 +79,24 @@ def open_datastore(
     return Datastore(open_store(url, create=create, place=place, field=field))
 
 
-def open_store(url: str, *, create: bool = True, place: str = PLACE, field: str = "ipam.datastore") -> Store:
-    """Open the store that a URL names; see `open_datastore`."""
+def open_store(
+    url: str,
+    *,
+    create: bool = True,
+    place: str = PLACE,
+    field: str = "ipam.datastore",
+    ended: threading.Event | None = None,
+) -> Store:
+    """Open the store that a URL names; see `open_datastore`.
+
+    Whoever sets `ended`, from another thread, has it wait no longer for a server that does not answer.
+    """
     where = decode_datastore(url, place, field)
     # Who keeps addresses in a file does not pay for http and TLS.
     if isinstance(where, EtcdUrl):
         from ipam.stores.etcd import open_etcd
 
-        return open_etcd(where, create=create)
+        return open_etcd(where, create=create, ended=ended)
     if isinstance(where, MemoryUrl):
         from ipam.stores.memory import named
 

@@ -1,8 +1,10 @@
 """Learn what has changed in the datastore: for daemons that turn blocks into routes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -31,13 +33,15 @@ class Tunnel(msgspec.Struct, frozen=True):
 class LedgerNews(msgspec.Struct, frozen=True):
     """What has changed of that which routes are made of; by its key in the store, None for what is gone.
 
-    With `is_whole` it is all there is. `pools` is None while the pools are as they were.
+    With `is_whole` it is all there is. `pools` is None while the pools are as they were. `unreadable` has the
+    keys of what is there and can't be read, and why: whoever knows what they said before goes on with that.
     """
 
     blocks: Mapping[str, Block | None]
     tunnels: Mapping[str, Tunnel | None]
     pools: tuple[Pool, ...] | None
     is_whole: bool
+    unreadable: Mapping[str, str] = {}
 
 
 async def changes(url: str, prefix: str = "", *, create: bool = True) -> AsyncGenerator[None, None]:
@@ -54,20 +58,33 @@ async def changes(url: str, prefix: str = "", *, create: bool = True) -> AsyncGe
     """
     loop = asyncio.get_running_loop()
     # A store's calls block (for a writer, a disk, the network).
-    with ThreadPoolExecutor(1, "ipam-watch") as executor:
-        store, watch = await loop.run_in_executor(executor, partial(_open, url, prefix, create=create))
+    with _store_thread("ipam-watch") as (executor, ended):
+        opening = partial(_open, url, prefix, create=create, ended=ended)
+        store, watch = await loop.run_in_executor(executor, opening)
         try:
             yield
             while await loop.run_in_executor(executor, watch.wait):
                 yield
         finally:
+            ended.set()
             # Ends a wait that is still under way in the executor, so that what follows gets its turn.
             await asyncio.to_thread(watch.close)
             await loop.run_in_executor(executor, store.close)
 
 
-def _open(url: str, prefix: str, *, create: bool) -> tuple[Store, Watch]:
-    store = open_store(url, create=create)
+@contextmanager
+def _store_thread(name: str) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """Yield a thread, and what ends its waiting for a server; a daemon that is to end does not wait for one."""
+    ended = threading.Event()
+    with ThreadPoolExecutor(1, name) as executor:
+        try:
+            yield executor, ended
+        finally:
+            ended.set()
+
+
+def _open(url: str, prefix: str, *, create: bool, ended: threading.Event) -> tuple[Store, Watch]:
+    store = open_store(url, create=create, ended=ended)
     try:
         return store, store.watch(prefix)
     except BaseException:
@@ -86,14 +103,22 @@ async def follow(url: str, *, create: bool = True) -> AsyncGenerator[LedgerNews,
         DatastoreError: the datastore is damaged or not ours, or was taken away while it was followed.
     """
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, "ipam-feed") as executor:
-        store, feed = await loop.run_in_executor(executor, partial(_open_feed, url, create=create))
+    with _store_thread("ipam-feed") as (executor, ended):
+        opening = partial(_open_feed, url, create=create, ended=ended)
+        store, feed = await loop.run_in_executor(executor, opening)
         try:
             while (news := await loop.run_in_executor(executor, feed.next)) is not None:
-                found = decode_news(news)
-                if found.is_whole or found.blocks or found.tunnels or found.pools is not None:
+                found = decode_news(news, is_lenient=True)
+                if (
+                    found.is_whole
+                    or found.blocks
+                    or found.tunnels
+                    or found.unreadable
+                    or found.pools is not None
+                ):
                     yield found
         finally:
+            ended.set()
             # Ends a wait that is still under way in the executor, so that what follows gets its turn.
             await asyncio.to_thread(feed.close)
             await loop.run_in_executor(executor, store.close)
@@ -115,23 +140,32 @@ def read_now(url: str, place: str = PLACE, field: str = "ipam.datastore") -> Led
     return decode_news(News({entry.key: entry.value for each in found for entry in each.entries}, True))
 
 
-def decode_news(news: News) -> LedgerNews:
-    """Decode what a feed tells.
+def decode_news(news: News, *, is_lenient: bool = False) -> LedgerNews:
+    """Decode what a feed tells; with `is_lenient` one entry that is not ours is no reason to miss the others.
 
     Raises:
         UnreadableError: an entry is not ours; names it.
     """
     blocks: dict[str, Block | None] = {}
     tunnels: dict[str, Tunnel | None] = {}
+    unreadable: dict[str, str] = {}
     pools: tuple[Pool, ...] | None = () if news.is_whole else None
     for key, value in news.entries.items():
-        if key.startswith(records.BLOCKS):
-            blocks[key] = None if value is None else _decoded(records.decode_block, key, value)
-        elif key == records.POOLS:
-            pools = () if value is None else _decoded(records.decode_pools, key, value)
-        elif key.startswith(records.TUNNELS):
-            tunnels[key] = None if value is None else _tunnel(*_decoded(records.decode_handle, key, value))
-    return LedgerNews(blocks, tunnels, pools, news.is_whole)
+        try:
+            if key.startswith(records.BLOCKS):
+                blocks[key] = None if value is None else _decoded(records.decode_block, key, value)
+            elif key == records.POOLS:
+                pools = () if value is None else _decoded(records.decode_pools, key, value)
+            elif key.startswith(records.TUNNELS):
+                tunnels[key] = (
+                    None if value is None else _tunnel(*_decoded(records.decode_handle, key, value))
+                )
+        except UnreadableError as exc:
+            # Without pools nobody knows what a block is for.
+            if not is_lenient or key == records.POOLS:
+                raise
+            unreadable[key] = str(exc)
+    return LedgerNews(blocks, tunnels, pools, news.is_whole, unreadable)
 
 
 def _tunnel(handle: Handle, addresses: tuple[Address, ...]) -> Tunnel | None:
@@ -147,8 +181,8 @@ def _decoded(decode: Callable[[bytes], T], key: str, value: bytes) -> T:
         raise UnreadableError(f"{key}: {exc}: run ipamctl check") from exc
 
 
-def _open_feed(url: str, *, create: bool) -> tuple[Store, Feed]:
-    store = open_store(url, create=create)
+def _open_feed(url: str, *, create: bool, ended: threading.Event) -> tuple[Store, Feed]:
+    store = open_store(url, create=create, ended=ended)
     try:
         return store, store.follow(_PREFIXES)
     except BaseException:

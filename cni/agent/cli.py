@@ -51,13 +51,23 @@ def run_command(
     is_chosen = any(option is not None for option in (manifests, kubeconfig, master))
     source = open_source(manifests, kubeconfig, master) if is_chosen else None
     files = read_files(config, node_name)
-    condition = None
+    condition, heed_addresses = None, _do_nothing
+    if kubeconfig is not None:
+        from nodeplane.kube.apiserver import ApiServerSource
+
+        # A directory is in reach whatever the addresses are.
+        if isinstance(source, ApiServerSource):
+            heed_addresses = source.take_new_addresses
     if kubeconfig is not None and config.node_condition:
         from cni.agent.node_condition import NodeCondition
         from nodeplane.kube.connection import Connection
 
         condition = NodeCondition(Connection.from_kubeconfig(kubeconfig, master), node_name)
-    run_daemon(agent.run(node_name, source, config, files, condition))
+    run_daemon(agent.run(node_name, source, config, files, condition, on_new_addresses=heed_addresses))
+
+
+def _do_nothing() -> None:
+    return
 
 
 program.add_command(bgp_command)

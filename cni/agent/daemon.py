@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -26,6 +26,7 @@ from cni.agent.ipam_metrics import IpamMetrics
 from cni.agent.node_condition import NodeCondition
 from cni.agent.pages import AgentHealth, AgentMetrics, build_health_pages, build_metrics_pages
 from cni.agent.pod_link_keeper import PodLinkKeeper
+from cni.agent.problems import find_problems
 from cni.agent.stats_listener import listen_for_stats
 from cni.bgp.metrics import BgpMetrics
 from cni.bgp.speaker import Speaker
@@ -34,13 +35,16 @@ from cni.calls.metrics import CallMetrics
 from cni.calls.process import keep_serving_calls
 from cni.edge import open_edge
 from cni.features.node_table_keeper import NodeTableKeeper
+from cni.routing.guard_rules import NAME as GUARD
 from cni.routing.kernel import KernelState, StepReport
 from cni.routing.router import Router
 from cni.routing.tunnels import TunnelPlan, carry_out
 from ipam.errors import DatastoreError
 from ipam.watch import LedgerNews, follow
+from nodeplane.datapath.nft.kernel import KernelTable
+from nodeplane.datapath.nft.monitor import TableMonitor
 from nodeplane.datapath.rtnl import open_rtnl
-from nodeplane.datapath.rtnl_monitor import RtnlMonitor
+from nodeplane.datapath.rtnl_monitor import AddressEvent, Overrun, RtnlMonitor
 from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.file_watch import FileWatch
 from nodeplane.kube.objects import Node
@@ -70,6 +74,7 @@ class Agent:
         self.tunnels_due = asyncio.Event()
         self._has_tried_tunnels = False
         self._tried = TunnelPlan()
+        self._problems: Mapping[str, str] = {}
         self._metrics = metrics
         router.on_synced = self._take_sync
         router.on_failed = self._take_failure
@@ -81,12 +86,20 @@ class Agent:
     def take_nodes(self, batch: Batch) -> None:
         """Take the snapshot of all nodes in, then changes."""
         self.router.take_nodes(batch)
+        self._judge()
         if self.speaker is not None:
             self.speaker.take_nodes(batch)
+
+    def be_alone(self) -> None:
+        """Do without other nodes: nobody tells of any."""
+        self.router.be_alone()
+        if self.speaker is not None:
+            self.speaker.take_nodes(())
 
     def take_news(self, news: LedgerNews) -> None:
         """Take in what has changed in the datastore."""
         self.router.take_news(news)
+        self._judge()
         if self.speaker is not None and news.pools is not None:
             self.speaker.take_pools(news.pools)
 
@@ -100,6 +113,19 @@ class Agent:
         """Try again what has come to nothing."""
         self._tried = TunnelPlan()
         self.tunnels_due.set()
+
+    def _judge(self) -> None:
+        """Say what an operator has to put right, and wait for it."""
+        health, before, router = self._metrics.health, self._problems, self.router
+        self._problems = find_problems(
+            router.node, router.pools, is_in_cluster=router.is_in_cluster, has_bgp=self.speaker is not None
+        )
+        for name in before.keys() - self._problems.keys():
+            health.done(name)
+        for name, problem in self._problems.items():
+            health.wait_for(name)
+            if problem != before.get(name):
+                log.error("%s", problem)
 
     def _take_tunnel_plan(self, plan: TunnelPlan) -> None:
         if plan and plan != self._tried:
@@ -127,6 +153,8 @@ async def run(
     config: AgentConfig,
     files: Sequence[File] = (),
     condition: NodeCondition | None = None,
+    *,
+    on_new_addresses: Callable[[], None] = lambda: None,
 ) -> None:
     """Keep the node's routes in step for as long as the task lives; without a source there are no peers.
 
@@ -138,17 +166,23 @@ async def run(
         config: The agent's configuration.
         files: What to install once the agent is ready.
         condition: What to tell the API server after that.
+        on_new_addresses: Called when the node's addresses have changed.
 
     Raises:
         ConfigError: the first snapshot of the nodes can't be had.
-        DatastoreError: the blocks can't be read at the start.
         KernelError: rtnetlink can't be had.
     """
     metrics = AgentMetrics(create_registry(), AgentHealth())
     # The monitor listens before the first read, so that nothing falls between the two.
-    with RtnlMonitor(has_neighbours=True) as monitor:
+    own_ports: set[int] = set()
+    with (
+        RtnlMonitor(has_neighbours=True) as monitor,
+        TableMonitor([("inet", GUARD)], own_ports) as guard_monitor,
+        KernelTable("inet", GUARD) as guard,
+    ):
+        own_ports.add(guard.port)
         async with open_edge("rtnl", open_rtnl) as kernel:
-            edge = await kernel(lambda rtnl: (KernelState(rtnl, KernelSysctls()), rtnl.port))
+            edge = await kernel(lambda rtnl: (KernelState(rtnl, KernelSysctls(), guard), rtnl.port))
             ipam_metrics = IpamMetrics(metrics.registry, node_name)
             router = Router(node_name, kernel, edge, KernelSysctls(), config.vxlan)
             agent = Agent(router, metrics, _open_speaker(node_name, config, metrics))
@@ -160,7 +194,8 @@ async def run(
                 tasks.create_task(_follow_nodes(agent, source, condition))
                 tasks.create_task(_follow_blocks(agent, config.datastore, ipam_metrics, node_table))
                 tasks.create_task(node_table.run())
-                tasks.create_task(_follow_kernel(router, pods, monitor))
+                tasks.create_task(_follow_kernel(agent, pods, monitor, on_new_addresses))
+                tasks.create_task(_follow_guard(router, guard_monitor))
                 tasks.create_task(_keep_tunnels(agent, node_name, config.datastore))
                 if agent.speaker is not None:
                     tasks.create_task(agent.speaker.run(source))
@@ -232,7 +267,7 @@ async def _announce(
 
 async def _follow_nodes(agent: Agent, source: Source | None, condition: NodeCondition | None) -> None:
     if source is None:
-        agent.take_nodes(())
+        agent.be_alone()
         return
     async for batch in source.batches({Node}):
         agent.take_nodes(batch)
@@ -244,28 +279,45 @@ async def _follow_blocks(
     agent: Agent, datastore_url: str, metrics: IpamMetrics, node_table: NodeTableKeeper
 ) -> None:
     router = agent.router
+    known = ""
     while True:
         try:
             # Opened each time: the file may be another one by now (restored from a backup). One that is gone
             # is awaited: an empty one would take all routes away, and give running pods' addresses out again.
             async with aclosing(follow(datastore_url, create=not router.has_blocks)) as all_news:
                 async for news in all_news:
+                    known = ""
                     agent.take_news(news)
                     metrics.take_blocks(router.pools, router.desired.blocks)
                     node_table.take_pools(router.pools)
                     await asyncio.sleep(_FEED_REST_S)
         except DatastoreError as exc:
-            if not router.has_blocks:
-                raise
-            log.warning("datastore lost, the last blocks stay in force error=%r", str(exc))
+            # Waited for at the start too, as an API server is: what an earlier agent left is in force, and
+            # BIRD, which ends with a container, would end with each try.
+            what = "the last blocks stay in force" if router.has_blocks else "all stays as it is until then"
+            if str(exc) != known:
+                log.warning("datastore lost, %s error=%r", what, str(exc))
+            known = str(exc)
             await asyncio.sleep(_REOPEN_S)
 
 
-async def _follow_kernel(router: Router, pods: PodLinkKeeper, monitor: RtnlMonitor) -> None:
+async def _follow_kernel(
+    agent: Agent, pods: PodLinkKeeper, monitor: RtnlMonitor, on_new_addresses: Callable[[], None]
+) -> None:
     async with aclosing(monitor.events()) as events:
         async for event in events:
-            router.take_event(event)
+            # Pods' gateways of IPv6 come and go all the time, and no connection lies on one.
+            if agent.router.take_event(event) and isinstance(event, AddressEvent | Overrun):
+                on_new_addresses()
             pods.take_event(event)
+            if agent.speaker is not None:
+                agent.speaker.take_event(event)
+
+
+async def _follow_guard(router: Router, monitor: TableMonitor) -> None:
+    async with aclosing(monitor.disturbances()) as disturbances:
+        async for _ in disturbances:
+            router.look_again()
 
 
 async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> None:
@@ -273,6 +325,7 @@ async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> Non
     loop = asyncio.get_running_loop()
     router = agent.router
     known: tuple[str, ...] = ()
+    retry: asyncio.TimerHandle | None = None
     with ThreadPoolExecutor(1, "tunnels") as executor:
         while True:
             await agent.tunnels_due.wait()
@@ -290,7 +343,10 @@ async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> Non
                 log.warning("no tunnel address, routes by VXLAN wait error=%r", problem)
             known = problems
             agent.take_tunnels(plan)
-            loop.call_later(_TUNNEL_RETRY_S, agent.retry_tunnels)
+            if retry is not None:
+                # One clock, however many reasons there were to try.
+                retry.cancel()
+            retry = loop.call_later(_TUNNEL_RETRY_S, agent.retry_tunnels)
 
 
 def _open_speaker(node_name: str, config: AgentConfig, metrics: AgentMetrics) -> Speaker | None:

@@ -7,18 +7,28 @@ it again for a graceful restart (RFC 4724): its neighbours and the kernel keep i
     no socket ──start──► running ──ends──► started again, at once, then after a pause
        │                    ▲ └──does not answer──► killed
        └──answers───────────┘
+
+It is started on the configuration that an earlier agent left, if one did: in a container bird ends with the
+agent, and what the cluster looks like now may be unknown for long. Its sessions must not wait for that.
 """
 
 import asyncio
 import logging
 import os
-import signal
-import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from cni.bgp.account import (
+    Account,
+    find_account,
+    prepare_directory,
+    remove_foreign_files,
+    share,
+    write_secret,
+)
+from cni.bgp.bird_process import await_end, kill, kill_by_file
 from cni.bgp.config import BgpConfig
 from cni.bgp.control import BirdError, BirdFrozenError, Control, Reply
 from nodeplane.errors import NodeplaneError, SetupError
@@ -31,8 +41,6 @@ _PROBE_S = 2.0
 # From the start to an answer.
 _START_LIMIT_S = 30.0
 _START_POLL_S = 0.01
-# One that has closed its connection and goes on is not at its end.
-_END_LIMIT_S = 5.0
 # One that ended so soon, and the next one too, will do so again.
 _SHORT_LIFE_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -56,10 +64,11 @@ class Bird:
         The configuration of one that is found may be an older one.
 
         Raises:
-            SetupError: there is no bird on this machine.
+            SetupError: there is no bird on this machine, or no such user.
         """
         if config.socket is None and not os.access(config.bird, os.X_OK):
             raise SetupError(f"expected bird 2 at {config.bird}, a program (Debian: bird2)")
+        self._account = find_account(config.user) if config.socket is None else None
         self._program = config.bird
         self._directory = config.directory
         self._socket = config.control_socket
@@ -70,6 +79,7 @@ class Bird:
         self._child: subprocess.Popen[bytes] | None = None
         self._is_missed = False
         self._has_config = asyncio.Event()
+        self._is_left_config_good = True
         self._writing = asyncio.Lock()
 
     @property
@@ -111,8 +121,8 @@ class Bird:
         async with self._writing:
             candidate, target = self._directory / _CANDIDATE_NAME, self._directory / CONFIG_NAME
             try:
-                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write_secret(candidate, text)
+                prepare_directory(self._directory, self._account)
+                write_secret(candidate, text, self._account)
                 await self._check(candidate)
                 candidate.rename(target)
             except OSError as exc:
@@ -138,7 +148,7 @@ class Bird:
                 finally:
                     self._control = None
                     control.close()
-                await _wait_for_end(control.pid)
+                await await_end(control.pid)
                 self._on_end()
                 log.warning("bird has ended, its routes stay in force pid=%d", control.pid)
             if loop.time() - started_s > _SHORT_LIFE_S:
@@ -153,7 +163,8 @@ class Bird:
             control = await Control.open(self._socket)
         except BirdFrozenError as exc:
             log.warning("bird is frozen error=%r", str(exc))
-            self._kill_by_file()
+            if self._is_ours:
+                kill_by_file(self._directory / PID_NAME, self._program.name)
             return None
         except BirdError as exc:
             if not self._is_ours and not self._is_missed:
@@ -168,17 +179,22 @@ class Bird:
         """Start our bird and connect to it; None if it does not come up."""
         if not self._is_ours:
             return None
-        await self._has_config.wait()
+        is_left = not self._has_config.is_set() and self._is_left_config_good and self._has_left_config()
+        if not is_left:
+            await self._has_config.wait()
         pid_file = self._directory / PID_NAME
         # Only one that ran before has routes to hold on to; the directory does not outlive a boot.
         recovery = ["-R"] if pid_file.exists() else []
         command = [
-            str(self._program), "-f", *recovery,
+            str(self._program), "-f", *recovery, *_as_user(self._account),
             "-c", str(self._directory / CONFIG_NAME), "-s", str(self._socket), "-P", str(pid_file),
         ]  # fmt: skip
         if self._child is not None:
             self._child.poll()
         try:
+            prepare_directory(self._directory, self._account)
+            remove_foreign_files(self._directory, self._account)
+            share(self._directory / CONFIG_NAME, self._account)
             # Not asyncio's: that one kills its children when the agent ends.
             child = self._child = subprocess.Popen(
                 command,
@@ -195,13 +211,22 @@ class Bird:
                 while child.poll() is None:
                     with suppress(BirdError):
                         control = await Control.open(self._socket)
-                        log.info("bird started pid=%d restart=%s", child.pid, bool(recovery))
+                        log.info(
+                            "bird started pid=%d restart=%s config=%s",
+                            child.pid, bool(recovery), "left" if is_left else "new",
+                        )  # fmt: skip
                         return control
                     await asyncio.sleep(_START_POLL_S)
         except TimeoutError:
             child.kill()
+        # One that it does not take is not tried again: the next one is ours.
+        self._is_left_config_good = self._is_left_config_good and not is_left
         log.error("bird did not start exit_code=%s log=%s", child.returncode, self.log_file)
         return None
+
+    def _has_left_config(self) -> bool:
+        """Say whether an earlier agent's bird ran on a configuration that is still there."""
+        return (self._directory / CONFIG_NAME).exists() and (self._directory / PID_NAME).exists()
 
     async def _watch(self, control: Control) -> None:
         """Wait until bird ends; end it when it is frozen."""
@@ -216,18 +241,10 @@ class Bird:
                     log.warning("bird is frozen error=%r", str(exc))
                     if not self._is_ours:
                         return
-                    _kill(control.pid)
+                    kill(control.pid)
                     await control.closed
                 except BirdError:
                     return
-
-    def _kill_by_file(self) -> None:
-        """End the frozen bird of an earlier agent, by its pid file."""
-        if self._is_ours:
-            with suppress(OSError, ValueError):
-                pid = int((self._directory / PID_NAME).read_text())
-                if Path(f"/proc/{pid}/comm").read_text().strip() == self._program.name:
-                    _kill(pid)
 
     async def _check(self, candidate: Path) -> None:
         if self._control is not None:
@@ -241,6 +258,7 @@ class Bird:
         child = await asyncio.create_subprocess_exec(
             str(self._program),
             "-p",
+            *_as_user(self._account),
             "-c",
             str(candidate),
             stdin=subprocess.DEVNULL,
@@ -252,35 +270,6 @@ class Bird:
             raise RefusedError(errors.decode("utf-8", "replace").strip())
 
 
-def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only root may read, whatever stood there."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-    with open(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-
-
-async def _wait_for_end(pid: int) -> None:
-    """Wait until a process has closed all it had: its socket may outlive its connections for a moment."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except OSError:
-        # It has ended and is nobody's child, or is one of another namespace.
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END_LIMIT_S):
-                await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _kill(pid: int) -> None:
-    # 0 is a process of another namespace, to kill(2) all of our own group.
-    if pid > 1:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _as_user(account: Account | None) -> list[str]:
+    """Return the options by which bird gives up root: it keeps CAP_NET_ADMIN and what sockets need."""
+    return [] if account is None else ["-u", account.user, "-g", account.group]

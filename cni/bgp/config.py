@@ -18,6 +18,8 @@ Community = tuple[int, ...]
 
 DEFAULT_DIRECTORY = "/run/nodeplane/bird"
 DEFAULT_UPLINKS = ("*",)
+# As Debian's package makes it.
+DEFAULT_USER = "bird"
 SOCKET_NAME = "bird.ctl"
 
 
@@ -46,6 +48,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         source: Our own address of the session; None is the one that the routes lead to.
         use_node_address: Take the node's address as the source.
         multihop: Most hops to the peer; 0 is a peer on a link of ours.
+        is_passive: The peer connects to us, and we not to it.
         max_prefixes: When the peer announces more, its session is taken down and tried again; 0 is no limit.
         allow_local_as: How often our own AS may be in a path; for racks that share an AS number.
         announce: This node's own prefixes, or all of the cluster's, for reflectors.
@@ -60,6 +63,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     source: Address | None = None
     use_node_address: bool = True
     multihop: int = 0
+    is_passive: bool = False
     ttl_security: bool = False
     max_prefixes: int = 0
     allow_local_as: int = 0
@@ -97,6 +101,7 @@ class BgpConfig(msgspec.Struct, frozen=True, kw_only=True):
         communities: What to attach to prefixes inside a network.
         uplinks: Patterns of the links that lead to next hops.
         prefer_node_address: The node's own packets to pods carry its address, whatever link they leave by.
+        user: Whom our bird runs as.
         directory: Where the configuration, the control socket and the log of our bird lie.
         socket: The control socket of a bird that somebody else runs; None to run one.
     """
@@ -114,6 +119,7 @@ class BgpConfig(msgspec.Struct, frozen=True, kw_only=True):
     uplinks: tuple[str, ...] = DEFAULT_UPLINKS
     prefer_node_address: bool = False
     bird: Path = Path("/usr/sbin/bird")
+    user: str = DEFAULT_USER
     directory: Path = Path(DEFAULT_DIRECTORY)
     socket: Path | None = None
 

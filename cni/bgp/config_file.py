@@ -15,6 +15,7 @@ from msgspec import Meta
 from cni.bgp.config import (
     DEFAULT_DIRECTORY,
     DEFAULT_UPLINKS,
+    DEFAULT_USER,
     BfdMode,
     BgpConfig,
     Community,
@@ -39,6 +40,8 @@ _MOST_HOLD_S = 65535.0
 _MOST_RESTART_S = 4095.0
 _COMMUNITY = re.compile(r"\d{1,10}:\d{1,10}(:\d{1,10})?")
 # Names of links as the kernel allows them (dev_valid_name), with bird's `*`; no quote, which bird can't have.
+# useradd(8).
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _UPLINK = re.compile(r"[^\s/:\"-][^\s/:\"]{0,15}")
 
 
@@ -64,6 +67,7 @@ class _Peer(_Timers, frozen=True, rename="camel", forbid_unknown_fields=True, kw
     node_selector: str = ""
     source_address: str = "node"
     multihop: Annotated[int, Meta(ge=0, le=255)] = 0
+    passive: bool = False
     ttl_security: bool = False
     max_prefixes: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     allow_local_as: Annotated[int, Meta(ge=0, le=10)] = 0
@@ -104,6 +108,7 @@ class BgpFile(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     uplinks: tuple[str, ...] = DEFAULT_UPLINKS
     prefer_node_address: bool = False
     bird: str = "/usr/sbin/bird"
+    user: str = DEFAULT_USER
     directory: str = DEFAULT_DIRECTORY
     socket: str = ""
 
@@ -169,6 +174,7 @@ class _Reader:
             uplinks=file.uplinks,
             prefer_node_address=file.prefer_node_address,
             bird=self._file_path(("bird",), file.bird),
+            user=self._user(("user",), file.user),
             directory=self._file_path(("directory",), file.directory),
             socket=self._file_path(("socket",), file.socket) if file.socket else None,
         )
@@ -225,6 +231,7 @@ class _Reader:
             source=source,
             use_node_address=item.source_address == "node",
             multihop=item.multihop,
+            is_passive=item.passive,
             ttl_security=item.ttl_security,
             max_prefixes=item.max_prefixes,
             allow_local_as=item.allow_local_as,
@@ -276,6 +283,11 @@ class _Reader:
         if not text.startswith("/") or '"' in text:
             raise self._error(path, f"expected an absolute path, got {text!r}")
         return Path(text)
+
+    def _user(self, path: FieldPath, text: str) -> str:
+        if not _USER.fullmatch(text):
+            raise self._error(path, f"expected the name of a user, got {text!r}")
+        return text
 
     def _at(self, path: FieldPath) -> FieldPath:
         return (*self._path, *path)

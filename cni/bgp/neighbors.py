@@ -29,13 +29,17 @@ Role = Literal["node", "client", "reflector", "peer"]
 
 
 class Speaker(msgspec.Struct, frozen=True):
-    """A node as BGP sees it; a family without an address has no sessions."""
+    """A node as BGP sees it; a family without an address has no sessions.
+
+    `is_named` says that its router id was given to it, by an annotation.
+    """
 
     name: str
     as_number: int
     router_id: IPv4Address
     addresses: tuple[Address, ...]
     labels: Mapping[str, str]
+    is_named: bool = False
 
     def address(self, version: int) -> Address | None:
         """Return its address of a family."""
@@ -53,6 +57,7 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True):
         is_direct: The neighbour is on a link of ours.
         cluster_id: Of a reflector, for its client.
         announces_all: What others announced goes out too.
+        is_passive: The neighbour connects to us, and we not to it.
     """
 
     protocol: str
@@ -68,6 +73,7 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True):
     ttl_security: bool = False
     cluster_id: IPv4Address | None = None
     announces_all: bool = False
+    is_passive: bool = False
     keeps_next_hop: bool = False
     max_prefixes: int = 0
     allow_local_as: int = 0
@@ -84,7 +90,7 @@ def read_speakers(config: BgpConfig, nodes: Iterable[Node]) -> tuple[dict[str, S
         peer = read_peer(node)
         found = (peer.address(4), peer.address(6))
         addresses = tuple(address for address in found if address is not None)
-        as_number, router_id = config.as_number, _router_id(name, addresses)
+        as_number, router_id, is_named = config.as_number, _router_id(name, addresses), False
         for key in _given(AS_NUMBER, annotations):
             text = annotations[key]
             # No longer than an AS number: Python refuses to read very long ones.
@@ -98,8 +104,41 @@ def read_speakers(config: BgpConfig, nodes: Iterable[Node]) -> tuple[dict[str, S
                 router_id = IPv4Address(annotations[key])
             except ValueError:
                 wrong.append(f"Node {name}: {key}: expected four numbers, got {annotations[key]!r}")
-        speakers[name] = Speaker(name, as_number, router_id, addresses, node.labels)
+            else:
+                is_named = True
+        speakers[name] = Speaker(name, as_number, router_id, addresses, node.labels, is_named)
     return speakers, wrong
+
+
+def keep_router_id(own: Speaker, current: IPv4Address | None, others: Iterable[Speaker]) -> Speaker:
+    """Return a node with the router id that its bird has: another one would end all its sessions.
+
+    An annotation wins, and so does another node that has this very number by now (RFC 6286, section 2.1: it
+    is unique inside an AS).
+    """
+    taken = {number for item in others for number in (item.router_id, *item.addresses)}
+    if current is None or own.is_named or current in taken:
+        return own
+    return msgspec.structs.replace(own, router_id=current)
+
+
+def choose_by_address(own: Speaker, others: Iterable[Speaker]) -> tuple[list[Speaker], list[str]]:
+    """Return the other nodes, each address at one of them alone, and what is wrong with the rest.
+
+    There is one speaker at an address. It is our own, or that of the first node by name: a Node that came
+    anew under another name is what makes two of them, and both names lead to the same bird.
+    """
+    taken = dict.fromkeys(own.addresses, own.name)
+    found: list[Speaker] = []
+    wrong: list[str] = []
+    for other in sorted(others, key=lambda item: item.name):
+        for address in other.addresses:
+            if address in taken:
+                wrong.append(f"Node {other.name}: InternalIP {address}: Node {taken[address]} has it too")
+        left = tuple(address for address in other.addresses if address not in taken)
+        found.append(msgspec.structs.replace(other, addresses=left))
+        taken |= dict.fromkeys(left, other.name)
+    return found, wrong
 
 
 def build_neighbors(config: BgpConfig, own: Speaker, others: Sequence[Speaker]) -> tuple[Neighbor, ...]:
@@ -160,6 +199,11 @@ def _to_node(
             # RFC 4456: clients are of the reflector's own AS.
             cluster_id=cluster_id if is_internal else None,
             announces_all=role in {"client", "reflector"},
+            # Of two that connect to one another after a restart, the later connection may end the session
+            # that the first has made, and with it what was kept for the restart (bird's proto/bgp/bgp.c,
+            # bgp_incoming_connection). So one of each pair waits; RFC 4271, section 6.8, has the higher keep
+            # its connection too.
+            is_passive=int(local) < int(address),
         )
 
 
@@ -177,6 +221,7 @@ def _to_peer(own: Speaker, peer: Peer) -> Neighbor:
         multihop=peer.multihop,
         ttl_security=peer.ttl_security,
         announces_all=peer.announce == "cluster",
+        is_passive=peer.is_passive,
         keeps_next_hop=peer.keep_next_hop,
         max_prefixes=peer.max_prefixes,
         allow_local_as=peer.allow_local_as,

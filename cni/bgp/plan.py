@@ -1,9 +1,19 @@
 """What a node's bird is to do: whom to speak to, which prefixes are the node's own, what may come in."""
 
+from ipaddress import IPv4Address
+
 import msgspec
 
 from cni.bgp.config import BgpConfig, Community, sort_networks
-from cni.bgp.neighbors import Neighbor, Speaker, build_neighbors, is_reflector, read_speakers
+from cni.bgp.neighbors import (
+    Neighbor,
+    Speaker,
+    build_neighbors,
+    choose_by_address,
+    is_reflector,
+    keep_router_id,
+    read_speakers,
+)
 from cni.bgp.service_routes import EXCLUDED
 from ipam.model import Network, Pool
 from nodeplane.kube.objects import Node
@@ -42,16 +52,18 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         announced: Blocks of this node, and addresses that it borrows from others' blocks, in full length.
         local_services: Addresses of Services with policy Local that this node has endpoints for.
+        router_id: What this node's bird is called now; None if there is none yet.
     """
 
     nodes: tuple[Node, ...] = ()
     pools: tuple[Pool, ...] = ()
     announced: frozenset[Network] = frozenset()
     local_services: frozenset[Network] = frozenset()
+    router_id: IPv4Address | None = None
 
 
 def build_plan(config: BgpConfig, node_name: str, cluster: Cluster) -> tuple[Plan | None, list[str]]:
-    """Build what a node's bird is to do, and say what is wrong with nodes' annotations.
+    """Build what a node's bird is to do, and say what is wrong with what nodes say of themselves.
 
     None for a node that is not in the cluster yet: without addresses there is nobody to be.
     """
@@ -59,6 +71,9 @@ def build_plan(config: BgpConfig, node_name: str, cluster: Cluster) -> tuple[Pla
     own = speakers.pop(node_name, None)
     if own is None or not own.addresses:
         return None, wrong
+    own = keep_router_id(own, cluster.router_id, speakers.values())
+    others, double = choose_by_address(own, speakers.values())
+    wrong += double
     routed = (pool for pool in cluster.pools if pool.mode == "bgp" and not pool.on_link)
     sizes = {pool.network: pool.block_size for pool in routed}
     services: set[Network] = set()
@@ -66,7 +81,7 @@ def build_plan(config: BgpConfig, node_name: str, cluster: Cluster) -> tuple[Pla
         services = {*config.services.all, *cluster.local_services}
     plan = Plan(
         own=own,
-        neighbors=build_neighbors(config, own, list(speakers.values())),
+        neighbors=build_neighbors(config, own, others),
         pools=tuple((network, sizes[network]) for network in sort_networks(sizes)),
         # Of a pool with blocks of one address these are blocks; to name them too does no harm.
         borrowed=sort_networks(

@@ -7,10 +7,12 @@ Own blocks are not in it: bird learns them from the kernel, where the agent keep
     kernel ──learn──► foreign routes ─► next hops │
     direct ─► links' subnets         ─► next hops ├─► master table ─► neighbours (own prefixes only)
     services (static) ────────────────────────────┘        ▲ │
-    neighbours (prefixes of pools) ────────────────────────┘ └─► kernel, protocol 12, metric 32
+    neighbours (prefixes of pools) ────────────────────────┘ └─► kernel, protocol 12, metrics 32 and 1056
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cni.attachment import HOST_LINK_PREFIX
@@ -21,16 +23,21 @@ from cni.routing.vxlan import LINK_NAMES
 from ipam.model import Network
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL
 
-METRIC = 32
-"""The metric of the routes that bird writes: an administrator's own, without a metric, come first."""
+METRICS: Mapping[int, int] = {4: 32, 6: 1056}
+"""The metrics of the routes that bird writes: an administrator's own, without a metric, come first.
+
+Of IPv6 those have 1024 (linux/ipv6_route.h, IP6_RT_PRIO_USER).
+"""
 MOST_PATHS = 16
 
+_ROUTER_ID = re.compile(r"^router id ([0-9.]+);$", re.MULTILINE)
 # Links without next hops: pods', tunnels, the loopback, and what service proxies keep addresses on.
 _NO_UPLINKS = (f"{HOST_LINK_PREFIX}*", *LINK_NAMES.values(), "lo", "kube-ipvs*", "nodelocaldns")
 # For so long a restarted bird waits for its neighbours before it speaks, deletes and writes. A node that is
 # down holds it up for no longer; sessions take two seconds when all is well.
 _RESTART_WAIT_S = 10
-# Repairs what was done to bird's routes: it does not listen for that. Learning is by the kernel's events.
+# Repairs what was done to bird's routes: it does not listen for that. The agent does, as long as it runs
+# (`cni.bgp.wiped_routes`). Learning is by the kernel's events.
 _SCAN_S = 1
 _LOG_BYTES = 1_000_000
 
@@ -38,6 +45,17 @@ _LOG_BYTES = 1_000_000
 def render_plan(plan: Plan, passwords: Mapping[Path, str], log_file: Path | None = None) -> str:
     """Render a plan; `passwords` holds what is in its password files. Logs go to stderr without a file."""
     return "\n".join(_lines(plan, passwords, log_file)) + "\n"
+
+
+def kernel_protocol(version: int) -> str:
+    """Return bird's name of what joins it to the kernel, for a family."""
+    return f"kernel{version}"
+
+
+def read_router_id(text: str) -> IPv4Address | None:
+    """Return the router id of a configuration that was rendered; None if it has none."""
+    found = _ROUTER_ID.search(text)
+    return None if found is None else IPv4Address(found[1])
 
 
 def _lines(plan: Plan, passwords: Mapping[Path, str], log_file: Path | None) -> Iterator[str]:
@@ -105,12 +123,12 @@ def _functions(plan: Plan, version: int) -> Iterator[str]:
 
 
 def _kernel(plan: Plan, version: int) -> Iterator[str]:
-    yield f"protocol kernel kernel{version} {{"
+    yield f"protocol kernel {kernel_protocol(version)} {{"
     yield "  learn;"
     yield "  persist;"
     yield "  graceful restart;"
     yield f"  scan time {_SCAN_S};"
-    yield f"  metric {METRIC};"
+    yield f"  metric {METRICS[version]};"
     yield f"  merge paths on limit {MOST_PATHS};"
     yield f"  ipv{version} {{"
     yield "    import filter {"
@@ -152,6 +170,8 @@ def _session(plan: Plan, neighbor: Neighbor, passwords: Mapping[Path, str]) -> I
         yield "  direct;"
     elif neighbor.multihop:
         yield f"  multihop {neighbor.multihop};"
+    if neighbor.is_passive:
+        yield "  passive on;"
     if neighbor.ttl_security:
         yield "  ttl security on;"
     if timers.password_file is not None:

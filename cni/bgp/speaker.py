@@ -12,18 +12,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from cni.bgp.bird import Bird, RefusedError
+from cni.bgp.bird import CONFIG_NAME, Bird, RefusedError
 from cni.bgp.config import BgpConfig
 from cni.bgp.control import BirdError
 from cni.bgp.metrics import BgpMetrics
 from cni.bgp.password_failures import read_password_failures
 from cni.bgp.plan import Cluster, build_plan
-from cni.bgp.render import render_plan
+from cni.bgp.render import kernel_protocol, read_router_id, render_plan
 from cni.bgp.service_routes import ServiceRoutes
 from cni.bgp.state import COMMANDS, Session, parse_sessions
+from cni.bgp.wiped_routes import WipedRoutes
 from ipam.model import Network, Pool
+from nodeplane.datapath.rtnl_monitor import Event
 from nodeplane.errors import ConfigError
 from nodeplane.kube.objects import EndpointSlice, Node, Service
 from nodeplane.kube.source import Batch, Source
@@ -36,6 +39,8 @@ _MIN_INTERVAL_S = 0.1
 # Passwords are read again.
 _RESYNC_INTERVAL_S = 60.0
 _STATE_INTERVAL_S = 5.0
+# Bounds a fight with somebody who deletes bird's routes as fast as it writes them.
+_REPAIR_INTERVAL_S = 0.2
 _RECOVERY_POLL_S = 0.1
 # TCP_MD5SIG_MAXKEYLEN (linux/tcp.h); RFC 2385 names the same.
 _MOST_PASSWORD_BYTES = 80
@@ -53,7 +58,6 @@ class Speaker:
             ConfigError: a password file can't be used.
             SetupError: there is no bird on this machine.
         """
-        read_passwords(config)
         self._node_name = node_name
         self._config = config
         self._metrics = metrics
@@ -61,6 +65,9 @@ class Speaker:
         self._runner = Runner(
             self._sync, min_interval_s=_MIN_INTERVAL_S, resync_interval_s=_RESYNC_INTERVAL_S
         )
+        self._repairs = Runner(self._repair, min_interval_s=_REPAIR_INTERVAL_S, resync_interval_s=None)
+        self._wiped = WipedRoutes()
+        self._hurt: frozenset[int] = frozenset()
         self._bird = Bird(config, self._take_bird, metrics.count_end)
         self._services = ServiceRoutes(node_name, config.services)
         self._nodes: Mapping[str, Node] | None = None
@@ -69,6 +76,9 @@ class Speaker:
         self._in_force: str | None = None
         self._refused: str | None = None
         self._wrong: frozenset[str] = frozenset()
+        self._passwords = read_passwords(config)
+        self._missing: frozenset[str] = frozenset()
+        self._router_id = _read_router_id(config.directory / CONFIG_NAME)
         self._is_configured = asyncio.Event()
         self._states: dict[str, str] = {}
         self._password_failures = read_password_failures()
@@ -94,6 +104,13 @@ class Speaker:
         self._announced = frozenset(networks)
         self._trigger()
 
+    def take_event(self, event: Event) -> None:
+        """Take the kernel's word that something changed."""
+        hurt = self._wiped.find(event)
+        if hurt:
+            self._hurt |= hurt
+            self._repairs.trigger()
+
     async def run(self, source: Source | None) -> None:
         """Keep bird in step for as long as the task lives.
 
@@ -102,6 +119,7 @@ class Speaker:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._runner.run())
+            tasks.create_task(self._repairs.run())
             tasks.create_task(self._bird.run())
             tasks.create_task(self._keep_reading_states())
             tasks.create_task(self._tell_ready())
@@ -132,12 +150,14 @@ class Speaker:
             pools=self._pools or (),
             announced=self._announced or frozenset(),
             local_services=self._services.local,
+            router_id=self._router_id,
         )
         plan, wrong = build_plan(self._config, self._node_name, cluster)
         self._warn(wrong)
         if plan is None:
             return
-        text = render_plan(plan, read_passwords(self._config), self._bird.log_file)
+        self._read_passwords()
+        text = render_plan(plan, self._passwords, self._bird.log_file)
         if text in {self._in_force, self._refused}:
             return
         try:
@@ -148,6 +168,7 @@ class Speaker:
             log.error("bgp configuration refused, the last one stays in force error=%r", str(exc))
             return
         self._refused = None
+        self._router_id = plan.own.router_id
         self._metrics.count_configuration(is_accepted=True)
         if self._bird.is_running:
             self._in_force = text
@@ -157,10 +178,26 @@ class Speaker:
             full, len(plan.neighbors), len(plan.pools), len(plan.services), len(plan.borrowed),
         )  # fmt: skip
 
+    async def _repair(self, full: bool) -> None:
+        """Have bird look at its routes; what others have deleted it writes again."""
+        del full
+        hurt, self._hurt = self._hurt, frozenset()
+        with suppress(BirdError):
+            for version in sorted(hurt):
+                await self._bird.ask(f"reload in {kernel_protocol(version)}")
+
     def _warn(self, wrong: Sequence[str]) -> None:
         for reason in sorted(set(wrong) - self._wrong):
-            log.warning("annotation ignored error=%r", reason)
+            log.warning("part of a node's word ignored error=%r", reason)
         self._wrong = frozenset(wrong)
+
+    def _read_passwords(self) -> None:
+        """Read the password files; one that can't be used leaves its peer's last password in force."""
+        found, missing = _try_passwords(self._config)
+        self._passwords |= found
+        for reason in sorted(missing - self._missing):
+            log.warning("password file not read, the last password stays in force error=%r", reason)
+        self._missing = missing
 
     async def _tell_ready(self) -> None:
         """Tell once that bird has its configuration, and its neighbours' routes if it had some before.
@@ -210,8 +247,24 @@ def read_passwords(config: BgpConfig) -> dict[Path, str]:
     Raises:
         ConfigError: one can't be read, or holds what can't be a password.
     """
+    return {path: _read_password(path) for path in _password_files(config)}
+
+
+def _try_passwords(config: BgpConfig) -> tuple[dict[Path, str], frozenset[str]]:
+    """Return what can be read, and what is wrong with the rest."""
+    found: dict[Path, str] = {}
+    wrong: set[str] = set()
+    for path in _password_files(config):
+        try:
+            found[path] = _read_password(path)
+        except ConfigError as exc:
+            wrong.add(str(exc))
+    return found, frozenset(wrong)
+
+
+def _password_files(config: BgpConfig) -> set[Path]:
     files = {timers.password_file for timers in (config.nodes, *(peer.timers for peer in config.peers))}
-    return {path: _read_password(path) for path in files if path is not None}
+    return {path for path in files if path is not None}
 
 
 def _read_password(path: Path) -> str:
@@ -225,3 +278,10 @@ def _read_password(path: Path) -> str:
         expected = f'expected a password of 1 to {_MOST_PASSWORD_BYTES} bytes in one line, without "'
         raise ConfigError(str(path), "", expected)
     return text
+
+
+def _read_router_id(path: Path) -> IPv4Address | None:
+    """Return what an earlier agent has called this node, as long as that is known."""
+    with suppress(OSError, ValueError):
+        return read_router_id(path.read_text())
+    return None

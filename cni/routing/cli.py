@@ -15,6 +15,7 @@ from nodeplane.runtime.output import Row, print_result
 
 if TYPE_CHECKING:
     from cni.agent.config import AgentConfig
+    from cni.bgp.learned import Way
     from nodeplane.datapath.rtnl import Address, Rtnl
 
 _ANSWER_WITHIN_S = 1.0
@@ -87,14 +88,16 @@ def _read_resolved(rtnl: "Rtnl") -> "frozenset[Address]":
     return frozenset(found)
 
 
-def _read_sessions(config: "AgentConfig") -> "Mapping[Address, str]":
+def _read_sessions(config: "AgentConfig") -> "Mapping[Way, frozenset[str]]":
     if config.bgp is None:
         return {}
-    from cni.bgp.control import BirdError
-    from cni.bgp.state import read_sessions
+    from cni.bgp.control import BirdError, ask_once
+    from cni.bgp.learned import COMMAND, name_states, parse_learned
+    from cni.bgp.state import COMMANDS, parse_sessions
 
     with suppress(BirdError):
-        return {session.address: session.state for session in read_sessions(config.bgp.control_socket)}
+        *replies, routes = ask_once(config.bgp.control_socket, (*COMMANDS, COMMAND))
+        return name_states(parse_learned(routes), parse_sessions(replies))
     return {}
 
 

@@ -17,6 +17,7 @@ from ipam.model import Block, Mode
 from nodeplane.datapath.rtnl import Address, Network, Route
 
 _NOTHING = BlockRoutes()
+_NO_LINKS: Mapping[Network, str] = {}
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -45,6 +46,7 @@ class Desired:
         self._peers: dict[str, Peer] = {}
         self._tunnels: dict[tuple[str, int], Address] = {}
         self._subnets: frozenset[Network] = frozenset()
+        self._subnet_links: Mapping[Network, str] = {}
         self._vxlan_versions: frozenset[int] = frozenset()
         self._modes: Mapping[str, Mode | None] = {}
         self._blocks: dict[str, Block] = {}
@@ -53,11 +55,28 @@ class Desired:
         self._entries_of: dict[tuple[str, int], dict[EntryKey, Entry]] = {}
         self._changed_destinations: set[Network] = set()
         self._changed_entries: set[EntryKey] = set()
+        self._has_changed = False
+        self._others: frozenset[Address] | None = None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything may be another thing than at the last `take_changed`."""
+        return self._has_changed or bool(self._changed_destinations or self._changed_entries)
+
+    @property
+    def others(self) -> frozenset[Address]:
+        """The addresses of all other nodes."""
+        if self._others is None:
+            own = self._peers.get(self._node, Peer()).addresses
+            said = (peer.addresses for name, peer in self._peers.items() if name != self._node)
+            self._others = frozenset(address for each in said for address in each).difference(own)
+        return self._others
 
     def take_changed(self) -> Changed:
         """Return what may have changed since the last call."""
         changed = Changed(frozenset(self._changed_destinations), frozenset(self._changed_entries))
         self._changed_destinations, self._changed_entries = set(), set()
+        self._has_changed = False
         return changed
 
     def set_peer(self, name: str, peer: Peer | None) -> None:
@@ -68,9 +87,13 @@ class Desired:
             del self._peers[name]
         else:
             self._peers[name] = peer
+        self._others, self._has_changed = None, True
+        # What is ours is nobody else's, whoever says so.
+        touched = [*self._peers] if name == self._node else [name]
         for version in (4, 6):
-            self._rebuild_entries(name, version)
-        self._rebuild(self._of_node.get(name, ()))
+            for each in touched:
+                self._rebuild_entries(each, version)
+        self._rebuild(self._blocks if name == self._node else self._of_node.get(name, ()))
 
     def set_tunnel(self, name: str, version: int, address: Address | None) -> None:
         """Take in a node's own address in a family's pool; None: it has none."""
@@ -83,11 +106,17 @@ class Desired:
         self._rebuild_entries(name, version)
         self._rebuild(self._of_node.get(name, ()))
 
-    def set_own(self, subnets: frozenset[Network], vxlan_versions: frozenset[int]) -> None:
-        """Take in the networks around this node, and the families in which it has a VXLAN link."""
-        if (subnets, vxlan_versions) == (self._subnets, self._vxlan_versions):
+    def set_own(
+        self,
+        subnets: frozenset[Network],
+        vxlan_versions: frozenset[int],
+        subnet_links: Mapping[Network, str] = _NO_LINKS,
+    ) -> None:
+        """Take in the networks around this node, the families of its VXLAN links, and the networks' links."""
+        now = (subnets, vxlan_versions, subnet_links)
+        if now == (self._subnets, self._vxlan_versions, self._subnet_links):
             return
-        self._subnets, self._vxlan_versions = subnets, vxlan_versions
+        self._subnets, self._vxlan_versions, self._subnet_links = now
         for name, version in self._tunnels:
             self._rebuild_entries(name, version)
         self._rebuild(self._blocks)
@@ -128,8 +157,18 @@ class Desired:
         """All blocks, as they are whenever somebody looks."""
         return self._blocks.values()
 
+    def _around(self) -> Surroundings:
+        return Surroundings(
+            self._node,
+            self._peers,
+            self._tunnels,
+            self._subnets,
+            self._vxlan_versions,
+            self._subnet_links,
+        )
+
     def _rebuild(self, keys: Iterable[str]) -> None:
-        around = Surroundings(self._node, self._peers, self._tunnels, self._subnets, self._vxlan_versions)
+        around = self._around()
         for key in list(keys):
             block = self._blocks.get(key)
             mode = None if block is None else self._mode(block.pool)
@@ -144,6 +183,7 @@ class Desired:
             self._parts[key] = part
         if part == old:
             return
+        self._has_changed = True
         for destination in old.routes.keys() | old.held:
             self.routes.pop(destination, None)
             self.held.discard(destination)
@@ -156,8 +196,8 @@ class Desired:
     def _rebuild_entries(self, name: str, version: int) -> None:
         old = self._entries_of.pop((name, version), {})
         new: dict[EntryKey, Entry] = {}
-        peer, tunnel = self._peers.get(name), self._tunnels.get((name, version))
-        underlay = None if peer is None else peer.address(version)
+        tunnel = self._tunnels.get((name, version))
+        underlay = next(iter(self._around().addresses(name, version)), None)
         if name != self._node and underlay and tunnel and version in self._vxlan_versions:
             new = {entry_key(entry): entry for entry in build_entries(name, underlay, tunnel)}
             self._entries_of[name, version] = new

@@ -7,9 +7,19 @@ import msgspec
 
 from cni.routing.peers import Peer
 from cni.routing.vxlan import FAMILIES, LINK_NAMES, VxlanLink
-from nodeplane.datapath.rtnl import Address, Family, Interface, LinkChange, Network, Rtnl
+from nodeplane.datapath.rtnl import Address, Family, Interface, Link, LinkChange, Network, Rtnl
 from nodeplane.datapath.sysctl import Sysctls
 from nodeplane.errors import KernelNotFoundError
+
+_Held = tuple[str, Interface]
+"""An address of this node's, and the name of its link."""
+
+
+class LinkFacts(msgspec.Struct, frozen=True):
+    """What of a link decides over routes."""
+
+    has_carrier: bool
+    mtu_bytes: int
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -17,15 +27,19 @@ class Own(msgspec.Struct, frozen=True):
 
     Attributes:
         subnets: The networks around its own addresses.
-        uplinks: The links of its own addresses, by index; empty when one of them is on none.
+        uplinks: The links of its own addresses, by index; None when one of them is on none, or not read.
         underlays: The address of each family that others send tunnelled packets to, and its link's MTU.
         vxlan_links: Its VXLAN links of ours, by index.
+        subnet_links: The links with the addresses that the networks are around.
+        facts: What `uplinks` and `vxlan_links` are like, by index.
     """
 
     subnets: frozenset[Network] = frozenset()
-    uplinks: frozenset[int] = frozenset()
+    uplinks: frozenset[int] | None = None
     underlays: Mapping[int, tuple[Address, int]] = {}
     vxlan_links: Mapping[int, str] = {}
+    subnet_links: Mapping[Network, str] = {}
+    facts: Mapping[int, LinkFacts] = {}
 
 
 def read_own(rtnl: Rtnl, peer: Peer) -> Own:
@@ -42,35 +56,49 @@ def read_own(rtnl: Rtnl, peer: Peer) -> Own:
         if name not in LINK_NAMES.values()
     }
     found = {address: held[address] for address in peer.addresses if address in held}
-    links = {
-        name: rtnl.find_link(name) for name in {*(name for name, _ in found.values()), *LINK_NAMES.values()}
-    }
+    names = dict.fromkeys((*(name for name, _ in found.values()), *LINK_NAMES.values()))
+    links = {name: link for name in names if (link := rtnl.find_link(name)) is not None}
     underlays: dict[int, tuple[Address, int]] = {
-        family: (address, link.mtu_bytes)
+        family: (address, links[found[address][0]].mtu_bytes)
         for family in FAMILIES
-        if (address := peer.address(family)) in found and (link := links[found[address][0]]) is not None
+        if (address := peer.address(family)) in found and found[address][0] in links
     }
+    near = [(name, interface) for name, interface in found.values() if name in links]
+    subnets = _subnets(peer, _reachable(near, links))
+    own = {link.index for name, link in links.items() if name not in LINK_NAMES.values()}
     return Own(
-        subnets=_subnets(peer, [interface for _, interface in found.values()]),
-        uplinks=frozenset(
-            link.index for name, link in links.items() if link is not None and name not in LINK_NAMES.values()
-        )
-        if len(found) == len(peer.addresses)
-        else frozenset(),
+        subnets=frozenset(subnets),
+        subnet_links={subnet: name for subnet, name in subnets.items() if name},
+        uplinks=frozenset(own) if len(found) == len(peer.addresses) else None,
         underlays=underlays,
-        vxlan_links={
-            link.index: name
-            for name, link in links.items()
-            if link is not None and name in LINK_NAMES.values()
-        },
+        vxlan_links={link.index: name for name, link in links.items() if name in LINK_NAMES.values()},
+        facts={link.index: LinkFacts(link.has_carrier, link.mtu_bytes) for link in links.values()},
     )
 
 
-def _subnets(peer: Peer, interfaces: Iterable[Interface]) -> frozenset[Network]:
-    """Return the networks around addresses; of a family that the Node has an annotation for, that one's."""
+def _reachable(near: Iterable[_Held], links: Mapping[str, Link]) -> list[_Held]:
+    """Leave out what is on a link without a carrier, but of a family that has no other.
+
+    The kernel sends on by a next hop whose link has lost its carrier (sysctl ignore_routes_with_linkdown).
+    """
+    all_near = list(near)
+    alive = [item for item in all_near if links[item[0]].has_carrier]
+    families = {interface.version for _, interface in alive}
+    return [item for item in all_near if item in alive or item[1].version not in families]
+
+
+def _subnets(peer: Peer, near: Iterable[_Held]) -> dict[Network, str]:
+    """Return the networks around addresses, and their links.
+
+    Of a family that the Node has an annotation for, it is that one's; on which link that is, nobody says.
+    """
     told = {interface.version for interface in peer.subnets}
-    kernel = (interface for interface in interfaces if interface.version not in told)
-    return frozenset(ip_network(interface.network) for interface in (*peer.subnets, *kernel))
+    subnets = {ip_network(interface.network): "" for interface in peer.subnets}
+    for name, interface in near:
+        if interface.version not in told:
+            # Of two links in one network, that of the address that the Node says first.
+            subnets.setdefault(ip_network(interface.network), name)
+    return subnets
 
 
 def sync_link(rtnl: Rtnl, sysctls: Sysctls, wanted: VxlanLink) -> bool:

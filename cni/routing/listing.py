@@ -41,7 +41,7 @@ class Known(msgspec.Struct, frozen=True):
         blocks: All blocks.
         tunnels: The nodes' own addresses in pools.
         resolved: Gateways on VXLAN links that have a neighbour and a forwarding entry.
-        sessions: The state of the BGP session with each neighbour.
+        sessions: The states of the BGP sessions that a destination's next hop was learned by.
         written_s: When the agent wrote the route to a destination, by its text, in seconds since the epoch.
     """
 
@@ -50,7 +50,7 @@ class Known(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     resolved: Container[Address] = frozenset()
-    sessions: Mapping[Address, str] = {}
+    sessions: Mapping[tuple[Network, Address], frozenset[str]] = {}
     written_s: Mapping[str, float] = {}
 
 
@@ -157,7 +157,9 @@ def _state(route: Route, purpose: _Purpose, known: Known) -> str:
     if route.link in LINK_NAMES.values() and route.gateway is not None:
         return "resolved" if route.gateway in known.resolved else "unresolved"
     if route.protocol == _BIRD:
-        return known.sessions.get(route.gateway, "") if route.gateway is not None else ""
+        gateways = [hop.gateway for hop in route.next_hops] if route.next_hops else [route.gateway]
+        ways = [(route.destination, gateway) for gateway in gateways if gateway is not None]
+        return ", ".join(sorted({state for way in ways for state in known.sessions.get(way, ())}))
     if route.protocol == ROUTE_PROTOCOL and purpose.mode == "bgp" and route.kind == "unicast":
         # Of before; it goes when bird's has come.
         return "until BGP"

@@ -15,12 +15,14 @@ import msgspec
 
 from cni.attachment import HOST_LINK_PREFIX
 from cni.features.bandwidth import IFB_PREFIX
+from cni.routing.links import LinkFacts
 from cni.routing.vxlan import Entry, EntryKey
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, FdbEntry, Neighbour, Network, Route
 from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
     LinkEvent,
+    LinkState,
     NeighbourEvent,
     Overrun,
     RouteEvent,
@@ -40,16 +42,18 @@ class Watched(msgspec.Struct, frozen=True):
         leftovers: Destinations at which one stands until another's has come.
         entries: Neighbours and forwarding entries that must be there.
         links: The names of our VXLAN links, by index.
-        uplinks: The links of this node's own addresses; empty when one of them is on none.
+        uplinks: The links of this node's own addresses; None when one of them is on none, and may turn up on any.
         port: Netlink port of the agent's own writes.
+        facts: What uplinks and our VXLAN links were like when they were read, by index.
     """
 
     routes: Container[Network]
     leftovers: Container[Network]
     entries: Mapping[EntryKey, Entry]
     links: Mapping[int, str]
-    uplinks: Collection[int]
+    uplinks: Collection[int] | None
     port: int
+    facts: Mapping[int, LinkFacts] = {}
 
 
 def concerns_agent(event: Event, watched: Watched) -> bool:
@@ -61,9 +65,12 @@ def concerns_agent(event: Event, watched: Watched) -> bool:
             # A link that goes down takes routes along in silence, one that comes up may lead to a next hop.
             # Pods' links, and what shapes their traffic, lead to none.
             return not event.name.startswith((HOST_LINK_PREFIX, IFB_PREFIX))
+        case LinkState(index, has_carrier, mtu_bytes):
+            facts = LinkFacts(has_carrier, mtu_bytes)
+            return watched.facts.get(index, facts) != facts
         case AddressEvent(version, index):
             # The kernel drops no IPv6 route in silence, and each pod has a gateway of IPv6 come and go.
-            is_near = not watched.uplinks or index in watched.uplinks or index in watched.links
+            is_near = watched.uplinks is None or index in watched.uplinks or index in watched.links
             return version == 4 or is_near
         case NeighbourEvent(index):
             return index in watched.links and _is_damage(event, watched.entries, watched.links[index])

@@ -51,7 +51,7 @@ class RouteTable:
     @property
     def leftovers(self) -> Mapping[Network, Route]:
         """Our routes of before that stay until another's has come."""
-        return {network: self._actual[network, 0] for network in self._leftovers}
+        return {network: _without_links(self._actual[network, 0]) for network in self._leftovers}
 
     def sync(
         self,
@@ -87,13 +87,17 @@ class RouteTable:
         due = [
             network
             for network, metric in keys
-            if not metric and network in desired and self._actual.get((network, 0)) != desired[network]
+            if not metric and network in desired and not self._is_right(network, desired[network])
         ]
         return self._apply([desired[network] for network in due], gone)
 
+    def _is_right(self, network: Network, wanted: Route) -> bool:
+        actual = self._actual.get((network, 0))
+        return actual is not None and _as_asked(actual, wanted) == wanted
+
     def _read(self) -> dict[_RouteKey, Route]:
         return {
-            (route.destination, route.metric): _without_links(route)
+            (route.destination, route.metric): route
             for family in _FAMILIES
             for route in self._rtnl.routes(ROUTE_PROTOCOL, family=family)
             if is_agents(route)
@@ -116,7 +120,7 @@ class RouteTable:
             Replacement(route) if (route.destination, 0) in self._actual else RouteAddition(route)
             for route in due
         ]
-        changes += [Deletion(self._actual[key]) for key in gone]
+        changes += [Deletion(_without_links(self._actual[key])) for key in gone]
         refused = dict(self._rtnl.apply(changes))
         done = [route for position, route in enumerate(due) if position not in refused]
         self._actual |= {(route.destination, 0): route for route in done}
@@ -131,7 +135,16 @@ class RouteTable:
         return SyncReport(len(done), deleted, frozenset(str(error) for error in refused.values()))
 
 
+def _as_asked(actual: Route, wanted: Route) -> Route:
+    """Return a route of the kernel's without links that it chose itself, by gateways or for want of one."""
+    has_links = wanted.link is not None or any(hop.link for hop in wanted.next_hops)
+    return (
+        msgspec.structs.replace(actual, next_hops=tuple(sorted(actual.next_hops)))
+        if has_links
+        else (_without_links(actual))
+    )
+
+
 def _without_links(route: Route) -> Route:
-    """Leave out the links that the kernel chose by the gateways, or for want of one."""
     hops = tuple(sorted(NextHop(hop.gateway) for hop in route.next_hops))
     return msgspec.structs.replace(route, link=route.link if route.is_onlink else None, next_hops=hops)

@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from cni.edge import Calls
+from cni.routing.claims import Claims
 from cni.routing.desired import Changed, Desired
 from cni.routing.kernel import KernelState, Step, StepReport
 from cni.routing.links import Own, read_own
 from cni.routing.ownership import Watched, concerns_agent
 from cni.routing.peers import Peer, read_peer
+from cni.routing.tunnel_guard import Guard
 from cni.routing.tunnels import TUNNELLED, TunnelPlan, choose_tunnel, plan_tunnels
 from cni.routing.vxlan import FAMILIES, LINK_NAMES, VxlanConfig, VxlanLink, build_link
 from cni.wiring import ipv6_node
@@ -55,11 +57,13 @@ class Router:
         config: Of the VXLAN links.
 
     Attributes:
+        node: This node's name.
         runner: Runs the syncs.
         pools: All pools.
         desired: All that must be there.
         own: This node as the kernel has it.
         labels: This node's labels.
+        is_in_cluster: Whether the cluster has this node, as far as nodes are known.
         written_s: When each route was written, in seconds since the epoch; of those that this agent wrote.
         on_synced: Called after each sync that went through, with its duration in seconds.
         on_failed: Called after each that failed.
@@ -80,17 +84,20 @@ class Router:
         self.desired = Desired(node)
         self.own = Own()
         self.labels: Mapping[str, str] = {}
+        self.is_in_cluster = True
         self.written_s: dict[Network, float] = {}
         self.on_synced: Callable[[StepReport, float], None] = lambda _report, _duration_s: None
         self.on_failed: Callable[[], None] = lambda: None
         self.on_announced: Callable[[frozenset[Network]], None] = lambda _networks: None
         self.on_tunnels: Callable[[TunnelPlan], None] = lambda _plan: None
-        self._node = node
+        self.node = node
         self._kernel = kernel
         self._state, self._port = edge
         self._sysctls = sysctls
         self._config = config
         self._names: set[str] | None = None
+        self._waiting: dict[str, Node | None] = {}
+        self._claims = Claims()
         self._has_blocks = False
         self._peer = Peer()
         self._tunnels: dict[str, Tunnel] = {}
@@ -117,41 +124,65 @@ class Router:
         return self._names is not None and self._has_blocks
 
     def take_nodes(self, batch: Batch) -> None:
-        """Take the snapshot of all nodes in, then changes."""
-        names = set() if self._names is None else self._names
+        """Take the snapshot of all nodes in, then changes.
+
+        A list without this node says nothing about others (a wrong --node-name, a Node that is not there yet,
+        or that somebody deleted): what there is stays until it is in there.
+        """
+        self._waiting |= {
+            change.key.name: change.new if isinstance(change.new, Node) else None
+            for change in batch
+            if change.key.kind is Node
+        }
+        names = (self._names or set()) | self._waiting.keys()
+        names -= {name for name, node in self._waiting.items() if node is None}
+        self.is_in_cluster = self.node in names
+        if not self.is_in_cluster:
+            return
         is_own = self._names is None
-        for change in batch:
-            if change.key.kind is not Node:
-                continue
-            name, node = change.key.name, change.new
-            peer = read_peer(node) if isinstance(node, Node) else None
-            (names.discard if peer is None else names.add)(name)
-            if name == self._node:
-                self.labels = node.labels if isinstance(node, Node) else {}
+        for name, node in self._waiting.items():
+            peer = None if node is None else read_peer(node)
+            if node is not None and name == self.node:
+                self.labels = node.labels
                 is_own = is_own or peer != self._peer
                 self._peer = peer or Peer()
             self.desired.set_peer(name, peer)
+            for line in self._claims.take(name, () if peer is None else peer.addresses):
+                log.warning("nodes say one InternalIP, each ought to have its own error=%r", line)
+        self._waiting = {}
         self._names = names
-        self._trigger(full=is_own)
+        if is_own or self.desired.has_changed:
+            self._trigger(full=is_own)
+
+    def be_alone(self) -> None:
+        """Do without other nodes: nobody tells of any."""
+        self._names = set()
+        self._trigger(full=True)
 
     def take_news(self, news: LedgerNews) -> None:
         """Take in what has changed in the datastore."""
         if news.is_whole:
-            for key in self.desired.block_keys() - news.blocks.keys():
+            there = news.unreadable.keys()
+            for key in self.desired.block_keys() - news.blocks.keys() - there:
                 self.desired.set_block(key, None)
-            self._take_tunnels(dict.fromkeys(self._tunnels.keys() - news.tunnels.keys()))
+            self._take_tunnels(dict.fromkeys(self._tunnels.keys() - news.tunnels.keys() - there))
         if news.pools is not None:
             self.pools = news.pools
             self.desired.set_modes({pool.name: None if pool.on_link else pool.mode for pool in self.pools})
             self._take_tunnels(self._tunnels)
         self._take_tunnels(news.tunnels)
+        for reason in news.unreadable.values():
+            log.error("unreadable record, what it said before stays in force error=%r", reason)
         for key, block in news.blocks.items():
             self.desired.set_block(key, block)
-        self._has_blocks = True
-        self._trigger(full=False)
+        # Each address that comes or goes is news, and most are no change of a route. A sync for nothing would
+        # make the next one wait.
+        is_first, self._has_blocks = not self._has_blocks, True
+        if is_first or news.pools is not None or news.tunnels or self.desired.has_changed:
+            self._trigger(full=False)
 
-    def take_event(self, event: Event) -> None:
-        """Take the kernel's word that something changed."""
+    def take_event(self, event: Event) -> bool:
+        """Take the kernel's word that something changed; say whether it matters here."""
         watched = Watched(
             self.desired.routes,
             self._leftovers,
@@ -159,13 +190,16 @@ class Router:
             self.own.vxlan_links,
             self.own.uplinks,
             self._port,
+            self.own.facts,
         )
-        if concerns_agent(event, watched):
+        is_heeded = concerns_agent(event, watched)
+        if is_heeded:
             self._trigger(full=True)
+        return is_heeded
 
     def plan_tunnels(self) -> TunnelPlan:
         """Say what is to be done about this node's own addresses."""
-        held = [item for version in FAMILIES for item in self._tunnels_of[self._node, version].values()]
+        held = [item for version in FAMILIES for item in self._tunnels_of[self.node, version].values()]
         linked = [version for version, name in LINK_NAMES.items() if name in self.own.vxlan_links.values()]
         return plan_tunnels(self._routed(), held, self.own.underlays, linked)
 
@@ -214,9 +248,10 @@ class Router:
         links, kept = self._choose_links()
         versions = {link.vxlan.local.version for link in links} | kept
         full = full or links != self._links or not self._present() <= versions
-        self.desired.set_own(self.own.subnets, frozenset(versions))
+        self.desired.set_own(self.own.subnets, frozenset(versions), self.own.subnet_links)
         changed = self.desired.take_changed()
-        step = self._build_step(None if full else changed, links, frozenset(kept))
+        guard = Guard(self._config.port, self.desired.others, self.pools) if versions else None
+        step = self._build_step(None if full else changed, links, frozenset(kept), guard)
         report = await self._kernel(lambda _: self._state.apply(step))
         self._links, self._leftovers = links, report.leftovers
         now_s = time.time()
@@ -239,17 +274,22 @@ class Router:
         self.own = await self._kernel(read)
 
     def _build_step(
-        self, changed: Changed | None, links: tuple[VxlanLink, ...], kept: frozenset[int]
+        self,
+        changed: Changed | None,
+        links: tuple[VxlanLink, ...],
+        kept: frozenset[int],
+        guard: Guard | None,
     ) -> Step:
         desired = self.desired
         if changed is None:
             # Copies: news come in while the kernel is written.
             routes, entries = dict(desired.routes), dict(desired.entries)
-            return Step(routes, frozenset(desired.held), entries, links, kept)
+            return Step(routes, frozenset(desired.held), entries, links, kept, guard)
         return Step(
             {key: desired.routes[key] for key in changed.destinations if key in desired.routes},
             changed.destinations & desired.held,
             {key: desired.entries[key] for key in changed.entries if key in desired.entries},
+            guard=guard,
             changed=changed,
         )
 
@@ -257,9 +297,9 @@ class Router:
         """Return the VXLAN links that are wanted, and the families of others that stay for a while."""
         links = []
         for version in sorted({pool.network.version for pool in self._routed() if pool.mode in TUNNELLED}):
-            underlay, tunnel = self.own.underlays.get(version), self.desired.tunnel(self._node, version)
+            underlay, tunnel = self.own.underlays.get(version), self.desired.tunnel(self.node, version)
             if underlay is not None and tunnel is not None:
-                links.append(build_link(self._node, self._config, *underlay, tunnel))
+                links.append(build_link(self.node, self._config, *underlay, tunnel))
         wanted = {link.vxlan.local.version for link in links}
         self._retired_s = {key: at_s for key, at_s in self._retired_s.items() if key not in wanted}
         return tuple(links), {version for version in self._present() - wanted if self._is_kept(version)}
@@ -272,11 +312,12 @@ class Router:
         loop = asyncio.get_running_loop()
         if version not in self._retired_s:
             self._retired_s[version] = loop.time() + _LINK_GRACE_S
-            loop.call_later(_LINK_GRACE_S, self._look_again)
+            loop.call_later(_LINK_GRACE_S, self.look_again)
         has_routes = any(route.link == LINK_NAMES[version] for route in self._leftovers.values())
         return has_routes or loop.time() < self._retired_s[version]
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Read all that there is, and bring it in line."""
         self._trigger(full=True)
 
     def _log(self, report: StepReport, *, full: bool, duration_ms: float) -> None:
@@ -290,10 +331,10 @@ class Router:
             "routes synced full=%s wanted=%d written=%d deleted=%d refused=%d duration_ms=%.2f",
             full, len(self.desired.routes), routes.written, routes.deleted, len(refused), duration_ms,
         )  # fmt: skip
-        if entries.written or entries.deleted or report.links:
+        if entries.written or entries.deleted or report.links or report.has_guarded:
             log.info(
-                "tunnels synced links=%s written=%d deleted=%d",
-                ",".join(report.links) or "none", entries.written, entries.deleted,
+                "tunnels synced links=%s written=%d deleted=%d guarded=%s",
+                ",".join(report.links) or "none", entries.written, entries.deleted, report.has_guarded,
             )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         tunnels: Their own addresses in pools, by node and family.
         subnets: The networks around this node's own addresses.
         vxlan_versions: The families in which this node has a VXLAN link.
+        subnet_links: The links that lead into those subnets that the kernel knows.
     """
 
     node: str
@@ -42,13 +43,21 @@ class Surroundings(msgspec.Struct, frozen=True):
     tunnels: Mapping[tuple[str, int], Address] = {}
     subnets: frozenset[Network] = frozenset()
     vxlan_versions: frozenset[int] = frozenset()
+    subnet_links: Mapping[Network, str] = {}
+
+    def addresses(self, node: str, version: int) -> list[Address]:
+        """Return a node's addresses of a family; none that is this node's own."""
+        own, peer = self.peers.get(self.node, Peer()), self.peers.get(node, Peer())
+        taken = () if node == self.node else own.addresses
+        return [each for each in peer.addresses if each.version == version and each not in taken]
 
 
 class Way(msgspec.Struct, frozen=True):
-    """The next hop of routes to a node's pods, or several."""
+    """The next hop of routes to a node's pods, or several; through a tunnel it `is_onlink`."""
 
     gateway: Address | None = None
     link: str | None = None
+    is_onlink: bool = False
     next_hops: tuple[NextHop, ...] = ()
 
     def route(self, destination: Network) -> Route:
@@ -57,7 +66,7 @@ class Way(msgspec.Struct, frozen=True):
             destination,
             gateway=self.gateway,
             link=self.link,
-            is_onlink=self.link is not None,
+            is_onlink=self.is_onlink,
             next_hops=self.next_hops,
         )
 
@@ -81,14 +90,16 @@ def find_way(around: Surroundings, node: str, mode: Mode, version: int) -> Way |
     peer = around.peers.get(node)
     if peer is None or mode == "bgp":
         return None
-    addresses = [address for address in peer.addresses if address.version == version]
-    near = list(_in_subnets(addresses, around.subnets))
+    addresses = around.addresses(node, version)
+    near = [NextHop(address, link) for address, link in _in_subnets(addresses, around)]
     if mode == "vxlan" or (mode == "cross-subnet" and not near):
         return _tunnel_way(around, node, version) if addresses else None
     if len(near) > 1:
-        return Way(next_hops=tuple(sorted(NextHop(address) for address in near)))
+        return Way(next_hops=tuple(sorted(near)))
+    if near:
+        return Way(near[0].gateway, near[0].link)
     # With no address in our subnets the kernel decides; it refuses what it can't reach.
-    return Way(gateway=(near or addresses)[0]) if addresses else None
+    return Way(gateway=addresses[0]) if addresses else None
 
 
 def build_block_routes(around: Surroundings, block: Block, mode: Mode) -> BlockRoutes:
@@ -127,14 +138,15 @@ def _tunnel_way(around: Surroundings, node: str, version: int) -> Way | None:
     tunnel = around.tunnels.get((node, version))
     if tunnel is None or version not in around.vxlan_versions:
         return None
-    return Way(gateway=build_gateway(node, tunnel), link=LINK_NAMES[version])
+    return Way(build_gateway(node, tunnel), LINK_NAMES[version], is_onlink=True)
 
 
-def _in_subnets(addresses: Iterable[Address], subnets: Iterable[Network]) -> Iterator[Address]:
-    """Yield the first address in each subnet that has one."""
-    left = set(subnets)
+def _in_subnets(addresses: Iterable[Address], around: Surroundings) -> Iterator[tuple[Address, str | None]]:
+    """Yield the first address in each subnet that has one, and the link that leads there."""
+    left = set(around.subnets)
     for address in addresses:
-        around = {subnet for subnet in left if address in subnet}
-        if around:
-            left -= around
-            yield address
+        found = {subnet for subnet in left if address in subnet}
+        if found:
+            left -= found
+            narrow = max(found, key=lambda subnet: subnet.prefixlen)
+            yield address, around.subnet_links.get(narrow)

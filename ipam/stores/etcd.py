@@ -6,6 +6,7 @@ the same request brings back what is there now. So a node that allocates out of 
 always does, needs one exchange for each address, and what others have done meanwhile is found out in time.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -50,14 +51,14 @@ from nodeplane.etcd.watch import EtcdWatch
 MAX_OPERATIONS = 128
 
 
-def open_etcd(url: EtcdUrl, *, create: bool) -> "EtcdStore":
-    """Open the store of a URL.
+def open_etcd(url: EtcdUrl, *, create: bool, ended: threading.Event | None = None) -> "EtcdStore":
+    """Open the store of a URL; once `ended` is set, nothing is tried again.
 
     Raises:
         ConfigError: a file that the URL names can't be used.
         DatastoreError: etcd can't be reached or refuses us; or see `open_schema`.
     """
-    return EtcdStore(lambda: _client(url), url.prefix, create=create)
+    return EtcdStore(lambda: _client(url, ended), url.prefix, create=create)
 
 
 class EtcdStore:
@@ -286,11 +287,12 @@ class _Watch:
         self._watch.close()
 
 
-def _client(url: EtcdUrl) -> EtcdClient:
+def _client(url: EtcdUrl, ended: threading.Event | None) -> EtcdClient:
     return EtcdClient(
         url.endpoints,
         tls=TlsFiles(url.ca, url.cert, url.key) if url.ca or url.cert else None,
         credentials=Credentials(url.user, url.password_file) if url.user else None,
+        ended=ended,
     )
 
 

@@ -27,20 +27,21 @@ _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE = 16, 17, 20, 21, 2
 # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE
 _GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10
 _NEIGHBOURS = 1 << 2  # RTNLGRP_NEIGH
-_RTA_DST, _IFLA_IFNAME = 1, 3
+_RTA_DST, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
 # RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA
 _NEXT_HOPS = frozenset({5, 9, 18})
 _UNICAST, _LOCAL = 1, 2  # RTN_UNICAST, RTN_LOCAL
 _SCOPE_LINK = 253
 # A pod's start brings a dozen; what comes meanwhile is read at once, without a turn of the loop for each.
 _REST_S = 0.01
-_IFF_UP = 1
+_IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 _ALL_FLAGS = (1 << 32) - 1
 _RTM_F_CLONED = 0x200
 
-_LINK = struct.Struct("=xxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
 _ADDRESS = struct.Struct("=BxxxI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_U32 = struct.Struct("=I")
 _VERSIONS = {int(socket.AF_INET): 4, int(socket.AF_INET6): 6}
 
 
@@ -63,6 +64,14 @@ class LinkEvent(msgspec.Struct, frozen=True):
 
     name: str
     is_up: bool
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """What a link is like, told because something about it is another thing now: what, is not said."""
+
+    index: int
+    has_carrier: bool
+    mtu_bytes: int
 
 
 class AddressEvent(msgspec.Struct, frozen=True):
@@ -89,7 +98,7 @@ class Overrun(msgspec.Struct, frozen=True):
     """Events were lost (ENOBUFS): whatever there is must be read again."""
 
 
-Event = RouteEvent | LinkEvent | AddressEvent | NeighbourEvent | Overrun
+Event = RouteEvent | LinkEvent | LinkState | AddressEvent | NeighbourEvent | Overrun
 
 
 class RtnlMonitor:
@@ -194,17 +203,21 @@ def _decode_address(body: memoryview, *, is_deleted: bool) -> Iterator[AddressEv
         yield AddressEvent(_VERSIONS[family], link_index, is_deleted)
 
 
-def _decode_link(body: memoryview, *, is_deleted: bool) -> Iterator[LinkEvent]:
+def _decode_link(body: memoryview, *, is_deleted: bool) -> Iterator[LinkEvent | LinkState]:
     if len(body) < _LINK.size:
         return
-    _, _, flags, change = _LINK.unpack_from(body)
-    # Statistics, a carrier or a bridge's port state come as the same message; routes live by IFF_UP.
-    if not is_deleted and not change & _IFF_UP:
-        return
+    family, _, index, flags, change = _LINK.unpack_from(body)
     # One that has just been made (net/core/rtnetlink.c, rtnl_configure_link) is down, and was not set so.
     if not is_deleted and change == _ALL_FLAGS and not flags & _IFF_UP:
         return
-    name = nl.read_text(nl.attribute_map(body[_LINK.size :]).get(_IFLA_IFNAME, memoryview(b"")))
+    facts = nl.attribute_map(body[_LINK.size :])
+    # Statistics, a carrier, an MTU or a bridge's port state come as the same message. Of a carrier the kernel
+    # does not say that it is that which has changed (net/core/link_watch.c: netdev_state_change).
+    if not is_deleted and not change & _IFF_UP:
+        if family == socket.AF_UNSPEC and len(facts.get(_IFLA_MTU, b"")) >= _U32.size:
+            yield LinkState(index, bool(flags & _IFF_LOWER_UP), _U32.unpack_from(facts[_IFLA_MTU])[0])
+        return
+    name = nl.read_text(facts.get(_IFLA_IFNAME, memoryview(b"")))
     yield LinkEvent(name, is_up=bool(flags & _IFF_UP) and not is_deleted)
 
 

@@ -6,6 +6,7 @@ knows what its write leaves behind, finds out by reading.
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ class EtcdClient:
         credentials: Whom to be; None: nobody.
         patience_s: For how long a request is tried again; every endpoint is tried once in any case.
         timeout_s: How long an endpoint has for its answer.
+        ended: Set by another thread when nothing is to be tried again any more.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class EtcdClient:
         credentials: Credentials | None = None,
         patience_s: float = PATIENCE_S,
         timeout_s: float = TIMEOUT_S,
+        ended: threading.Event | None = None,
     ) -> None:
         context = None if tls is None else tls_context(tls)
         # A thousand nodes with one configuration use all members of the cluster.
@@ -84,6 +87,7 @@ class EtcdClient:
         self._name = ",".join(endpoints)
         self._credentials = credentials
         self._token = ""
+        self._ended = ended or threading.Event()
         self.patience_s = patience_s
         self._current = 0
         self.connection_count = 0
@@ -129,6 +133,15 @@ class EtcdClient:
         """
         self._retry(self._enter)
         return self._streams[self._current], self._headers()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing is to be tried again any more."""
+        return self._ended.is_set()
+
+    def pause(self, duration_s: float) -> None:
+        """Wait between two tries, but not when there is to be no other."""
+        self._ended.wait(duration_s)
 
     def rotate(self) -> None:
         """Use another endpoint from now on: the present one has failed."""
@@ -188,11 +201,15 @@ class EtcdClient:
                 problems[connection.endpoint] = exc
             except _AgainError as exc:
                 problems[connection.endpoint] = exc
-            if len(problems) < len(self._connections):
+            if len(problems) < len(self._connections) and not self.is_ended:
                 continue
-            if time.monotonic() > deadline_s or all(_is_final(problem) for problem in problems.values()):
+            if (
+                self.is_ended
+                or time.monotonic() > deadline_s
+                or all(_is_final(problem) for problem in problems.values())
+            ):
                 raise EtcdUnavailableError(f"no etcd answers: {_list(problems)}")
-            time.sleep(pause_s * random.uniform(0.5, 1.0))
+            self.pause(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _exchange(self, connection: Connection, path: str, body: bytes, kind: type[T]) -> T:

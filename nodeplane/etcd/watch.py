@@ -133,10 +133,10 @@ class EtcdWatch:
             try:
                 self._begin()
             except (_BrokenError, EtcdUnavailableError) as exc:
-                if time.monotonic() > deadline_s:
+                if self._client.is_ended or time.monotonic() > deadline_s:
                     raise EtcdUnavailableError(f"{self._client}: can't be watched: {exc}") from exc
                 self._client.rotate()
-                time.sleep(pause_s * random.uniform(0.5, 1.0))
+                self._client.pause(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 return

@@ -169,3 +169,12 @@ def agent_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path = Path(directory) / "cni.sock"
         monkeypatch.setenv("NODEPLANE_CNI_SOCKET", str(path))
         yield path
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Yield a directory that all users may enter, unlike pytest's own: bird is not root."""
+    with tempfile.TemporaryDirectory(prefix="npt-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

@@ -55,7 +55,7 @@ def test_the_systemd_unit() -> None:
 
 
 def test_what_is_commented_out(tmp_path: Path) -> None:
-    """The example of BGP is one, and the unit lets bird outlive the agent and open port 179."""
+    """The example of BGP is one, and the unit lets bird outlive the agent open port 179 and give up root."""
     text = (DEPLOY / "cni/agent.yaml").read_text()
     head, _, example = text.partition("# bgp:\n")
     file = tmp_path / "agent.yaml"
@@ -65,7 +65,8 @@ def test_what_is_commented_out(tmp_path: Path) -> None:
     assert [peer.name for peer in bgp.peers] == ["rack-a-leaf"]
     unit = (DEPLOY / "systemd/cni-agent.service").read_text()
     assert "\nKillMode=process\n" in unit
-    assert {"CAP_NET_BIND_SERVICE", "CAP_NET_RAW"} <= set(unit.split())
+    needed = {"NET_BIND_SERVICE", "NET_RAW", "NET_BROADCAST", "SETUID", "SETGID", "CHOWN", "FOWNER", "KILL"}
+    assert {f"CAP_{each}" for each in needed} <= set(unit.split())
 
 
 def test_the_configuration() -> None:

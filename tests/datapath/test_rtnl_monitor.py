@@ -16,6 +16,7 @@ from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
     LinkEvent,
+    LinkState,
     Overrun,
     RouteEvent,
     RtnlMonitor,
@@ -36,11 +37,6 @@ def route_event(route: Route, *, is_deleted: bool = False) -> RouteEvent:
     return RouteEvent(route.destination, route.protocol, is_on_link=on_link, is_deleted=is_deleted, port=1)
 
 
-def mtu_and_route(rtnl: Rtnl) -> None:
-    rtnl.set_mtu("v0", 1400)
-    rtnl.add_route(BLACKHOLE)
-
-
 ADDED = AddressEvent(4, 0, is_deleted=False)
 STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
     ("blackhole", lambda r: r.add_route(BLACKHOLE), route_event(BLACKHOLE)),
@@ -55,7 +51,7 @@ STEPS: list[tuple[str, Callable[[Rtnl], object], Event]] = [
     ("link set up", lambda r: r.set_up("v1"), LinkEvent("v1", is_up=True)),
     ("link deleted", lambda r: r.delete_link("v1"), LinkEvent("v0", is_up=False)),
     ("address", lambda r: r.add_address("v0", IPv4Interface("192.0.2.9/32")), ADDED),
-    ("an MTU, which is no event, and then a route", mtu_and_route, route_event(BLACKHOLE)),
+    ("an MTU", lambda r: r.set_mtu("v0", 1400), LinkState(0, has_carrier=False, mtu_bytes=1400)),
 ]
 
 
@@ -81,7 +77,24 @@ def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) 
             if isinstance(event, AddressEvent):
                 assert event.link_index == rtnl.link("v0").index
                 event = msgspec.structs.replace(event, link_index=0)
+            if isinstance(event, LinkState):
+                assert event.index == rtnl.link("v0").index
+                event = msgspec.structs.replace(event, index=0)
             assert event == expected
+
+
+@pytest.mark.netns
+def test_a_carrier_that_goes() -> None:
+    """The far end is set down: our end stays up, and is told to have lost its carrier."""
+    with namespace() as path, open_rtnl(path) as rtnl:
+        rtnl.add_veth("v0", "v1")
+        rtnl.set_up("v0")
+        rtnl.set_up("v1")
+        lost = LinkState(rtnl.link("v0").index, has_carrier=False, mtu_bytes=1500)
+        with RtnlMonitor(path) as monitor:
+            rtnl.set_down("v1")
+
+            assert asyncio.run(until(monitor, lambda event: event == lost)) == lost
 
 
 POD_6 = ip_network("2001:db8:5::5/128")

@@ -17,6 +17,7 @@ from ipam.model import Block, Pool, tunnel_handle
 from ipam.store import News
 from ipam.watch import LedgerNews, changes, decode_news, follow, read_now
 from nodeplane.errors import ConfigError
+from nodeplane.etcd.client import PATIENCE_S
 from tests.etcd.processes import EtcdCluster
 from tests.ipam.stores.kinds import KINDS, url_of
 from tests.ipam.values import network, request
@@ -186,6 +187,42 @@ def test_an_entry_that_can_not_be_read() -> None:
         decode_news(News({"blocks/default/x": b"{"}, is_whole=False))
 
 
+def test_one_that_can_not_be_read_does_not_hide_the_others() -> None:
+    entries = {"blocks/default/x": b"{", "blocks/default/y": None}
+
+    news = decode_news(News(entries, is_whole=False), is_lenient=True)
+
+    assert (news.blocks, [*news.unreadable]) == ({"blocks/default/y": None}, ["blocks/default/x"])
+    with pytest.raises(UnreadableError):
+        decode_news(News({"pools": b"{"}, is_whole=True), is_lenient=True)
+
+
 def test_there_is_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(DatastoreError, match="there is no datastore"):
         read_now(f"sqlite://{tmp_path}/none.sqlite")
+
+
+@pytest.mark.parametrize("begin", [changes, follow])
+def test_the_end_waits_for_no_server(begin: Callable[[str], AsyncGenerator[object, None]]) -> None:
+    """A daemon that is told to end does so, though its datastore does not answer."""
+
+    asked = asyncio.Event()
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        asked.set()
+
+    async def end_it() -> float:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with aclosing(begin(f"etcd://127.0.0.1:{port}/np")) as found:
+            task = asyncio.ensure_future(anext(found))
+            await asyncio.wait_for(asked.wait(), LIMIT_S)
+            server.close()
+            started_s = loop.time()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return loop.time() - started_s
+
+    assert asyncio.run(end_it()) < PATIENCE_S / 2

@@ -39,7 +39,7 @@ def test_only_routers_with_an_as_number() -> None:
 
 
 def test_sessions() -> None:
-    """One for each family; nodes of the router's own AS are clients of its reflector."""
+    """One for each family; nodes connect to the router, those of its own AS are clients of its reflector."""
     shared = (
         "  graceful restart on;\n  connect retry time 1;\n  connect delay time 1;\n  error wait time 1, 4;\n"
     )
@@ -49,12 +49,12 @@ def test_sessions() -> None:
         "protocol bgp to_n_1_v4 {\n"
         "  local 10.0.1.2 as 65001;\n  neighbor 10.0.1.4 as 65001;\n"
         + shared
-        + '  rr client;\n  password "s e";\n  bfd on;\n'
+        + '  passive on;\n  rr client;\n  password "s e";\n  bfd on;\n'
         "  ipv4 { import all; export all; next hop self ebgp; };\n}\n"
         "protocol bgp to_n_1_v6 {\n"
         "  local fd00:1::2 as 65001;\n  neighbor fd00:1::4 as 65001;\n"
         + shared
-        + '  rr client;\n  password "s e";\n  bfd on;\n'
+        + '  passive on;\n  rr client;\n  password "s e";\n  bfd on;\n'
         "  ipv6 { import all; export all; next hop self ebgp; };\n}\n"
         "protocol bgp to_spine_v4 {\n"
         "  local 10.0.2.1 as 65001;\n  neighbor 10.0.2.0 as 65100;\n"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from netns_lab.names import router_program
 from netns_lab.programs import ProgramRecord
+from nodeplane.datapath import netns
 from tests.netns_fixture import eventually
 from tests.routing.routed_lab import FAMILIES, RoutedLab
 from tests.routing.stream import Stream, streaming
@@ -20,42 +22,62 @@ pytestmark = pytest.mark.lab
 # Of the first rack's leaf with its two nodes, in two families.
 _SESSIONS = 4
 _LIMIT_S = 120.0
+NODES = ("n1", "n2")
+# Of datagrams, with 2 ms between two: a probe of BIRD's and more passes meanwhile.
+_SEVERAL_SECONDS = 1500
 
 
-def kill(lab: RoutedLab) -> None:
+def kill(lab: RoutedLab, _: list[Stream]) -> None:
     """End the agents of two nodes by force, and start them again."""
-    for node in ("n1", "n2"):
+    for node in NODES:
         os.kill(lab.agent(node), signal.SIGKILL)
     lab.up()
 
 
-def upgrade(lab: RoutedLab) -> None:
+def upgrade(lab: RoutedLab, _: list[Stream]) -> None:
     """End the agents of two nodes as a new version's installation does, and start them again."""
-    agents = [lab.agent(node) for node in ("n1", "n2")]
+    agents = [lab.agent(node) for node in NODES]
     for agent in agents:
         os.kill(agent, signal.SIGTERM)
     eventually(lambda: [agent for agent in agents if Path(f"/proc/{agent}").exists()], lambda left: not left)
     lab.up()
 
 
-def freeze(lab: RoutedLab) -> None:
-    """Stop the agents of two nodes for a while in which their routes are looked at by the kernel alone."""
-    agents = [lab.agent(node) for node in ("n1", "n2")]
+def overlap(lab: RoutedLab, running: list[Stream]) -> None:
+    """Start other agents of two nodes while theirs still run, as an installation that is in a hurry does."""
+    with ExitStack() as stack:
+        for node in NODES:
+            files = Path(f"/proc/{lab.agent(node)}")
+            command = files.joinpath("cmdline").read_bytes().split(b"\0")[:-1]
+            with netns.inside(lab.node(node)):
+                other = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            stack.callback(other.wait)
+            stack.callback(other.kill)
+        running[0].await_progress(_SEVERAL_SECONDS)
+        upgrade(lab, running)
+
+
+def freeze(lab: RoutedLab, running: list[Stream]) -> None:
+    """Stop the agents of two nodes for seconds in which their routes are looked at by the kernel alone."""
+    agents = [lab.agent(node) for node in NODES]
     try:
         for agent in agents:
             os.kill(agent, signal.SIGSTOP)
         # What happens meanwhile is theirs to catch up with.
         lab.execute("n1", "ip", "link", "add", "probe0", "type", "bridge")
         lab.execute("n1", "ip", "link", "del", "probe0")
+        running[0].await_progress(_SEVERAL_SECONDS)
     finally:
         for agent in agents:
             os.kill(agent, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("disturb", [kill, freeze, upgrade], ids=lambda disturb: str(disturb.__name__))
-def test_agents(disturb: Callable[[RoutedLab], None], routed: RoutedLab) -> None:
+@pytest.mark.parametrize(
+    "disturb", [kill, freeze, upgrade, overlap], ids=lambda disturb: str(disturb.__name__)
+)
+def test_agents(disturb: Callable[[RoutedLab, list[Stream]], None], routed: RoutedLab) -> None:
     with streams(routed) as running:
-        disturb(routed)
+        disturb(routed, running)
         for stream in running:
             stream.await_progress()
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from ipam.datastore import open_datastore
+from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
 from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, RouteEvent, RtnlMonitor
 from nodeplane.datapath.sysctl import KernelSysctls
@@ -166,6 +167,32 @@ def test_a_foreign_route_in_the_way_is_left_until_it_goes(cluster: Cluster) -> N
         code, log = stop(running)
         assert code == 0
         assert "route refused, the others are in force error='add route" in log
+
+
+def test_a_wrong_node_name_sweeps_nothing(cluster: Cluster) -> None:
+    """One line, no readiness, and all that an agent with the right name left stays."""
+    with ExitStack() as stack:
+        for name in cluster.nodes:
+            cluster.add_pod(name)
+        stop(cluster.run_agent(stack, "n1"))
+        wanted = cluster.converge("n1")
+        inputs = ("--config", str(cluster.config), "--manifests", str(cluster.manifests))
+        with netns.inside(cluster.nodes["n1"].path):
+            wrong = subprocess.Popen(
+                [AGENT, "run", "--node-name", "nobody", *inputs], stderr=subprocess.PIPE, text=True
+            )
+        stack.callback(wrong.kill)
+        assert wrong.stderr is not None
+        told = next(line for line in wrong.stderr if " ERROR " in line)
+        # Something for it to put right, if it thought that it could.
+        run_in(cluster.nodes["n1"].path, "ip", "link", "set", "eth0", "mtu", "1400")
+        cluster.write_nodes({"n2": ADDRESSES["n2"]})
+
+        code, log = stop(wrong)
+
+        assert "no Node has this --node-name, all stays as it is until one has node=nobody" in told
+        assert (code, "routes synced" in log) == (0, False)
+        cluster.await_routes("n1", wanted)
 
 
 def test_a_link_that_flaps_gets_its_routes_back(cluster: Cluster) -> None:

@@ -59,6 +59,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         node = Node(n1, network_config(tmp_path / "ipam.sqlite", "n1"))
         server = ServerInNamespace(n1, tmp_path / "server", PORT)
         server.start()
+        server.write(NODES, {"metadata": {"name": "n1"}})
         try:
             with veth_pair(n1, "eth0", n2, "eth0", address_a="192.0.2.1/24", address_b="192.0.2.2/24"):
                 yield World(node, server, config, block)

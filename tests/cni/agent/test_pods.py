@@ -25,10 +25,9 @@ ADDRESS_6 = "2001:db8:5::5"
 @contextmanager
 def running(node: Node, folder: Path) -> Iterator[None]:
     """Run the node's agent."""
-    config, manifests = folder / "agent.yaml", folder / "manifests"
+    config = folder / "agent.yaml"
     config.write_text(f"datastore: {node.datastore}\n")
-    manifests.mkdir(exist_ok=True)
-    with agent(node.path, "n1", config, manifests):
+    with agent(node.path, "n1", config, None):
         yield
 
 

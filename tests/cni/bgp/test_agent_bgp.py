@@ -13,6 +13,7 @@ import pytest
 
 from cni.bgp.bird import PID_NAME
 from ipam.datastore import open_datastore
+from nodeplane.datapath import netns
 from tests.cni.agent_process import AGENT, agent, stop
 from tests.cni.bgp.stand import wait_for_hops
 from tests.cni.bgp.stream import stream
@@ -24,6 +25,14 @@ pytestmark = pytest.mark.netns
 NUMBERS = (1, 2)
 PREFIX = {4: "192.0.2.", 6: "fd00:2::"}
 UP = ["Established"] * 2
+NOBODYS = """
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+"""
 POOLS = [
     {"name": "default", "cidr": "10.244.0.0/16", "blockSize": 26, "mode": "bgp"},
     {"name": "six", "cidr": "fd00:10:244::/64", "mode": "bgp"},
@@ -153,6 +162,27 @@ def test_agents_end_and_packets_flow(wire: Wire) -> None:
         for flow in flows:
             flow.stop()
         assert [(flow.lost, flow.refused) for flow in flows] == [(0, 0), (0, 0)]
+
+
+def test_bird_comes_back_before_the_cluster_is_known(wire: Wire) -> None:
+    """A container that starts anew while the API server is away: sessions do not wait for that."""
+    with ExitStack() as stack:
+        agents = {number: stack.enter_context(wire.agent(number)) for number in NUMBERS}
+        eventually(lambda: [row["state"] for row in wire.sessions(1)], lambda states: states == UP)
+        before = wire.pid(1)
+        agents[1].kill()
+        agents[1].wait()
+        os.kill(before, signal.SIGKILL)
+        away = wire.directory / "kubeconfig"
+        away.write_text(NOBODYS)
+        inputs = ("--config", str(wire.config(1)), "--kubeconfig", str(away))
+        command = [AGENT, "run", "--node-name", "n1", *inputs]
+        with netns.inside(wire.nodes[1].path):
+            alone = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        stack.callback(alone.kill)
+        eventually(lambda: wire.pid(1), lambda pid: pid not in {0, before})
+        eventually(lambda: [row["state"] for row in wire.sessions(1)], lambda states: states == UP)
+        assert stop(alone)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ bgp:
     port: 1179
     nodeSelector: rack == "a"
     sourceAddress: 10.0.1.11
+    passive: true
     ttlSecurity: true
     bfd: strict
     maxPrefixes: 100
@@ -41,6 +42,7 @@ bgp:
   bfd: {interval: 100ms, multiplier: 5}
   port: 1790
   uplinks: ["eth*"]
+  user: speaker
   preferNodeAddress: true
   bird: /opt/bird
   directory: /run/bird
@@ -60,6 +62,7 @@ MEANING = BgpConfig(
             node_selector='rack == "a"',
             source=ip_address("10.0.1.11"),
             use_node_address=False,
+            is_passive=True,
             ttl_security=True,
             max_prefixes=100,
             allow_local_as=1,
@@ -85,6 +88,7 @@ MEANING = BgpConfig(
     bfd_multiplier=5,
     port=1790,
     uplinks=("eth*",),
+    user="speaker",
     prefer_node_address=True,
     bird=Path("/opt/bird"),
     directory=Path("/run/bird"),
@@ -165,6 +169,9 @@ PEER = "{asNumber: 1, peers: [{name: a, address: 10.0.0.1, asNumber: 2, %s}]}"
         ),
         pytest.param(
             "{asNumber: 1, bfd: {interval: 1ms}}", "bgp.bfd.interval: expected 10ms to 60s", id="BFD"
+        ),
+        pytest.param(
+            "{asNumber: 1, user: '-R'}", "bgp.user: expected the name of a user, got '-R'", id="user"
         ),
         pytest.param("{asNumber: 1, uplinks: []}", "bgp.uplinks: expected at least one", id="no uplinks"),
         pytest.param(

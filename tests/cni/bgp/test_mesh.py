@@ -14,10 +14,12 @@ import pytest
 
 from cni.bgp.config import BgpConfig, Timers
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
+from nodeplane.datapath.rtnl_monitor import RouteEvent
 from nodeplane.kube.objects import NodeAddress, NodeStatus
 from nodeplane.kube.source import Change
 from tests.cni.bgp.stand import (
     Stand,
+    StandNode,
     address,
     block,
     loopback_address,
@@ -296,13 +298,37 @@ def test_changed_address(mesh: Stand) -> None:
     assert {key: after[key] for key in stayed} == nearly({key: before[key] for key in stayed})
 
 
-def test_wiped_route_returns(mesh: Stand) -> None:
-    """A route of bird's that somebody deletes is back within a second or so."""
-    mesh.nodes[1].announce(block(1))
-    wait_for_route(mesh.nodes[2], block(1), address(1))
-    deleted = run_in(mesh.nodes[2].path, "ip", "route", "del", block(1), "proto", "bird")
+@pytest.mark.parametrize("version", [4, 6])
+def test_wiped_route_returns(mesh: Stand, version: int) -> None:
+    """A route of bird's that somebody deletes is back within a second or so, by bird's own look."""
+    mesh.nodes[1].announce(block(1, version))
+    wait_for_route(mesh.nodes[2], block(1, version), address(1, version))
+    wipe(mesh.nodes[2], version)
+    wait_for_route(mesh.nodes[2], block(1, version), address(1, version))
+
+
+def wipe(node: StandNode, version: int) -> None:
+    deleted = run_in(node.path, "ip", f"-{version}", "route", "del", block(1, version), "proto", "bird")
     assert deleted.returncode == 0
-    wait_for_route(mesh.nodes[2], block(1), address(1))
+
+
+def test_wiped_routes_return_by_the_kernels_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for bird's own look, which is a minute away here."""
+    monkeypatch.setattr("cni.bgp.render._SCAN_S", 60)
+    with open_stand(tmp_path) as stand:
+        for number in (1, 2):
+            stand.add_node(number, MESH)
+        stand.start()
+        wait_until_up(stand.nodes.values(), 2)
+        second = stand.nodes[2]
+        for version in (4, 6):
+            stand.nodes[1].announce(block(1, version))
+            wait_for_route(second, block(1, version), address(1, version))
+            wipe(second, version)
+            network = ip_network(block(1, version))
+            event = RouteEvent(network, 12, is_on_link=False, is_deleted=True, port=1)
+            second.tell(lambda speaker, event=event: speaker.take_event(event))  # type: ignore[misc]
+            wait_for_route(second, block(1, version), address(1, version))
 
 
 def test_link_flap(mesh: Stand) -> None:
@@ -338,4 +364,4 @@ def test_wrong_password_is_told(tmp_path: Path) -> None:
         assert re.fullmatch(
             r"(.*; )?[0-9]+ segments with a wrong or missing password came to this node", told["n1"]
         )
-        assert (wrong.directory / "bird.conf").stat().st_mode & 0o777 == 0o600
+        assert (wrong.directory / "bird.conf").stat().st_mode & 0o777 == 0o640

@@ -5,7 +5,14 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from cni.bgp.config import BgpConfig, Peer, Reflectors
-from cni.bgp.neighbors import Neighbor, build_neighbors, read_speakers
+from cni.bgp.neighbors import (
+    Neighbor,
+    Speaker,
+    build_neighbors,
+    choose_by_address,
+    keep_router_id,
+    read_speakers,
+)
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeStatus
 
 MESH = BgpConfig(as_number=64512)
@@ -86,6 +93,15 @@ def test_names_last() -> None:
     assert alone[0] in among_others
 
 
+@pytest.mark.parametrize("addresses", [("10.0.0.9", "10.0.0.10"), ("fd00::9", "fd00::10")])
+def test_one_of_two_connects(addresses: tuple[str, str]) -> None:
+    """Two connections at once may cost the session that was there first."""
+    nodes = [make_node(f"n{number}", address) for number, address in enumerate(addresses)]
+    [low], [high] = (neighbors(MESH, name, nodes) for name in ("n0", "n1"))
+
+    assert (low.is_passive, high.is_passive) == (True, False)
+
+
 def test_as_number_by_node() -> None:
     """A node's annotation counts before the cluster's number, ours before Calico's; sessions span hops."""
     theirs = {"nodeplane.io/bgp-as-number": "64513", "projectcalico.org/ASNumber": "64514"}
@@ -135,3 +151,77 @@ def test_source_address(peer: dict[str, object], local: str | None) -> None:
     config = BgpConfig(as_number=64512, peers=(item,))
     [session] = neighbors(config, "n1", [make_node("n1", "10.0.0.1")])
     assert session.local == (None if local is None else ip_address(local))
+
+
+def speaker(name: str, *addresses: str, router_id: str = "", is_named: bool = False) -> Speaker:
+    found = tuple(map(ip_address, addresses))
+    number = IPv4Address(router_id or addresses[0])
+    return Speaker(name, 64512, number, found, {}, is_named)
+
+
+@pytest.mark.parametrize(
+    ("own", "current", "others", "wanted"),
+    [
+        pytest.param(speaker("n1", "10.0.0.1"), None, (), "10.0.0.1", id="a first one"),
+        pytest.param(speaker("n1", "10.0.0.9"), "10.0.0.1", (), "10.0.0.1", id="after a change of address"),
+        pytest.param(
+            speaker("n1", "10.0.0.9", router_id="1.1.1.1", is_named=True),
+            "10.0.0.1",
+            (),
+            "1.1.1.1",
+            id="an annotation wins",
+        ),
+        pytest.param(
+            speaker("n1", "10.0.0.9"),
+            "10.0.0.1",
+            (speaker("n2", "10.0.0.1"),),
+            "10.0.0.9",
+            id="another node has the address now",
+        ),
+        pytest.param(
+            speaker("n1", "10.0.0.9"),
+            "10.0.0.1",
+            (speaker("n2", "10.0.0.2", router_id="10.0.0.1"),),
+            "10.0.0.9",
+            id="another node has the number",
+        ),
+    ],
+)
+def test_router_id_is_kept(
+    own: Speaker, current: str | None, others: tuple[Speaker, ...], wanted: str
+) -> None:
+    """A new one ends all sessions; two of one number have none."""
+    kept = keep_router_id(own, None if current is None else IPv4Address(current), others)
+    assert kept.router_id == IPv4Address(wanted)
+
+
+@pytest.mark.parametrize(
+    ("others", "addresses", "wrong"),
+    [
+        pytest.param(
+            [speaker("n3", "10.0.0.3"), speaker("n2", "10.0.0.2")],
+            {"n2": ["10.0.0.2"], "n3": ["10.0.0.3"]},
+            [],
+            id="each its own",
+        ),
+        pytest.param(
+            [speaker("n2", "10.0.0.1", "fd00::2")],
+            {"n2": ["fd00::2"]},
+            ["Node n2: InternalIP 10.0.0.1: Node n1 has it too"],
+            id="ours is ours",
+        ),
+        pytest.param(
+            [speaker("n3", "10.0.0.2", "fd00::3"), speaker("n2", "10.0.0.2")],
+            {"n2": ["10.0.0.2"], "n3": ["fd00::3"]},
+            ["Node n3: InternalIP 10.0.0.2: Node n2 has it too"],
+            id="the first by name",
+        ),
+    ],
+)
+def test_one_speaker_at_an_address(
+    others: list[Speaker], addresses: dict[str, list[str]], wrong: list[str]
+) -> None:
+    """Two sessions with one address would end each other."""
+    found, said = choose_by_address(speaker("n1", "10.0.0.1"), others)
+    assert {item.name: [*map(str, item.addresses)] for item in found} == addresses
+    assert said == wrong

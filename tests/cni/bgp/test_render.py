@@ -60,6 +60,7 @@ RACK = BgpConfig(
             address=ip_address("fd00:ffff::1"),
             as_number=64512,
             multihop=8,
+            is_passive=True,
             use_node_address=False,
             keep_next_hop=True,
             announce="cluster",

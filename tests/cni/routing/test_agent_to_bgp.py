@@ -22,25 +22,25 @@ BIRD = 12
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Racks]:
+def nodes(open_path: Path) -> Iterator[Racks]:
     try:
-        with racks(tmp_path) as built:
+        with racks(open_path) as built:
             built.write_nodes({node: ADDRESSES[node] for node in PAIR})
             yield built
     finally:
         # They outlive their agents, which start another as long as they live.
         for node in PAIR:
             with suppress(OSError, ValueError):
-                os.kill(int((tmp_path / f"bird-{node}" / PID_NAME).read_text()), signal.SIGKILL)
+                os.kill(int((open_path / f"bird-{node}" / PID_NAME).read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("mode", ["direct", "vxlan"])
-def test_to_bgp_and_back(nodes: Racks, tmp_path: Path, mode: Mode) -> None:
+def test_to_bgp_and_back(nodes: Racks, open_path: Path, mode: Mode) -> None:
     """Ours go when bird's have come, and are there before bird's go."""
     nodes.set_mode(mode)
     pods = {node: nodes.assign(node) for node in PAIR}
     for node in PAIR:
-        nodes.run_agent(node, bgp={"asNumber": 64512, "directory": str(tmp_path / f"bird-{node}")})
+        nodes.run_agent(node, bgp={"asNumber": 64512, "directory": str(open_path / f"bird-{node}")})
     nodes.converge(mode, *PAIR)
     peers = {node: {block.network for block in nodes.blocks(node)} for node in PAIR}
 

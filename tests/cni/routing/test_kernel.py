@@ -10,6 +10,7 @@ from cni.routing.peers import Peer
 from cni.routing.route_table import SyncReport
 from cni.routing.vxlan import VxlanConfig, build_link, entry_key
 from ipam.model import Block
+from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.rtnl import Deletion, FdbEntry, Replacement
 from nodeplane.datapath.rtnl_fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
@@ -36,7 +37,7 @@ def full(found: Desired, *links: object) -> Step:
 
 def state() -> tuple[FakeRtnl, KernelState]:
     rtnl = node()
-    return rtnl, KernelState(rtnl, FakeSysctls(SETTINGS))
+    return rtnl, KernelState(rtnl, FakeSysctls(SETTINGS), FakeTable())
 
 
 def test_all_at_once_and_again() -> None:
@@ -50,7 +51,7 @@ def test_all_at_once_and_again() -> None:
     )
     assert set(found.entries.values()) == {*rtnl.neighbours("np-vxlan4"), *rtnl.fdb("np-vxlan4")}
     writes = rtnl.writes
-    for again in (kernel, KernelState(rtnl, FakeSysctls(SETTINGS))):
+    for again in (kernel, KernelState(rtnl, FakeSysctls(SETTINGS), FakeTable())):
         assert again.apply(full(found, LINK)) == StepReport()
     assert rtnl.writes == writes
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import msgspec
 import pytest
 
-from cni.routing.links import Own, read_own, sync_link
+from cni.routing.links import LinkFacts, Own, read_own, sync_link
 from cni.routing.peers import Peer, read_peer
 from cni.routing.vxlan import VxlanConfig, build_entries, build_gateway, build_link, build_mac
 from nodeplane.datapath.rtnl import FdbEntry, LinkChange, Neighbour, Vxlan
@@ -62,29 +62,61 @@ def test_read_peer(annotations: dict[str, str], addresses: tuple[str, ...], expe
 NEAR = ip_network("192.0.2.0/24"), ip_network("2001:db8::/64")
 
 
+LINKS = dict.fromkeys(NEAR, "eth0")
+FACTS = {3: LinkFacts(has_carrier=False, mtu_bytes=9000)}
+
+
 @pytest.mark.parametrize(
     ("peer", "expected"),
     [
         pytest.param(Peer(), Own(uplinks=frozenset()), id="no addresses"),
         pytest.param(
             Peer((A4, A6)),
-            Own(frozenset(NEAR), frozenset({3}), {4: (A4, 9000), 6: (A6, 9000)}),
+            Own(
+                frozenset(NEAR),
+                frozenset({3}),
+                {4: (A4, 9000), 6: (A6, 9000)},
+                subnet_links=LINKS,
+                facts=FACTS,
+            ),
             id="both families; another address of the link does not count",
         ),
         pytest.param(
             Peer((A4,), (ip_interface("192.0.2.1/20"),)),
-            Own(frozenset({ip_network("192.0.0.0/20")}), frozenset({3}), {4: (A4, 9000)}),
-            id="the annotation's subnet",
+            Own(frozenset({ip_network("192.0.0.0/20")}), frozenset({3}), {4: (A4, 9000)}, facts=FACTS),
+            id="the annotation's subnet, whose link is not known",
         ),
         pytest.param(
             Peer((ip_address("192.0.2.77"), A4)),
-            Own(frozenset({NEAR[0]}), frozenset()),
+            Own(frozenset({NEAR[0]}), None, subnet_links={NEAR[0]: "eth0"}, facts=FACTS),
             id="the address that others send to is on no link",
         ),
     ],
 )
 def test_read_own(peer: Peer, expected: Own) -> None:
     assert read_own(node(), peer) == expected
+
+
+@pytest.mark.parametrize(
+    ("alive", "subnets"),
+    [
+        pytest.param(("eth0", "eth1"), {"192.0.2.0/24", "198.51.100.0/24"}, id="both"),
+        pytest.param(("eth1",), {"198.51.100.0/24"}, id="one has lost its carrier"),
+        pytest.param((), {"192.0.2.0/24", "198.51.100.0/24"}, id="all have: what there is stays"),
+    ],
+)
+def test_a_link_without_a_carrier_leads_nowhere(alive: tuple[str, ...], subnets: set[str]) -> None:
+    rtnl = node()
+    rtnl.add_veth("eth1", "far1")
+    rtnl.set_up("eth1")
+    rtnl.add_address("eth1", ip_interface("198.51.100.1/24"))
+    for name, far in (("eth0", "far"), ("eth1", "far1")):
+        if name in alive:
+            rtnl.set_up(far)
+
+    own = read_own(rtnl, Peer((A4, ip_address("198.51.100.1"))))
+
+    assert {str(subnet) for subnet in own.subnets} == subnets
 
 
 def test_a_link_is_made_once() -> None:

@@ -16,6 +16,7 @@ BGP = Pool("spoken", ip_network("fd00::/64"), 122, mode="bgp")
 LINK = Pool("link", ip_network("10.9.0.0/24"), 26, on_link=True)
 OWN, PEERS, FREE = (ip_network(f"10.244.{number}.0/26") for number in (1, 2, 3))
 FAR, SIX = ip_network("10.245.2.0/26"), ip_network("fd00::40/122")
+N3_6 = ip_address("2001:db8::3")
 N2, TUNNEL, N2_6 = ip_address("192.0.2.2"), ip_address("10.245.2.0"), ip_address("2001:db8::2")
 BLOCKS = (
     Block(OWN, "default", "n1", lent=(Lent(3, "n2"),)),
@@ -31,7 +32,10 @@ KNOWN = Known(
     BLOCKS,
     (Tunnel("n2", "tunnelled", TUNNEL), Tunnel("n1", "tunnelled", ip_address("10.245.1.0"))),
     frozenset({TUNNEL}),
-    {N2_6: "Established"},
+    {
+        (SIX, N2_6): frozenset({"Established"}),
+        (SIX, N3_6): frozenset({"Connect"}),
+    },
     {str(OWN): 90.0},
 )
 
@@ -91,6 +95,19 @@ def row(destination: str, origin: str, mode: str = "", **fields: Any) -> dict[st
                 state="Established",
             ),
             id="bird's",
+        ),
+        pytest.param(
+            Route(SIX, next_hops=(NextHop(N2_6, "eth0"), NextHop(N3_6, "eth1")), protocol=12, metric=1056),
+            row(
+                str(SIX),
+                "block of n2",
+                "bgp",
+                via=[str(N2_6), str(N3_6)],
+                dev=["eth0", "eth1"],
+                protocol="bird",
+                state="Connect, Established",
+            ),
+            id="bird's, by several ways",
         ),
         pytest.param(
             Route(SIX, gateway=N2_6, link="eth0"),

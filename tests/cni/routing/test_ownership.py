@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import pytest
 
+from cni.routing.links import LinkFacts
 from cni.routing.ownership import Watched, concerns_agent, is_agents
 from cni.routing.vxlan import entry_key
 from nodeplane.datapath.rtnl import FdbEntry, Neighbour, Network, NextHop, Route
@@ -11,6 +12,7 @@ from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
     LinkEvent,
+    LinkState,
     NeighbourEvent,
     Overrun,
     RouteEvent,
@@ -43,9 +45,16 @@ MAC, OTHER_MAC = "02:00:00:00:00:02", "02:00:00:00:00:03"
 NEIGHBOUR = Neighbour("np-vxlan4", ip_address("10.244.2.0"), MAC)
 FDB = FdbEntry("np-vxlan4", MAC, N2)
 WATCHED = Watched(
-    {B1}, {B2}, {entry_key(item): item for item in (NEIGHBOUR, FDB)}, {7: "np-vxlan4"}, {2}, OWN_PORT
+    {B1},
+    {B2},
+    {entry_key(item): item for item in (NEIGHBOUR, FDB)},
+    {7: "np-vxlan4"},
+    {2},
+    OWN_PORT,
+    {2: LinkFacts(has_carrier=True, mtu_bytes=1500), 7: LinkFacts(has_carrier=True, mtu_bytes=1450)},
 )
-NOWHERE = Watched(set(), set(), {}, {}, set(), OWN_PORT)
+NOWHERE = Watched(set(), set(), {}, {}, None, OWN_PORT)
+ALONE = Watched(set(), set(), {}, {}, set(), OWN_PORT)
 
 
 def route_event(
@@ -79,6 +88,11 @@ def fdb(mac: str, destination: str | None, index: int = 7) -> NeighbourEvent:
         pytest.param(LinkEvent("eth0", is_up=True), True, id="an uplink"),
         pytest.param(LinkEvent("np-vxlan4", is_up=False), True, id="a VXLAN link"),
         pytest.param(LinkEvent("npl0123456789a", is_up=True), False, id="a pod's link"),
+        pytest.param(LinkState(2, has_carrier=True, mtu_bytes=1500), False, id="an uplink's statistics"),
+        pytest.param(LinkState(2, has_carrier=False, mtu_bytes=1500), True, id="an uplink's carrier"),
+        pytest.param(LinkState(2, has_carrier=True, mtu_bytes=9000), True, id="an uplink's MTU"),
+        pytest.param(LinkState(7, has_carrier=True, mtu_bytes=1400), True, id="a VXLAN link's MTU"),
+        pytest.param(LinkState(9, has_carrier=False, mtu_bytes=9), False, id="another link's state"),
         pytest.param(AddressEvent(4, 9, is_deleted=False), True, id="an address"),
         pytest.param(AddressEvent(6, 9, is_deleted=False), False, id="a pod's gateway of IPv6"),
         pytest.param(AddressEvent(6, 2, is_deleted=True), True, id="an uplink's address of IPv6"),
@@ -102,3 +116,8 @@ def test_concerns_agent(event: Event, expected: bool) -> None:
 
 def test_an_own_address_that_is_on_no_link_may_come_on_any() -> None:
     assert concerns_agent(AddressEvent(6, 9, is_deleted=False), NOWHERE)
+
+
+def test_pods_gateways_matter_to_nobody_who_has_no_address() -> None:
+    """An agent without a source has no Node, and each pod has a gateway of IPv6 come and go."""
+    assert not concerns_agent(AddressEvent(6, 9, is_deleted=False), ALONE)

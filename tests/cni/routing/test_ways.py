@@ -35,8 +35,10 @@ AROUND = Surroundings(
     frozenset(map(ip_network, ("192.0.2.0/24", "10.9.0.0/24", "2001:db8::/64"))),
     frozenset({4, 6}),
 )
-VIA_TUNNEL = Way(TUNNEL, "np-vxlan4")
-VIA_TUNNEL_6 = {node: Way(build_gateway(node, TUNNEL_6), "np-vxlan6") for node in ("n2", "n3")}
+VIA_TUNNEL = Way(TUNNEL, "np-vxlan4", is_onlink=True)
+VIA_TUNNEL_6 = {
+    node: Way(build_gateway(node, TUNNEL_6), "np-vxlan6", is_onlink=True) for node in ("n2", "n3")
+}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,26 @@ VIA_TUNNEL_6 = {node: Way(build_gateway(node, TUNNEL_6), "np-vxlan6") for node i
 )
 def test_find_way(node: str, mode: Mode, version: int, expected: Way | None) -> None:
     assert find_way(AROUND, node, mode, version) == expected
+
+
+def test_what_is_ours_is_nobody_elses() -> None:
+    """A node that says an address of this one is not reached by it."""
+    peers = {**AROUND.peers, "liar": Peer((ip_address("10.9.0.1"), NEAR_2))}
+    around = msgspec.structs.replace(AROUND, peers=peers)
+    assert find_way(around, "liar", "direct", 4) == Way(NEAR_2)
+
+
+def test_a_subnet_of_ours_names_its_link() -> None:
+    """So that a route through another link is not taken for right."""
+    links = {ip_network("192.0.2.0/24"): "eth0", ip_network("10.9.0.0/24"): "eth1"}
+    around = msgspec.structs.replace(AROUND, subnet_links=links)
+    assert find_way(around, "n2", "direct", 4) == Way(NEAR, "eth0")
+    assert find_way(around, "n2", "direct", 6) == Way(NEAR_6)
+    hops = (NextHop(OTHER_NET, "eth1"), NextHop(NEAR_2, "eth0"))
+    assert find_way(around, "both", "direct", 4) == Way(next_hops=tuple(sorted(hops)))
+    assert Way(NEAR, "eth0").route(ip_network("10.1.0.0/26")) == Route(
+        ip_network("10.1.0.0/26"), gateway=NEAR, link="eth0"
+    )
 
 
 def test_without_a_link_of_our_own_there_is_no_tunnel() -> None:
