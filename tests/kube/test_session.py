@@ -8,6 +8,7 @@ import pytest
 from nodeplane.errors import ApiError
 from nodeplane.kube.api_request import Selector
 from nodeplane.kube.objects import Service
+from nodeplane.kube.open_sockets import OpenSockets
 from nodeplane.kube.session import Session
 
 
@@ -31,7 +32,7 @@ def test_requests_are_observed(status: int, code: str) -> None:
     async def main() -> None:
         transport = httpx2.MockTransport(answer)
         async with httpx2.AsyncClient(base_url="http://10.0.0.1:6443", transport=transport) as client:
-            session = Session(client, Service, Selector(), observe=observe)
+            session = Session(client, Service, Selector(), OpenSockets(), observe=observe)
             with pytest.raises(ApiError):
                 await anext(session.pages(None))
 
