@@ -1,5 +1,9 @@
 """The command line of coredns-lite."""
 
+# First: Ctrl-C may come while the rest is imported.
+import nodeplane.runtime.interrupt  # noqa: F401
+
+# isort: split
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar

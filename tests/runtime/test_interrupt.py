@@ -32,6 +32,7 @@ def end(script: str) -> tuple[int, list[str]]:
         ("kubeproxy.cli", "kubeproxy.proxier"),
         ("cni.agent.cli", "cni.bgp.cli"),
         ("ipam.cli", "ipam.allocator"),
+        ("coredns_lite.cli", "coredns_lite.daemon"),
     ],
 )
 def test_interrupted_while_it_is_imported(program: str, module: str) -> None:
