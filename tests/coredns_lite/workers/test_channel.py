@@ -63,7 +63,7 @@ def test_what_a_worker_says(message: FromWorker) -> None:
         Forget(None),
         Leave(),
     ],
-    ids=str,
+    ids=lambda message: type(message).__name__,
 )
 def test_what_the_program_says(message: ToWorker) -> None:
     ours, theirs = make_pair()
