@@ -59,6 +59,8 @@ def client_problems(topology: Topology, client: ClientSpec) -> Iterator[Problem]
                 ("routes", number, "via"),
                 f"expected an IPv{destination.version} address on the client's segment",
             )
+        elif str(via) in (client.address or "").split(","):
+            yield ("routes", number, "via"), "expected another host's address, this one is its own"
         if destination in seen:
             yield ("routes", number, "to"), "expected each destination once"
         seen.add(destination)

@@ -34,10 +34,11 @@ def with_node(topology: Topology, node: NodeSpec, guests: tuple[NodeSpec, ...] =
     Raises:
         ConfigError: it can't be there.
     """
-    known = pinned(msgspec.structs.replace(topology, nodes=(*topology.nodes, *guests)))
+    written = pinned(topology)
+    known = msgspec.structs.replace(written, nodes=(*written.nodes, *guests))
     check_new_node(known, node)
     added = pinned_node(known, node)
-    return msgspec.structs.replace(known, nodes=(*known.nodes[: len(topology.nodes)], added))
+    return msgspec.structs.replace(written, nodes=(*written.nodes, added))
 
 
 def without_pod(topology: Topology, name: str) -> Topology:

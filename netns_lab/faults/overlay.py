@@ -78,7 +78,8 @@ def pinned(topology: Topology) -> Topology:
 
 def pinned_node(topology: Topology, node: NodeSpec) -> NodeSpec:
     """Return a node that comes to a topology, with the address that it gets there."""
-    return pinned(msgspec.structs.replace(topology, nodes=(*topology.nodes, node))).nodes[-1]
+    written = pinned(topology)
+    return pinned(msgspec.structs.replace(written, nodes=(*written.nodes, node))).nodes[-1]
 
 
 def crashed(faults: Iterable[Fault]) -> frozenset[str]:

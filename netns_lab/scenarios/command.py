@@ -29,7 +29,7 @@ def run_command(
 
     from netns_lab.scenarios.junit import render_junit
     from netns_lab.scenarios.loader import read_scenario
-    from netns_lab.scenarios.runner import run_scenario
+    from netns_lab.scenarios.runner import check_free, run_scenario
     from netns_lab.state import StateDirectory, write_file
 
     loaded = [read_scenario(file) for file in files]
@@ -37,20 +37,19 @@ def run_command(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # As an exception, so that what was begun is put back.
         signal.signal(number, signal.default_int_handler)
-    results = []
+    runs = []
     for scenario in loaded:
-        spec = scenario.lab
+        topology = scenario.lab.topology
         if lab is not None:
-            spec = msgspec.structs.replace(spec, topology=msgspec.structs.replace(spec.topology, name=lab))
-        with said_when_interrupted(f"run `down {spec.topology.name}`" if keep else "the lab is removed"):
-            results.append(
-                run_scenario(
-                    msgspec.structs.replace(scenario, lab=spec),
-                    StateDirectory(spec.topology.name),
-                    _say,
-                    keep=keep,
-                )
-            )
+            topology = msgspec.structs.replace(topology, name=lab)
+        spec = msgspec.structs.replace(scenario.lab, topology=topology)
+        state = StateDirectory(topology.name)
+        check_free(state, topology)
+        runs.append((msgspec.structs.replace(scenario, lab=spec), state))
+    results = []
+    for scenario, state in runs:
+        with said_when_interrupted(f"run `down {state.lab}`" if keep else "the lab is removed"):
+            results.append(run_scenario(scenario, state, _say, keep=keep))
     if junit is not None:
         write_file(junit.absolute(), render_junit(results))
     rows = [

@@ -17,7 +17,8 @@ from netns_lab.scenarios.stage import Stage, Traffic
 from netns_lab.scenarios.verdict import judge_probe, judge_run, judge_traffic
 from netns_lab.state import StateDirectory
 from netns_lab.status import read_status
-from nodeplane.errors import NodeplaneError
+from netns_lab.topology import Topology
+from nodeplane.errors import ConfigError, NodeplaneError
 from nodeplane.kube.objects import KINDS, ObjectKey
 
 _PAUSE_S = 0.05
@@ -44,6 +45,21 @@ class ScenarioResult(msgspec.Struct, frozen=True):
     def has_passed(self) -> bool:
         """Say whether every step held."""
         return not any(step.failure for step in self.steps)
+
+
+def check_free(state: StateDirectory, topology: Topology) -> None:
+    """Refuse to take a lab over, and to remove it in the end, that is not the scenario's.
+
+    Raises:
+        ConfigError: there is a lab of that name that was made of something else.
+    """
+    found = state.load_topology()
+    if found is not None and found != topology:
+        raise ConfigError(
+            state.lab,
+            "",
+            "expected no lab of this name, there is one of another topology: take another --lab",
+        )
 
 
 def run_scenario(

@@ -34,11 +34,16 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 def questions(passages: Iterable[Passage]) -> dict[str, set[Address]]:
-    """Say which addresses' routes matter in which namespace: those that packets were sent on to. Pure."""
+    """Say which addresses' routes matter in which namespace. Pure.
+
+    Those that packets were sent on to, and the way back from where the request has stayed.
+    """
     wanted: dict[str, set[Address]] = {}
     for passage in passages:
         found = wanted.setdefault(passage.namespace, set())
         found |= set(passage.towards)
+        if passage.role == "request" and not passage.left:
+            found.add(passage.last.ends.source)
     return wanted
 
 

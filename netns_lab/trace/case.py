@@ -92,9 +92,19 @@ def _reason(rule: RuleText, met: RuleMet) -> str:
 
 
 def _action(text: str, met: RuleMet) -> str:
-    words = (("dnat", "dnat"), ("snat", "snat"), ("masquerade", "masquerade"), ("reject", "reject"))
-    found = next((name for word, name in words if f" {word} " in f" {text} "), "")
+    # A rule that masquerades may look for what was translated before: `ct status dnat masquerade`.
+    found = next(
+        (word for word in ("masquerade", "snat", "dnat", "reject") if f" {word} " in f" {text} "), ""
+    )
     return found or ("drop" if met.verdict == "drop" else "")
+
+
+def is_rejected(case: Case, namespace: str, section: Section) -> bool:
+    """Say whether a rule of a base chain has ended the packet and told its sender so."""
+    if not section.rules:
+        return False
+    met = section.rules[-1]
+    return _action(case.rule(namespace, section, met).text, met) == "reject"
 
 
 def last_section(sections: Iterable[Section]) -> Section | None:

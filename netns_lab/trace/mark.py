@@ -64,12 +64,16 @@ class Mark(msgspec.Struct, frozen=True):
             return "reply"
         if self.is_request(head):
             return "request"
+        return "reply" if self._is_answer(head) else None
+
+    def _is_answer(self, head: Head) -> bool:
+        """Say whether a packet of TCP or SCTP answers the number."""
         if self.protocol == "tcp":
-            is_answer = head.acknowledgement == (self.number + 1) % (1 << 32)
-            return "reply" if is_answer and ("S" in head.flags or "R" in head.flags) else None
-        if self.protocol == "sctp":
-            return "reply" if head.sequence == self.number and head.flags in {"INIT ACK", "ABORT"} else None
-        return None
+            is_next = head.acknowledgement == (self.number + 1) % (1 << 32)
+            return is_next and ("S" in head.flags or "R" in head.flags)
+        return (
+            self.protocol == "sctp" and head.sequence == self.number and head.flags in {"INIT ACK", "ABORT"}
+        )
 
     def request_ends(self, heads: Iterable[Head]) -> set[Ends]:
         """Return the ends that the request had on its way; `heads` in time order, for an echo comes later."""

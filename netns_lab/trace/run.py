@@ -26,6 +26,7 @@ from nodeplane.datapath.conntrack.flow import UDP
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.rtnl import Address
 from nodeplane.datapath.rtnl import Family as IpFamily
+from nodeplane.errors import NodeplaneError
 
 _DNS_LIMIT_S = 2.0
 
@@ -42,11 +43,13 @@ def trace(
     """Follow one packet from a place to a target.
 
     Raises:
-        NodeplaneError: the lab can't be read, or another trace is running.
+        NodeplaneError: the lab can't be read, the place is gone, or another trace is running.
         KernelError: the kernel refused.
     """
     facts = read_facts(state, topology)
     source = place_namespace(state.lab, place)
+    if source not in netns.names():
+        raise NodeplaneError(f"{facts.place(source)} is not there: its namespace is gone")
     case = Case(target, source, facts)
     address = target.address
     if address is None:
@@ -92,9 +95,9 @@ def _follow(case: Case, topology: Topology, address: Address, limit_s: float) ->
     there = netns.names()
     ends = facts.backend_namespaces(address, target.protocol, target.port)
     wanted = dict.fromkeys([case.source, *(node_namespace(topology.name, host) for host in hosts), *ends])
-    # A node that has crashed has none.
-    watched = [name for name in wanted if name in there]
     fabric = fabric_namespace(topology.name)
+    # A node that has crashed has none. The fabric may be an end, the API server's: it is watched as a bridge.
+    watched = [name for name in wanted if name in there and name != fabric]
     with (
         sending(case.source, target.protocol, address, target.port) as sender,
         watching(family, mark, watched, [fabric]) as watch,

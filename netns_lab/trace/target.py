@@ -56,10 +56,10 @@ def parse_target(text: str) -> Target:
 
 def _parse_url(text: str) -> Target:
     url = urlsplit(text)
-    if url.scheme not in _DEFAULT_PORTS or not url.hostname:
+    if url.scheme not in _DEFAULT_PORTS or not url.hostname or url.username is not None or url.port == 0:
         raise ValueError(text)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    if not path.isascii() or any(letter.isspace() for letter in path):
+    if not _is_plain(path) or not _is_plain(url.hostname):
         raise ValueError(text)
     # What is inside of TLS is no matter of packets.
     path = path if url.scheme == "http" else ""
@@ -70,9 +70,14 @@ def _split_host(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = str(ip_address(host[1:-1]))
-    elif ":" in host or not host.isascii():
+    elif ":" in host or not _is_plain(host):
         raise ValueError(text)
-    number = int(port)
-    if not 0 < number < 1 << 16 or not port.isascii() or any(letter.isspace() for letter in host):
+    number = int(port) if port.isascii() and port.isdecimal() else 0
+    if not 0 < number < 1 << 16:
         raise ValueError(text)
     return host, number
+
+
+def _is_plain(text: str) -> bool:
+    """Say whether a text may stand in a request's head, or in a DNS question, as it is."""
+    return text.isascii() and text.isprintable() and " " not in text

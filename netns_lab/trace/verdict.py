@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from netns_lab.trace.case import Case, described_route, last_section, reasons
+from netns_lab.trace.case import Case, described_route, is_rejected, last_section, reasons
 from netns_lab.trace.explain import KUBEPROXY_TABLE, explain_drop, explain_refusal
 from netns_lab.trace.facts import FABRIC
 from netns_lab.trace.passage import Passage, Section
@@ -156,8 +156,9 @@ def _made_by_rule(case: Case, refusal: Passage) -> tuple[Passage, Section, str] 
     section = last_section(asked.sections) if asked else None
     if asked is None or section is None:
         return None
-    why = reasons(case, asked.namespace, section)
-    return (asked, section, why[-1].removesuffix(_REJECT)) if why and why[-1].endswith(_REJECT) else None
+    if not is_rejected(case, asked.namespace, section):
+        return None
+    return asked, section, reasons(case, asked.namespace, section)[-1].removesuffix(_REJECT)
 
 
 def _refused(case: Case, refusal: Passage) -> Verdict:
@@ -207,11 +208,27 @@ def _lost(case: Case) -> Verdict | None:
             return Verdict("lost", f"{place} got {what} inside VXLAN and did not take it out", place)
         if what == "the answer":
             return _mute(case)
-        port = last.last.ends.destination_port
-        return Verdict(
-            "unanswered", f"{place} got it on {case.target.protocol} port {port} and does not answer", place
-        )
+        return _arrived(case, last)
     return _unreachable(case, last, "")
+
+
+def _arrived(case: Case, passage: Passage) -> Verdict:
+    """Say why the place that the request was for has sent nothing back."""
+    place, ends = case.facts.place(passage.namespace), passage.last.ends
+    got = f"{place} got it on {case.target.protocol} port {ends.destination_port}"
+    asked = (passage.namespace, ends.source)
+    if asked in case.answers.routes and case.route(*asked) is None:
+        return Verdict("lost", f"{got} and has no route back to {case.facts.owner(ends.source)}", place)
+    return Verdict("unanswered", f"{got} and does not answer", place)
+
+
+def _at_gateway(case: Case, passage: Passage, hop: Address, destination: Address) -> Verdict:
+    """Say what became of a packet in the fabric, which has the gateways' addresses and the API server."""
+    if hop == destination:
+        return _arrived(case, passage)
+    service = case.facts.service_of(destination)
+    to = f"{destination} of {service}" if service else _unknown(case, destination).rstrip(",")
+    return Verdict("lost", f"it came to the gateway {hop}, from which no way leads on to {to}", FABRIC)
 
 
 def _mute(case: Case) -> Verdict:
@@ -255,6 +272,9 @@ def _lost_on_link(case: Case, passage: Passage, what: str) -> Verdict:
     if far:
         return far
     to = case.facts.owner(hop)
+    there = [each for each in case.of(passage.role) if case.facts.place(each.namespace) == to == FABRIC]
+    if there:
+        return _at_gateway(case, there[-1], hop, destination)
     return Verdict("lost", f"{what} left {place} by {link} and did not come to {to}", place)
 
 

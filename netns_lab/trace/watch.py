@@ -26,8 +26,10 @@ from nodeplane.datapath.nft.trace import RuleMet, TraceListener
 from nodeplane.errors import KernelExistsError, KernelPermissionError, NodeplaneError, kernel_error
 
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
+_SOL_PACKET, _STATISTICS = 263, 6  # PACKET_STATISTICS
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 26, 35, 33
-_BUFFER_BYTES = 1 << 20
+_PACKET_STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, of which lost
+_BUFFER_BYTES = 4 << 20
 _FRAME_BYTES = 512
 _TIMESPEC = struct.Struct("=qq")
 _NANOSECONDS = 1_000_000_000
@@ -78,9 +80,10 @@ class Watch:
         for namespace, opened in self.frames.items():
             # A bridge takes what is for others; another place has only been flooded with it.
             sightings += _read_frames(namespace, opened, with_others=namespace in self.bridges)
+            lost += [namespace] if _has_lost(opened) else []
         for namespace, listener in self.rules.items():
             found, is_whole = listener.take()
-            lost += [] if is_whole else [namespace]
+            lost += [] if is_whole or namespace in lost else [namespace]
             names = self.links[namespace]
             met += [Met(namespace, rule, names.get(rule.iif, ""), names.get(rule.oif, "")) for rule in found]
         return Observed(
@@ -142,6 +145,13 @@ def _open_frames(namespace: str, program: bytes) -> Iterator[socket.socket]:
             raise kernel_error(f"capture in {namespace}", exc.errno or 0) from exc
         opened.setblocking(False)
         yield opened
+
+
+def _has_lost(opened: socket.socket) -> bool:
+    """Say whether there was more than the socket's buffer holds: in a flood that the filter lets through."""
+    statistics = opened.getsockopt(_SOL_PACKET, _STATISTICS, _PACKET_STATISTICS.size)
+    _, lost = _PACKET_STATISTICS.unpack(statistics)
+    return bool(lost)
 
 
 def _read_frames(namespace: str, opened: socket.socket, *, with_others: bool) -> Iterator[Sighting]:

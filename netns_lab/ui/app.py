@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -76,7 +76,10 @@ def build_app(watcher: Watcher, access: Access) -> ASGIApp:
         Route("/api/captures", capture, methods=["POST"]),
         Route("/api/captures/{number}", packets),
     ]
-    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {NodeplaneError: _failed}
+    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+        NodeplaneError: _failed,
+        ClientDisconnect: _gone,
+    }
     return _Door(Starlette(routes=routes, exception_handlers=handlers), access)
 
 
@@ -132,6 +135,11 @@ async def _decode(request: Request, kind: type[Any]) -> Any:
 
 async def _failed(_request: Request, exc: Exception) -> Response:
     return JSONResponse({"error": str(exc)}, 400 if isinstance(exc, ConfigError) else 500)
+
+
+async def _gone(_request: Request, _exc: Exception) -> Response:
+    # Nobody hears this; the log need not either.
+    return PlainTextResponse("the request was not whole", 400)
 
 
 def _stream(events: AsyncGenerator[tuple[str, Any], None]) -> Response:

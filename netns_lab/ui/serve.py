@@ -30,9 +30,11 @@ async def serve(state: StateDirectory, access: Access, listener: socket.socket) 
     config = uvicorn.Config(
         build_app(watcher, access),
         log_config=None,
-        log_level="warning",
+        # Its warnings are about what strangers send.
+        log_level="error",
         access_log=False,
         lifespan="off",
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
     )

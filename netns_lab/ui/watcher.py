@@ -58,6 +58,8 @@ class Watcher:
                 after = await self._run(self._read_counters)
             except NodeplaneError as exc:
                 yield "trouble", {"message": str(exc)}
+                # Behind it the same view is news again.
+                shown = None
                 await asyncio.sleep(_VIEW_S)
                 continue
             if view != shown:
@@ -81,10 +83,13 @@ class Watcher:
 
         Raises:
             ConfigError: there is no such place or link.
+            NodeplaneError: the place is gone.
         """
         topology = await self._run(self._topology)
         namespace = place_namespace(self._state.lab, find_place(topology, place))
         links = {name for _, name in await self._run(lambda: read_counters({place: namespace}))}
+        if not links:
+            raise NodeplaneError(f"{place} is not there: its namespace is gone")
         if link not in links:
             raise ConfigError(place, link, f"expected one of its links: {', '.join(sorted(links))}")
         return namespace

@@ -41,6 +41,7 @@ def test_a_cluster_ip_on_another_node(traced: TraceLab) -> None:
         pytest.param("client", "udp:web:7", 6, "pod default/web-1 on node n2", id="UDP over IPv6"),
         pytest.param("self", "http://self/", None, "pod default/self on node n1", id="hairpin"),
         pytest.param("client", "udp:10.96.0.10:53", None, "node n", id="the cluster DNS, on a node"),
+        pytest.param("n1", "tcp:10.96.0.1:443", None, "fabric", id="the API server, behind the bridge"),
         pytest.param("n1", "tcp:10.96.0.10:53", None, "", id="a node, and a port that the DNS has not"),
     ],
 )
@@ -71,7 +72,7 @@ def test_an_answer_over_udp_is_traced_by_the_kernel(traced: TraceLab) -> None:
 
 
 def test_a_question_to_the_cluster_dns(traced: TraceLab) -> None:
-    """Its answer has the question inside; of the question itself, a rule's trace has the first bytes alone."""
+    """Its answer has the question inside; of the question, a rule's trace has the first bytes alone."""
     found = traced.trace("client", "udp:10.96.0.10:53")
 
     assert found.verdict == "answered", found.reason
@@ -147,6 +148,13 @@ def test_a_node_port_from_outside(traced: TraceLab) -> None:
             "dropped",
             "dropped by kubeproxy of node n1: no Service has the address 10.96.200.1",
             id="no Service",
+        ),
+        pytest.param(
+            "client",
+            "tcp:192.0.2.1:80",
+            "lost",
+            "it came to the gateway 172.30.0.1, from which no way leads on to 192.0.2.1",
+            id="out of the lab",
         ),
         pytest.param(
             "client",

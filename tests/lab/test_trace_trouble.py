@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from netns_lab.topology import PodSpec
+from netns_lab.trace.run import trace
+from netns_lab.trace.target import parse_target
+from nodeplane.errors import NodeplaneError
 from tests.lab.labs import COMMAND, LabUnderTest, run
 from tests.lab.trace_lab import TraceLab
 from tests.netns_fixture import eventually, run_in
@@ -142,6 +147,16 @@ def test_without_the_api_server(traced: TraceLab) -> None:
         "refused by kubeproxy of node n1 (reset): nobody there: reset",
     )
     assert found.report["incomplete"] == ["no Services are known: API server: frozen by a fault"]
+
+
+def test_a_place_that_is_gone(traced: TraceLab) -> None:
+    """A crash takes a node's pods along; they are not said to lack a resolv.conf."""
+    topology = traced.lab.state.load_topology()
+    assert topology is not None
+    gone = PodSpec(name="gone", node="n2")
+    topology = replace(topology, pods=(*topology.pods, gone))
+    with pytest.raises(NodeplaneError, match=r"^pod default/gone is not there: its namespace is gone$"):
+        trace(traced.lab.state, topology, gone, parse_target("http://web/"), limit_s=1)
 
 
 def _tables(lab: LabUnderTest) -> list[str]:

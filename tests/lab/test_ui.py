@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,9 +56,9 @@ def shown_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest
 
 
 @contextmanager
-def _serving(lab: LabUnderTest) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def _serving(lab: LabUnderTest, stderr: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     with subprocess.Popen(
-        [COMMAND, "ui", lab.name, "--port", "0"], stdout=subprocess.PIPE, text=True
+        [COMMAND, "ui", lab.name, "--port", "0"], stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as server:
         try:
             assert server.stdout is not None
@@ -229,6 +230,20 @@ def test_bad_requests(path: str, body: str, error: str, url: str) -> None:
 
     assert status == 400
     assert error in json.loads(answer)["error"]
+
+
+def test_what_is_no_request_of_a_page(shown_lab: LabUnderTest) -> None:
+    """A WebSocket and a body that ends half-way are nothing to the log; the page is served on."""
+    with _serving(shown_lab, stderr=subprocess.PIPE) as (address, server):
+        cookie, place = _cookie(address), urlsplit(address).netloc
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+        assert _ask(address, "GET", "/api/events", Sec_WebSocket_Key="eA==", **upgrade)[0] == 403
+        with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), 60) as opened:
+            head = f"POST /api/trace HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nCookie: {cookie}"
+            opened.sendall(f"{head}\r\nContent-Length: 9\r\n\r\n{{".encode())
+        assert _ask(address, "GET", "/ui.css", Cookie=cookie)[0] == 200
+        server.send_signal(signal.SIGTERM)
+        assert server.communicate(timeout=60) == ("", "")
 
 
 def test_it_ends_with_its_captures(shown_lab: LabUnderTest) -> None:

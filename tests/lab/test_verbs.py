@@ -212,10 +212,11 @@ def test_export_is_what_was_asked_for(lab: LabUnderTest, tmp_path: Path) -> None
         ("Pod", "client"),
         ("Pod", "web-1"),
         ("Pod", "web-2"),
+        ("Service", "admin"),
         ("Service", "say"),
         ("Service", "web"),
     }
-    assert {manifest.item.metadata.name for manifest in read_lab(file).manifests} == {"say", "web"}
+    assert {manifest.item.metadata.name for manifest in read_lab(file).manifests} == {"admin", "say", "web"}
 
 
 def test_shell(lab: LabUnderTest) -> None:

@@ -39,6 +39,12 @@ def write(folder: Path, text: str) -> Path:
             id="a next hop elsewhere",
         ),
         pytest.param(
+            "clients: [{name: c, address: 172.30.0.9, routes: [{to: 10.96.0.0/16, via: 172.30.0.9}]}]",
+            "3: clients[0].routes[0].via: expected another host's address, this one is its own, "
+            "got '172.30.0.9'",
+            id="a next hop that is oneself",
+        ),
+        pytest.param(
             "clients: [{name: c, routes: [{to: 10.96.0.1/16, via: 172.30.0.2}]}]",
             "3: clients[0].routes[0].to: expected a network such as 10.1.0.0/16 or ::/0, host bits zero, "
             "got '10.96.0.1/16'",

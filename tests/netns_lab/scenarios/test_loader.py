@@ -177,8 +177,8 @@ def write(folder: Path, steps: str, topology: str = TOPOLOGY) -> Path:
         ),
         pytest.param(
             "- apply: [{apiVersion: v1, kind: ConfigMap, metadata: {name: web}}]",
-            "7: steps[0].apply[0]: expected an object that the lab reads: EndpointSlice, Namespace, Node, Pod, "
-            "Service, ServiceCIDR",
+            "7: steps[0].apply[0]: expected an object that the lab reads: EndpointSlice, Namespace, Node, "
+            "Pod, Service, ServiceCIDR",
             id="an object that nobody reads",
         ),
         pytest.param("- {expct: {}}", "7: steps[0].expct: expected no such field", id="misspelt"),

@@ -19,8 +19,8 @@ from nodeplane.datapath.routing import MatchedRoute
 from nodeplane.datapath.rtnl import Address, Link
 
 CLIENT, N1, N2, WEB, FABRIC = "pod-client", "n1", "n2", "pod-web", "fabric"
-CLIENT_IP, WEB_IP, VIP, N1_IP, N2_IP = map(
-    ip_address, ("10.244.1.2", "10.244.2.3", "10.96.0.80", "172.30.0.2", "172.30.0.3")
+CLIENT_IP, WEB_IP, VIP, N1_IP, N2_IP, GATEWAY = map(
+    ip_address, ("10.244.1.2", "10.244.2.3", "10.96.0.80", "172.30.0.2", "172.30.0.3", "172.30.0.1")
 )
 BALANCER = ip_address("203.0.113.9")
 NUMBER = 0x12345678
@@ -38,6 +38,7 @@ RULES = {
     5: RuleText("drop", "policy Local, and no endpoint on this node"),
     6: RuleText("ip saddr 10.0.0.0/8 counter drop"),
     7: RuleText("iifname @source-links drop", "all else, counted"),
+    8: RuleText("tcp dport 8080 reject with icmp admin-prohibited"),
 }
 HOOKS = {
     ("ip", KUBEPROXY, "nat-prerouting"): "prerouting",
@@ -60,6 +61,11 @@ def syn_ack(ends: Ends = TO_WEB, ttl: int = 64) -> Head:
 
 def reset(ends: Ends = SYN_SENT) -> Head:
     return Head("tcp", ends.reversed, 64, "AR", 0, NUMBER + 1)
+
+
+def prohibited(ends: Ends = SYN_SENT) -> Head:
+    about = syn(ends)
+    return Head("icmp", Ends(N1_IP, 0, CLIENT_IP, 0), 64, error="prohibited", about=about)
 
 
 def came(ms: float, namespace: str, link: str, head: Head) -> Sighting:
@@ -130,6 +136,7 @@ LINKS: dict[str, Mapping[str, Link]] = {
     N1: {"eth0": link("eth0"), "veth-client": link("veth-client")},
     N2: {"eth0": link("eth0"), "veth-web": link("veth-web")},
     WEB: {"eth0": link("eth0")},
+    FABRIC: {},
 }
 
 FRONTEND = Frontend("default/web", "tcp", 80, (VIP,), backends=(Backend(WEB_IP, 8080, "n2", is_ready=True),))
@@ -149,6 +156,7 @@ def facts(frontend: Frontend = FRONTEND) -> Facts:
             WEB_IP: "pod default/web-1",
             N1_IP: "node n1",
             N2_IP: "node n2",
+            GATEWAY: FABRIC,
         },
         nodes={CLIENT_IP: "n1", WEB_IP: "n2"},
         blocks={WEB_IP: ip_network("10.244.2.0/26"), CLIENT_IP: ip_network("10.244.1.0/26")},

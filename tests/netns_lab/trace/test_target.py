@@ -30,7 +30,8 @@ def test_parse(text: str, target: Target, again: str) -> None:
     "text",
     ["", "web", "web:80", "tcp:web", "tcp:web:0", "tcp:web:65536", "tcp:web:x", "icmp:web:1", "tcp::80",
      "tcp:fd00::1:80", "tcp:[web]:80", "ftp://web/", "http:///x", "http://web:99999/", "http://web/a b",
-     "http://[fd00::1/"],
+     "http://[fd00::1/", "http://wäb/", "http://w\0b/", "tcp:w\0b:80", "http://web:0/", "http://me:secret@web/",
+     "tcp:web:+80", "tcp:web:8_0", "tcp:web:٣"],
 )  # fmt: skip
 def test_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected a URL \(http://web/\) or PROTO:HOST:PORT"):

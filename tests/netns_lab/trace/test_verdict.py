@@ -17,6 +17,7 @@ from tests.netns_lab.trace.samples import (
     CLIENT_IP,
     FABRIC,
     FRONTEND,
+    GATEWAY,
     N1,
     N1_IP,
     N2,
@@ -36,6 +37,7 @@ from tests.netns_lab.trace.samples import (
     facts,
     left,
     link,
+    prohibited,
     reset,
     route,
     syn,
@@ -46,6 +48,7 @@ _TO_NODE_PORT = Ends(CLIENT_IP, 40000, N1_IP, 30080)
 _RANGED = msgspec.structs.replace(FRONTEND, external=(BALANCER,), ranges=(ip_network("192.0.2.0/24"),))
 _TO_BALANCER = Ends(CLIENT_IP, 40000, BALANCER, 80)
 _EMPTY = msgspec.structs.replace(FRONTEND, backends=(Backend(WEB_IP, 8080, "n2", is_ready=False),))
+_TO_SERVER = Ends(CLIENT_IP, 40000, GATEWAY, 6443)
 _REFUSED_HERE = (
     *WAY_THERE[:2],
     left(0.3, N1, "veth-client", reset()),
@@ -150,6 +153,21 @@ def _first(ends: Ends) -> tuple[Sighting, ...]:
         ),
         pytest.param(
             case(
+                "unreachable",
+                *WAY_THERE[:2],
+                left(0.3, N1, "veth-client", prohibited()),
+                came(0.4, CLIENT, "eth0", prohibited()),
+                met=[*TRANSLATED, *chain(N1, "filter", 8, end="drop", table="mine", ends=TO_WEB)],
+            ),
+            Verdict(
+                "refused",
+                f"refused in node n1, ip table mine, chain filter (prohibited): {RULES[8].text}",
+                "node n1",
+            ),
+            id="somebody's rule that says so",
+        ),
+        pytest.param(
+            case(
                 "timeout", *WAY_THERE[:3], routes={(N1, WEB_IP): route("0.0.0.0/0", ip_address("172.30.0.1"))}
             ),
             Verdict(
@@ -210,6 +228,34 @@ def _first(ends: Ends) -> tuple[Sighting, ...]:
             case("timeout", *WAY_THERE[:5], links={N2: {"veth-web": link("veth-web", has_carrier=False)}}),
             Verdict("lost", "link veth-web of node n2 is up, but its other end is down", "node n2"),
             id="the pod's link is down",
+        ),
+        pytest.param(
+            case(
+                "timeout",
+                *WAY_THERE[:3],
+                came(0.35, FABRIC, "to-n1", syn(TO_WEB)),
+                routes={(N1, WEB_IP): route("10.244.2.0/26", GATEWAY)},
+            ),
+            Verdict(
+                "lost",
+                "it came to the gateway 172.30.0.1, from which no way leads on to 10.244.2.3 of pod "
+                "default/web-1",
+                FABRIC,
+            ),
+            id="out of the lab",
+        ),
+        pytest.param(
+            case(
+                "timeout",
+                *WAY_THERE[:2],
+                left(0.3, N1, "eth0", syn(_TO_SERVER)),
+                came(0.35, FABRIC, "to-n1", syn(_TO_SERVER)),
+                routes={(N1, GATEWAY): route("172.30.0.0/24"), (FABRIC, CLIENT_IP): None},
+            ),
+            Verdict(
+                "lost", "fabric got it on tcp port 6443 and has no route back to pod default/client", FABRIC
+            ),
+            id="the API server has no way back",
         ),
         pytest.param(
             case("timeout", *WAY_THERE),
