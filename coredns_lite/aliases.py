@@ -22,7 +22,12 @@ def follow_alias(query: Query, client: Client, answer: Answer, target: bytes, fo
             for record in found.answers
         )
         return msgspec.structs.replace(
-            found, answers=(*answer.answers, *answers), is_cacheable=False, plugin=answer.plugin
+            found,
+            answers=(*answer.answers, *answers),
+            # The alias may be this client's alone.
+            is_lasting=answer.is_lasting and found.is_lasting,
+            is_cacheable=False,
+            plugin=answer.plugin,
         )
 
     return after(outcome, join)

@@ -17,14 +17,19 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 MALFORMED = Kind(NO_ZONE, "other", "FORMERR", "", dnssec_ok=False)
+OVERLOADED = Kind(NO_ZONE, "other", "SERVFAIL", "", dnssec_ok=False)
+"""What a worker process refuses because the program has too much to do."""
 
 
 class KindTable:
-    """Numbers for kinds: there are few, and each stays what it is for as long as the process lives."""
+    """Numbers for kinds: there are few, and each stays what it is for as long as the process lives.
 
-    def __init__(self) -> None:
-        self._kinds: list[Kind] = []
-        self._numbers: dict[Kind, int] = {}
+    The first are the `common`: what a worker process counts by itself must be the same kind in the program.
+    """
+
+    def __init__(self, *common: Kind) -> None:
+        self._kinds = [*common]
+        self._numbers = {kind: number for number, kind in enumerate(common)}
 
     def number(self, kind: Kind) -> int:
         """Return a kind's number; called from any thread."""
@@ -43,4 +48,4 @@ class KindTable:
         return self._kinds[number]
 
 
-KINDS = KindTable()
+KINDS = KindTable(MALFORMED, OVERLOADED)

@@ -15,8 +15,9 @@ import msgspec
 from coredns_lite.chain import REFUSED, Chain
 from coredns_lite.edns_options import BADCOOKIE, BADVERS, EDNS_VERSION, OWN_OPTIONS, EdnsOptions
 from coredns_lite.kept import TRAILER_BYTES, Kept, KeptReplies, Label, label_of, token
-from coredns_lite.kind import KINDS, MALFORMED, NO_ZONE, Kind
-from coredns_lite.plugin import Client, Later, Outcome
+from coredns_lite.kind import KINDS, MALFORMED, NO_ZONE
+from coredns_lite.pending import Pending, describe
+from coredns_lite.plugin import Client, Outcome
 from coredns_lite.rotation import MAX_TURNS, is_turning, turn, turns
 from coredns_lite.transfers import transfer_messages
 from coredns_lite.wire.cookie import CookieJar
@@ -52,38 +53,7 @@ _GUARDED_BYTES = 400
 # The orders of one answer that are kept, together: what a Service's many addresses must not make of it.
 _MAX_TURNS_BYTES = 16 * 1024
 
-_SERVFAIL = Answer(Rcode.SERVFAIL, is_authoritative=False, is_lasting=False)
-
 _TRANSFERS = (RecordType.AXFR, RecordType.IXFR)
-_TYPES = {int(rtype): rtype.name for rtype in RecordType} | {64: "SVCB", 65: "HTTPS", 48: "DNSKEY", 43: "DS"}
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """A query whose answer comes later: awaited on the asyncio loop, then rendered."""
-
-    query: Query
-    later: Later
-    limit_bytes: int
-    options: tuple[tuple[int, bytes], ...] = ()
-    zone: str = "."
-    step: int = 0
-    """Which of the answer's records comes first, if they may come in any order."""
-
-    async def answer(self) -> tuple[bytes | None, Kind]:
-        """Wait for the answer; return the reply, None if there is to be none, and its kind."""
-        answer = await self.later
-        kind = describe(self.query, answer, self.zone)
-        if answer.is_dropped:
-            return None, kind
-        if answer.is_rotated:
-            answer = turn(answer, self.step)
-        return render_reply(self.query, answer, self.limit_bytes, self.options), kind
-
-    def refuse(self) -> tuple[bytes, Kind]:
-        """Give the answer up before anybody waits for it; return the reply that says so, and its kind."""
-        self.later.close()
-        kind = describe(self.query, _SERVFAIL, self.zone)
-        return render_reply(self.query, _SERVFAIL, self.limit_bytes, self.options), kind
 
 
 Reply = bytes | Pending | Iterator[bytes]
@@ -315,10 +285,3 @@ def _measure_answer(kept: tuple[Answer, Chain | None]) -> tuple[int, int]:
 def _question_key(query: Query) -> bytes:
     # The type stays out of the lower-casing: types 65 to 90 have a letter's bytes.
     return query.name + query.question[-4:]
-
-
-def describe(query: Query, answer: Answer, zone: str) -> Kind:
-    """Say what the metrics tell of a query and its answer."""
-    rtype = _TYPES.get(query.qtype, "other")
-    dnssec_ok = bool(query.edns and query.edns.dnssec_ok)
-    return Kind(zone, rtype, answer.rcode.name, answer.plugin, dnssec_ok)

@@ -12,8 +12,9 @@ from coredns_lite.config import Listener
 from coredns_lite.dns_metrics import QUERY_METRICS
 from coredns_lite.kind import MALFORMED
 from coredns_lite.metrics import PANICS
+from coredns_lite.pending import Pending
 from coredns_lite.query_log import build_query_log
-from coredns_lite.responder import Pending, Responder
+from coredns_lite.responder import Responder
 from coredns_lite.server.certificate import Certificate
 from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.listen import Listening, open_tcp, open_udp

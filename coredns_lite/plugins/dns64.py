@@ -156,19 +156,19 @@ class _Link:
         )
 
     def _synthesize(self, denial: Answer, addresses: Answer) -> Answer:
-        if not any(record.rtype == RecordType.A for record in addresses.answers):
-            return self._mark(denial)
-        self._counter.inc()
-        most_s = min(
-            (record.ttl_s for record in denial.authority if record.rtype == RecordType.SOA),
-            default=_MAX_TTL_S,
-        )
-        made = tuple(
-            self._make(record, most_s) if record.rtype == RecordType.A else record
-            for record in addresses.answers
-        )
-        answer = msgspec.structs.replace(addresses, answers=made, is_authenticated=False)
-        # Of two that are about different things, either change makes it untrue.
+        answer = denial
+        if any(record.rtype == RecordType.A for record in addresses.answers):
+            self._counter.inc()
+            most_s = min(
+                (record.ttl_s for record in denial.authority if record.rtype == RecordType.SOA),
+                default=_MAX_TTL_S,
+            )
+            made = tuple(
+                self._make(record, most_s) if record.rtype == RecordType.A else record
+                for record in addresses.answers
+            )
+            answer = msgspec.structs.replace(addresses, answers=made, is_authenticated=False)
+        # Either way it depends on both: a change of what either is about makes it untrue.
         about = denial.about if denial.about == addresses.about else None
         is_lasting = denial.is_lasting and addresses.is_lasting
         if denial.guards or addresses.guards:

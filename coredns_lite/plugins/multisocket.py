@@ -13,7 +13,9 @@ takes about 18 MB. A process that ends is replaced, and what has come to its soc
 end with the program.
 
 Queries over TCP and TLS, and those for what has no lasting reply (names of upstreams, `acl`, `autopath`),
-are answered by the program itself. With NUM_SOCKETS 1 there is no other process. Of several server blocks on
+are answered by the program itself. While a thousand queries of a process wait for it, more get SERVFAIL.
+A change is told to one process after the other: for some milliseconds two may differ, then no old answer is
+given any more. With NUM_SOCKETS 1 there is no other process. Of several server blocks on
 one address and port the first one's number counts.
 
 ```corefile

@@ -17,9 +17,10 @@ from coredns_lite.edns_options import IDLE_TIMEOUT_S
 from coredns_lite.kept import TRAILER_BYTES
 from coredns_lite.kind import Kind
 from coredns_lite.metrics import PANICS
+from coredns_lite.pending import Pending
 from coredns_lite.plugin import Client, Transport
 from coredns_lite.query_log import QueryLog
-from coredns_lite.responder import Pending, Responder
+from coredns_lite.responder import Responder
 from coredns_lite.tally import IPV4, IPV6, Asked, Tally
 
 # Queries of one connection whose answers come later; what it sends on top waits, here what was read with them

@@ -13,7 +13,6 @@ and written in a loop that does no more than that.
 """
 
 import logging
-import operator
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +20,11 @@ from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-from msgspec.structs import astuple
 
 from coredns_lite.client import Client
 from coredns_lite.kept import TRAILER_BYTES
 from coredns_lite.kind import Kind
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Complaints, LateReplies, Origin, QueryLog
 from coredns_lite.server.listen import leave_group
 from coredns_lite.server.mmsg import SLOT_BYTES, SLOTS, PacketBatch, PacketInfo
@@ -85,34 +84,6 @@ SendLater = Callable[[bytes | None, Kind], None]
 Defer = Callable[[Any, Origin, SendLater], bool]
 """Has a reply made elsewhere; what it gets sends it when it is there, and is called once in any case. False:
 there is no room for one more."""
-
-
-class Counters(msgspec.Struct):
-    """What a worker has done; written by its thread alone, so that counting needs no lock."""
-
-    batches: int = 0
-    received: int = 0
-    sent: int = 0
-    uncached: int = 0
-    """Queries to which no reply was kept."""
-    dropped: int = 0
-    """Packets that must not be replied to."""
-    deferred: int = 0
-    """Queries that are answered later, on the asyncio loop; their replies are not among `sent`."""
-    overloaded: int = 0
-    """Queries that were refused (SERVFAIL) because too many waited for their answers; among `sent`."""
-    unsent: int = 0
-    """Replies that the kernel refused."""
-    defects: int = 0
-    """Packets that met an error in this program."""
-
-    def plus(self, other: "Counters") -> "Counters":
-        """Add another worker's."""
-        return Counters(*map(operator.add, astuple(self), astuple(other)))
-
-    def minus(self, earlier: "Counters") -> "Counters":
-        """Say what was done since."""
-        return Counters(*map(operator.sub, astuple(self), astuple(earlier)))
 
 
 class UdpWorker:

@@ -154,7 +154,8 @@ def render_reply(
     """
     if answer.extended_error:
         code, text = answer.extended_error
-        options = (*options, (_EXTENDED_ERROR, struct.pack("!H", code) + text.encode()))
+        # In front: padding is the last.
+        options = ((_EXTENDED_ERROR, struct.pack("!H", code) + text.encode()), *options)
     opt = _render_opt(query.edns, answer.rcode, options) if query.edns else b""
     writer = _Writer(query, limit_bytes - len(opt), answer.zone)
     flags = Flag.QR | query.flags & _REPEATED | answer.rcode & _RCODE_MASK

@@ -6,22 +6,31 @@ The channel is a pair of unix sockets that keep messages apart and in order (SOC
 when either process does.
 """
 
+import fcntl
 import socket
+import sys
+import termios
 from contextlib import suppress
 
 import msgspec
 
 from coredns_lite.query_log import LogRule
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.mmsg import PacketInfo
-from coredns_lite.server.udp_worker import Counters
 from coredns_lite.tally import NumberedSlice, Sums
 
-# What one side may have said that the other has not heard yet: some thousand questions.
+# What the program may have said that a worker has not heard yet.
 _BUFFER_BYTES = 4 << 20
+# Replies to keep may be a small part of it: an order to forget waits behind them, and must find room.
+_MAX_KEPT_BUFFER_BYTES = 1 << 20
+# About a thousand questions: more than the program can answer are refused, and do not make all wait.
+_ASK_BUFFER_BYTES = 512 << 10
 # Linux's name that Python's socket module lacks (asm-generic/socket.h).
 _SO_SNDBUFFORCE = 32
 _MAX_MESSAGE_BYTES = 1 << 18
+# Each takes 9 bytes; who has to forget more may as well forget all.
+MAX_TOKENS = 10_000
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -59,7 +68,7 @@ class Remember(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Forget(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Keep no longer what is about any of these; None: nothing at all."""
+    """Keep no longer what is about any of these, at most MAX_TOKENS; None: nothing at all."""
 
     tokens: tuple[int, ...] | None
 
@@ -77,21 +86,28 @@ _to_worker = msgspec.msgpack.Decoder(ToWorker)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
-    """Make both ends of a channel."""
+    """Make both ends of a channel, the program's and the worker's."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in pair:
+    for end, size_bytes in zip(pair, (_BUFFER_BYTES, _ASK_BUFFER_BYTES), strict=True):
         try:
-            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
+            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size_bytes)
         except PermissionError:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size_bytes)
     return pair
 
 
-def say(end: socket.socket, message: FromWorker | ToWorker) -> bool:
-    """Send a message without waiting; False if there is no room for it, or nobody who hears it."""
+def say(end: socket.socket, message: FromWorker | ToWorker, *, waits: bool = False) -> bool:
+    """Send a message; False if there is no room for it and it does not wait, or nobody who hears it."""
     with suppress(OSError):
-        return end.send(_encoder.encode(message), socket.MSG_DONTWAIT) > 0
+        return end.send(_encoder.encode(message), 0 if waits else socket.MSG_DONTWAIT) > 0
     return False
+
+
+def suggest(end: socket.socket, message: Remember) -> bool:
+    """Send what a worker may keep; False if it has not heard much of what was said before."""
+    # What the kernel counts is what the messages take in its memory (unix(7), SIOCOUTQ).
+    unheard_bytes = int.from_bytes(fcntl.ioctl(end, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return unheard_bytes <= _MAX_KEPT_BUFFER_BYTES and say(end, message)
 
 
 def give(end: socket.socket, message: Serve, sock: socket.socket) -> bool:

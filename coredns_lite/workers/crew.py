@@ -10,11 +10,9 @@ changed.
 
 import asyncio
 import logging
-import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -27,27 +25,31 @@ from prometheus_client import Counter
 from coredns_lite.kept import TRAILER_BYTES, label_of, token
 from coredns_lite.kind import KINDS, MALFORMED, Kind
 from coredns_lite.metrics import PANICS, REGISTRY
-from coredns_lite.responder import Pending, Responder
+from coredns_lite.pending import Pending
+from coredns_lite.responder import Responder
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Complaints, LateReplies, Origin, QueryLog
 from coredns_lite.server.listen import Listening
-from coredns_lite.server.udp_worker import MAX_DEFERRED, Counters, Defer
+from coredns_lite.server.udp_worker import MAX_DEFERRED, Defer
 from coredns_lite.tally import Tally
 from coredns_lite.workers.channel import (
+    MAX_TOKENS,
     Ask,
     Counted,
     Forget,
     Leave,
-    Ready,
     Remember,
     Serve,
     give,
     hear_worker,
-    make_pair,
     say,
+    suggest,
 )
-from nodeplane.runtime.log import current_setup
+from coredns_lite.workers.launch import launch
+from nodeplane.errors import SetupError
 
 _RESTART_PAUSE_S = 0.1
+_RETRY_PAUSE_S = 1.0
 # A worker that has its orders to leave answers what is queued, which is a matter of milliseconds.
 _LEAVE_WITHIN_S = 5.0
 # Messages of one worker that are taken before the others have their turn.
@@ -103,10 +105,15 @@ class Crew:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def keep_running(self, is_ready: Callable[[], None]) -> None:
-        """Start the processes, and others for those that end, for as long as the task lives."""
+        """Start the processes, and others for those that end, for as long as the task lives.
+
+        Raises:
+            SetupError: one of the first did not start.
+        """
         self._loop = asyncio.get_running_loop()
         try:
-            await asyncio.gather(*map(self._start, self._seats))
+            if not all(await asyncio.gather(*map(self._start, self._seats))):
+                raise SetupError("expected worker processes to start; the log says why they did not")
             is_ready()
             while True:
                 await self._ended.wait()
@@ -118,7 +125,10 @@ class Crew:
                         )
                         RESTARTS.inc()
                         await asyncio.sleep(_RESTART_PAUSE_S)
-                        await self._start(seat)
+                        if not await self._start(seat):
+                            # For want of memory, say: queries wait in the socket meanwhile.
+                            self._ended.set()
+                            await asyncio.sleep(_RETRY_PAUSE_S)
         finally:
             if self._way is None:
                 # Else they go on until the server whose sockets they have is drained.
@@ -146,8 +156,9 @@ class Crew:
 
     def forget(self, about: Collection[Hashable]) -> None:
         """Have what is kept about these forgotten, once the responder has forgotten it."""
+        tokens = tuple(token(what) for what in (None, *about))
         with self._lock:
-            self._order(Forget(tuple(token(what) for what in (None, *about))))
+            self._order(Forget(tokens if len(tokens) <= MAX_TOKENS else None))
 
     def run(self) -> None:
         """Answer what the processes ask, until they have left after `stop`."""
@@ -183,26 +194,15 @@ class Crew:
                 seat.channel = None
         self._poll.close()
 
-    async def _start(self, seat: Seat) -> None:
-        """Start a process; return when it is ready to serve, or has ended."""
-        ours, theirs = make_pair()
-        log_format, verbosity = current_setup()
-        # systemd hears of the program's state, and of nobody else's.
-        environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-        with theirs:
-            seat.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "coredns_lite.workers.process", log_format, str(verbosity)],
-                stdin=theirs.fileno(),
-                env=environ,
-            )
-        ours.setblocking(False)
-        await _until_readable(ours)
-        with suppress(BlockingIOError):
-            if not isinstance(hear_worker(ours), Ready):
-                log.error("worker process did not start pid=%d", seat.process.pid)
-        seat.channel = ours
+    async def _start(self, seat: Seat) -> bool:
+        """Start a process; say whether it is ready to serve."""
+        launched = await launch()
+        if launched is None:
+            return False
+        seat.process, seat.channel = launched
         if seat.listening:
             self._employ(seat)
+        return True
 
     def _employ(self, seat: Seat) -> None:
         """Give a process its socket."""
@@ -239,9 +239,11 @@ class Crew:
     def _part(self, seat: Seat) -> None:
         """Note that a process is gone."""
         if seat.channel and self._loop and seat.process:
-            self._poll.unregister(seat.channel)
-            seat.channel.close()
-            seat.channel = None
+            # The loop may be about to say something there.
+            with self._lock:
+                self._poll.unregister(seat.channel)
+                seat.channel.close()
+                seat.channel = None
             seat.process.wait()
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._ended.set)
@@ -276,18 +278,8 @@ class Crew:
         with self._lock:
             # As it is now: a change that came meanwhile has taken it out, or is told of behind this.
             if seat.channel and responder is self._responder and (replies := responder.replies.all(body)):
-                say(seat.channel, Remember(body, replies))
+                suggest(seat.channel, Remember(body, replies))
 
     def _send_later(self, late: LateReplies, origin: Origin, reply: bytes | None, kind: Kind) -> None:
         self._settled += 1
         late.send(origin, reply, kind)
-
-
-async def _until_readable(end: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(end, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(end)

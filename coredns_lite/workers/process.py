@@ -10,6 +10,7 @@ affair.
                                  └ no ─► Ask ──► program: answers the client itself ──► Remember ──► kept
 """
 
+import logging
 import os
 import signal
 import socket
@@ -23,10 +24,11 @@ import msgspec
 
 from coredns_lite.client import Client
 from coredns_lite.kept import KeptReplies
-from coredns_lite.kind import MALFORMED, Kind
+from coredns_lite.kind import MALFORMED, OVERLOADED, Kind
 from coredns_lite.query_log import build_query_log
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Origin
-from coredns_lite.server.udp_worker import Counters, SendLater, UdpWorker
+from coredns_lite.server.udp_worker import SendLater, UdpWorker
 from coredns_lite.tally import Tally
 from coredns_lite.wire.query import is_query
 from coredns_lite.wire.reply import Rcode, render_error
@@ -37,6 +39,7 @@ from coredns_lite.workers.channel import (
     Leave,
     Ready,
     Remember,
+    ToWorker,
     hear_program,
     say,
     take_socket,
@@ -48,6 +51,8 @@ KEPT_BYTES = 12 << 20
 _REPORT_INTERVAL_S = 1.0
 # A change is to get the interpreter between two batches, not after the usual 5 ms.
 _SWITCH_INTERVAL_S = 0.0005
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
@@ -82,8 +87,7 @@ def main(arguments: list[str]) -> int:
         with suppress(KernelError):
             worker.run()
         # The last word must get through: it is what the sums are made of.
-        channel.setblocking(True)
-        reports.report()
+        reports.report(waits=True)
     return 0
 
 
@@ -94,7 +98,7 @@ class Asking(msgspec.Struct, frozen=True):
 
     def refuse(self) -> tuple[bytes, Kind]:
         """Say that there are too many."""
-        return render_error(self.packet, Rcode.SERVFAIL), MALFORMED
+        return render_error(self.packet, Rcode.SERVFAIL), OVERLOADED
 
 
 class Program:
@@ -119,17 +123,24 @@ class Program:
 
     def obey(self, worker: UdpWorker) -> None:
         """Do what the program says; at its end, end at once."""
-        while (order := hear_program(self._channel)) is not None:
-            if isinstance(order, Remember):
-                self.replies.put(order.body, order.replies)
-            elif isinstance(order, Forget) and order.tokens is not None:
-                self.replies.forget(order.tokens)
-            elif isinstance(order, Forget):
-                self.replies = KeptReplies(KEPT_BYTES)
-            elif isinstance(order, Leave):
-                worker.stop()
+        try:
+            while (order := hear_program(self._channel)) is not None:
+                self._do(order, worker)
+        except Exception:
+            log.exception("defect met, worker process ends")
+            os._exit(1)
         # Nobody would learn what a change is about, nor answer what is not kept.
         os._exit(0)
+
+    def _do(self, order: ToWorker, worker: UdpWorker) -> None:
+        if isinstance(order, Remember):
+            self.replies.put(order.body, order.replies)
+        elif isinstance(order, Forget) and order.tokens is not None:
+            self.replies.forget(order.tokens)
+        elif isinstance(order, Forget):
+            self.replies = KeptReplies(KEPT_BYTES)
+        elif isinstance(order, Leave):
+            worker.stop()
 
 
 class Reports:
@@ -148,7 +159,7 @@ class Reports:
         while not pause.wait(_REPORT_INTERVAL_S):
             self.report()
 
-    def report(self) -> None:
+    def report(self, *, waits: bool = False) -> None:
         """Say what was done since this was last said; what does not get through is said the next time."""
         with self._lock:
             now = self._worker.counters
@@ -157,7 +168,7 @@ class Reports:
             if now == self._said and not slices:
                 return
             done = now.minus(self._said)
-            if say(self._channel, Counted(done, tuple(slices.items()))):
+            if say(self._channel, Counted(done, tuple(slices.items())), waits=waits):
                 self._said = now
             elif self._tally:
                 self._tally.add(slices)

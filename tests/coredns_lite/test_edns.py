@@ -35,7 +35,8 @@ class Curious:
     def answer(self, query: Query, _client: Client) -> Outcome:
         self.asked += 1
         codes = [code for code, _ in query.edns.options] if query.edns else []
-        return Answer(answers=(txt_record(b"near" if 8 in codes else b"anywhere", 5),))
+        error = (21, "no such thing") if query.name.startswith(b"\5wrong") else None
+        return Answer(answers=(txt_record(b"near" if 8 in codes else b"anywhere", 5),), extended_error=error)
 
 
 def ask(
@@ -161,6 +162,7 @@ def test_sizes(size: int, largest: int, limit: int) -> None:
         pytest.param("a.example.", [PADDING], 468, id="a block"),
         pytest.param("a.example.", [COOKIE, PADDING], 468, id="behind other options"),
         pytest.param("a.org.", [PADDING], 468, id="a refusal too"),
+        pytest.param("wrong.example.", [PADDING], 468, id="behind an extended error"),
         pytest.param("a.example.", [COOKIE], 0, id="not asked for"),
     ],
 )

@@ -34,8 +34,8 @@ class Behind:
 class Clients:
     """A responder behind acl, and clients that ask it."""
 
-    def __init__(self, policies: str, behind: Behind, *, is_stream: bool = False) -> None:
-        chains = ZoneTable({".": Chain(build(f"acl {{\n{policies}\n}}", behind))})
+    def __init__(self, policies: str, behind: Behind, *, before: str = "", is_stream: bool = False) -> None:
+        chains = ZoneTable({".": Chain(build(f"{before}\nacl {{\n{policies}\n}}", behind))})
         self.responder = Responder(chains, is_stream=is_stream, is_counted=True)
 
     def ask(self, address: str, name: str = "a.example", rtype: str = "A", **more: Any) -> str:
@@ -87,6 +87,23 @@ def test_no_way_around(more: dict[str, Any]) -> None:
         assert clients.ask("10.1.0.1", **more) == "REFUSED"
         assert clients.ask("10.9.0.1") != "REFUSED"
         assert clients.ask("10.1.0.1") == "REFUSED"
+
+
+def test_what_stands_for_another_type_is_kept_for_nobody() -> None:
+    """A client without the right to IPv4 addresses has none to translate; others have."""
+
+    class Ipv4Only(Behind):
+        def answer(self, query: Query, client: Client) -> Outcome:
+            if query.qtype != RecordType.A:
+                return Answer(about=b"it")
+            return super().answer(query, client)
+
+    behind = Ipv4Only()
+    policies = "block type A net 10.1.0.0/16"
+    clients = Clients(policies, behind, before="dns64 {\nallow_ipv4\n}")
+    for _ in range(2):
+        assert clients.ask("10.1.0.1", rtype="AAAA") == "NOERROR"
+        assert clients.ask("10.9.0.1", rtype="AAAA").startswith("64:ff9b::a00:")
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

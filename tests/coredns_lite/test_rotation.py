@@ -9,8 +9,9 @@ import pytest
 
 from coredns_lite.chain import Chain
 from coredns_lite.kept import TRAILER_BYTES
+from coredns_lite.pending import Pending
 from coredns_lite.plugin import Client, Outcome
-from coredns_lite.responder import Pending, Responder
+from coredns_lite.responder import Responder
 from coredns_lite.rotation import MAX_TURNS, turn, turns
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import Record, RecordType, address_record, name_record

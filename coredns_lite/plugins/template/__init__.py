@@ -188,8 +188,8 @@ class _Link:
         self._following = following
         self._zones: ZoneTable[None] = zone_set(config.zones)
         self._fallthrough = Fallthrough(config.fall_zones)
-        self._knows_client = any(
-            template.names_client for templates in config.records.values() for template in templates
+        self._names_packet = any(
+            template.names_packet for templates in config.records.values() for template in templates
         )
 
     def answer(self, query: Query, client: Client) -> Outcome:
@@ -226,7 +226,7 @@ class _Link:
             tuple(made["answer"]),
             tuple(made["authority"]),
             tuple(made["additional"]),
-            is_lasting=not self._knows_client,
+            is_lasting=not self._names_packet,
             about=CONFIGURATION,
             extended_error=config.extended_error,
             plugin="template",

@@ -17,6 +17,8 @@ _FIELDS = frozenset({
     "Name", "Zone", "Class", "Type", "Remote", "Match", "Group",
     "Question.Name", "Question.Qtype", "Question.Qclass",
 })  # fmt: skip
+# What two packets with the same question may differ in.
+_OF_PACKET = frozenset({"Remote", "Question.Name"})
 
 
 class RecordTemplate(msgspec.Struct, frozen=True):
@@ -45,9 +47,9 @@ class RecordTemplate(msgspec.Struct, frozen=True):
         return cls(token.text)
 
     @property
-    def names_client(self) -> bool:
-        """Whether it may say something else to another client."""
-        return "Remote" in parse_template(self.text).fields
+    def names_packet(self) -> bool:
+        """Whether it may say something else to another client, or to one that spells the name otherwise."""
+        return not _OF_PACKET.isdisjoint(parse_template(self.text).fields)
 
     def make(self, data: Data, asked: bytes) -> Record:
         """Make the record for a question about a (lower-case wire) name.

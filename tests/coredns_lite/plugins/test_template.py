@@ -101,10 +101,18 @@ def test_answers(text: str, name: str, rtype: str, seen: Seen) -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_lasting"),
-    [("{{ .Name }} A 10.0.0.1", True), ("{{ .Name }} A {{ .Remote }}", False)],
+    [
+        ("{{ .Name }} A 10.0.0.1", True),
+        ("{{ .Name }} A {{ .Remote }}", False),
+        pytest.param("{{ .Name }} CNAME c.org.", True, id="an alias"),
+        pytest.param("{{ .Name }} CNAME {{ .Remote }}.org.", False, id="its own alias"),
+        pytest.param("{{ .Question.Name }} A 10.0.0.1", False, id="its own spelling"),
+    ],
 )
-def test_what_depends_on_the_client_is_not_kept(text: str, *, is_lasting: bool) -> None:
-    handler = build(f'template IN A {{\n answer "{text}"\n}}', Stub())
+def test_what_depends_on_the_packet_is_not_kept(text: str, *, is_lasting: bool) -> None:
+    found = Answer(answers=records("@ 60 IN A 192.0.2.1"))
+    behind = Stub({("c.org.", "A"): found, ("10.0.0.1.org.", "A"): found})
+    handler = build(f'template IN A {{\n answer "{text}"\n}}', behind)
 
     assert ask(handler, "a.org")[1].is_lasting == is_lasting
 

@@ -13,12 +13,13 @@ import pytest
 
 from coredns_lite.kept import KeptReplies, Label
 from coredns_lite.kind import MALFORMED
+from coredns_lite.pending import Pending
 from coredns_lite.plugin import Client
-from coredns_lite.responder import Pending
 from coredns_lite.server import udp_worker
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.listen import open_udp
-from coredns_lite.server.udp_worker import Counters, SendLater, UdpWorker
+from coredns_lite.server.udp_worker import SendLater, UdpWorker
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.reply import Answer
 from nodeplane.errors import KernelError

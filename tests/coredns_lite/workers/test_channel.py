@@ -10,10 +10,10 @@ import pytest
 
 from coredns_lite.kept import Label, token
 from coredns_lite.query_log import LogRule, ResponseClass
+from coredns_lite.server.counters import Counters
 from coredns_lite.server.late_replies import Origin
 from coredns_lite.server.listen import open_udp
 from coredns_lite.server.mmsg import IPV6_PACKET_INFO, ReturnPath
-from coredns_lite.server.udp_worker import Counters
 from coredns_lite.tally import IPV6, Sums
 from coredns_lite.workers import channel
 from coredns_lite.workers.channel import (
@@ -31,6 +31,7 @@ from coredns_lite.workers.channel import (
     hear_worker,
     make_pair,
     say,
+    suggest,
     take_socket,
 )
 from coredns_lite.workers.crew import Crew
@@ -63,7 +64,8 @@ def test_what_a_worker_says(message: FromWorker) -> None:
         Forget(None),
         Leave(),
     ],
-    ids=lambda message: type(message).__name__,
+    # Not their text: the tokens are other numbers in each process.
+    ids=["remember", "forget", "forget all", "leave"],
 )
 def test_what_the_program_says(message: ToWorker) -> None:
     ours, theirs = make_pair()
@@ -82,6 +84,24 @@ def test_a_socket_goes_along() -> None:
         assert taken
         with taken[1] as sock:
             assert (taken[0], sock.getsockname()) == (order, served.getsockname())
+
+
+def test_there_is_always_room_for_an_order_to_forget() -> None:
+    """However much there was to keep; and it does not wait behind more than a worker soon has heard."""
+    reply = Remember(bytes(60), (bytes(120),))
+    ours, theirs = make_pair()
+    with ours, theirs:
+        said = 0
+        while suggest(ours, reply):
+            said += 1
+        assert 100 < said < 2000
+        for _ in range(1000):
+            assert say(ours, Forget((1,)))
+        for _ in range(said):
+            assert hear_program(theirs) == reply
+        assert hear_program(theirs) == Forget((1,))
+        # Some were heard.
+        assert suggest(ours, reply)
 
 
 @pytest.mark.parametrize("hear", [hear_worker, hear_program, take_socket], ids=lambda hear: hear.__name__)

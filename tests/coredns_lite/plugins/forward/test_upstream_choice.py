@@ -79,7 +79,7 @@ def test_servfail_in_the_end() -> None:
 
             assert data(query, answer) == ["SERVFAIL"]
             assert answer.error == f"udp 127.0.0.1:{upstream.port}: no answer in time"
-            assert len(upstream.asked) >= 2
+            assert upstream.asked
 
     asyncio.run(scenario())
 

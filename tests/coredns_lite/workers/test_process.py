@@ -1,0 +1,128 @@
+"""What must not go wrong between the program and a worker process, whatever is said."""
+
+import asyncio
+import threading
+
+import pytest
+
+from coredns_lite.kept import token
+from coredns_lite.kind import KINDS, MALFORMED, OVERLOADED, Kind, KindTable
+from coredns_lite.pending import Pending
+from coredns_lite.responder import Responder
+from coredns_lite.server.counters import Counters
+from coredns_lite.server.late_replies import Origin
+from coredns_lite.server.listen import open_udp
+from coredns_lite.server.udp_worker import SendLater
+from coredns_lite.workers.channel import (
+    MAX_TOKENS,
+    Counted,
+    Forget,
+    Serve,
+    hear_program,
+    hear_worker,
+    make_pair,
+    say,
+)
+from coredns_lite.workers.crew import Crew, Way
+from coredns_lite.workers.process import Asking
+from coredns_lite.zones import ZoneTable
+from nodeplane.errors import SetupError
+from tests.coredns_lite.running import LIMIT_S
+
+FILLER = Counted(Counters(), ())
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        pytest.param(["web"], Forget((token(None), token("web"))), id="one"),
+        # A message of them would not be taken whole.
+        pytest.param(range(4 * MAX_TOKENS), Forget(None), id="too many for one message"),
+    ],
+)
+def test_an_order_to_forget(about: list[object], expected: Forget) -> None:
+    crew = Crew(1)
+    ours, theirs = make_pair()
+    with ours, theirs:
+        crew._seats[0].channel = ours
+        crew.forget(about)
+        assert hear_program(theirs) == expected
+
+
+def test_kinds_that_a_worker_counts_by_itself() -> None:
+    """They have the same numbers in every process, whatever was counted first."""
+    other = KindTable(*KINDS._kinds[:2])
+    other.number(Kind("example.", "A", "NOERROR", "file", dnssec_ok=False))
+    _, refused = Asking(bytes(12)).refuse()
+    assert refused == OVERLOADED
+    for kind in (MALFORMED, OVERLOADED):
+        assert other.kind(KINDS.number(kind)) == KINDS.kind(other.number(kind)) == kind
+
+
+def test_the_last_word_waits_for_room() -> None:
+    """Where there is none at once, it comes behind what was said before."""
+    last = Counted(Counters(received=1))
+    ours, theirs = make_pair()
+    with ours, theirs:
+        while say(theirs, FILLER):
+            pass
+        assert not say(theirs, last)
+        saying = threading.Thread(target=lambda: say(theirs, last, waits=True))
+        saying.start()
+        while (heard := hear_worker(ours)) != last:
+            assert heard == FILLER
+        saying.join(LIMIT_S)
+
+
+def test_a_worker_that_does_not_understand_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would not hear what changes any more, and answer what is no longer true."""
+
+    async def main() -> None:
+        crew = Crew(1)
+        is_ready = asyncio.Event()
+        keeping = asyncio.ensure_future(crew.keep_running(is_ready.set))
+        listening = open_udp("127.0.0.1", 0)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await is_ready.wait()
+                way = Way(Serve(None, {}, logs_errors=False, is_counted=False), refuse_to_defer)
+                crew.serve([listening], Responder(ZoneTable({})), way)
+                running = asyncio.get_running_loop().run_in_executor(None, crew.run)
+                (seat,) = crew._seats
+                first, channel = seat.process, seat.channel
+                assert first
+                assert channel
+                with monkeypatch.context() as broken:
+                    # Nor does the first that is to replace it.
+                    broken.setattr("sys.executable", "/nowhere/python")
+                    channel.send(b"no message")
+                    while "worker process not started" not in caplog.text:
+                        await asyncio.sleep(0.01)
+                while seat.process is first:
+                    await asyncio.sleep(0.01)
+                assert first.returncode == 1
+                crew.stop()
+                await running
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+            crew.close()
+            listening.socket.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("executable", ["/bin/false", "/nowhere/python"])
+def test_a_crew_that_does_not_start_is_not_ready(executable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the program, which would leave all queries unanswered."""
+    monkeypatch.setattr("sys.executable", executable)
+    is_ready = threading.Event()
+    with pytest.raises(SetupError, match="expected worker processes to start"):
+        asyncio.run(Crew(2).keep_running(is_ready.set))
+    assert not is_ready.is_set()
+
+
+def refuse_to_defer(pending: Pending, _origin: Origin, _send: SendLater) -> bool:
+    raise AssertionError(f"deferred {pending}")
