@@ -74,7 +74,7 @@ async def changes(url: str, prefix: str = "", *, create: bool = True) -> AsyncGe
 
 @contextmanager
 def _store_thread(name: str) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """Yield a thread, and what ends its waiting for a server; a daemon that is to end does not wait for one."""
+    """Yield a thread, and what ends its waiting for a server: a daemon's end does not wait for one."""
     ended = threading.Event()
     with ThreadPoolExecutor(1, name) as executor:
         try:

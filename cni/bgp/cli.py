@@ -60,7 +60,8 @@ def _describe_problem(session: "Session", password_failures: int) -> str:
     parts = [session.last_error] if session.last_error else []
     if password_failures:
         parts.append(f"{password_failures} segments with a wrong or missing password came to this node")
-    return "; ".join(parts) or "no answer yet"
+    # Who connects with a wrong password hears nothing: it is the other end that counts such segments.
+    return "; ".join(parts) or "no answer yet (if it is the password, the other end says so)"
 
 
 def _find_socket(config_file: Path | None) -> Path:

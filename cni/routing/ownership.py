@@ -42,7 +42,7 @@ class Watched(msgspec.Struct, frozen=True):
         leftovers: Destinations at which one stands until another's has come.
         entries: Neighbours and forwarding entries that must be there.
         links: The names of our VXLAN links, by index.
-        uplinks: The links of this node's own addresses; None when one of them is on none, and may turn up on any.
+        uplinks: The links of this node's own addresses; None when one of them is on none.
         port: Netlink port of the agent's own writes.
         facts: What uplinks and our VXLAN links were like when they were read, by index.
     """

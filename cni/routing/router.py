@@ -7,43 +7,40 @@ A change of a block is written by itself. Before nodes and blocks are complete n
 would be taken for what is gone.
 """
 
-import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 
 from cni.edge import Calls
 from cni.routing.claims import Claims
 from cni.routing.desired import Changed, Desired
+from cni.routing.forwarding import ensure_forwarding
 from cni.routing.kernel import KernelState, Step, StepReport
+from cni.routing.link_grace import LinkGrace
 from cni.routing.links import Own, read_own
 from cni.routing.ownership import Watched, concerns_agent
 from cni.routing.peers import Peer, read_peer
+from cni.routing.sync_log import SyncLog
+from cni.routing.tunnel_ends import TunnelEnds
 from cni.routing.tunnel_guard import Guard
-from cni.routing.tunnels import TUNNELLED, TunnelPlan, choose_tunnel, plan_tunnels
-from cni.routing.vxlan import FAMILIES, LINK_NAMES, VxlanConfig, VxlanLink, build_link
-from cni.wiring import ipv6_node
+from cni.routing.tunnels import TUNNELLED, TunnelPlan, plan_tunnels
+from cni.routing.vxlan import LINK_NAMES, VxlanConfig, VxlanLink, build_link
 from ipam.model import Pool
-from ipam.watch import LedgerNews, Tunnel
-from nodeplane.datapath.rtnl import Network, Route, Rtnl
+from ipam.watch import LedgerNews
+from nodeplane.datapath.rtnl import Address, Network, Route, Rtnl
 from nodeplane.datapath.rtnl_monitor import Event
 from nodeplane.datapath.sysctl import Sysctls
-from nodeplane.errors import KernelNotFoundError, NodeplaneError
+from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import Node
 from nodeplane.kube.source import Batch
 from nodeplane.reconcile.runner import Runner
 
 log = logging.getLogger(__name__)
 
-_FORWARD = "net.ipv4.ip_forward"
 # Bounds a fight with somebody who deletes our routes as fast as we write them. A change after a quiet moment
 # waits for nothing.
 _MIN_INTERVAL_S = 0.02
 _RESYNC_INTERVAL_S = 600.0
-# A link that no pool needs any more still receives for so long: peers may hear of it later than we.
-_LINK_GRACE_S = 5.0
 
 
 class Router:
@@ -100,12 +97,11 @@ class Router:
         self._claims = Claims()
         self._has_blocks = False
         self._peer = Peer()
-        self._tunnels: dict[str, Tunnel] = {}
-        self._tunnels_of: defaultdict[tuple[str, int], dict[str, Tunnel]] = defaultdict(dict)
+        self._tunnels = TunnelEnds()
         self._links: tuple[VxlanLink, ...] = ()
-        self._retired_s: dict[int, float] = {}
+        self._grace = LinkGrace(self.look_again)
         self._leftovers: Mapping[Network, Route] = {}
-        self._refused: frozenset[str] = frozenset()
+        self._sync_log = SyncLog()
         self._announced: frozenset[Network] | None = None
 
     @property
@@ -165,12 +161,13 @@ class Router:
             there = news.unreadable.keys()
             for key in self.desired.block_keys() - news.blocks.keys() - there:
                 self.desired.set_block(key, None)
-            self._take_tunnels(dict.fromkeys(self._tunnels.keys() - news.tunnels.keys() - there))
+            gone = self._tunnels.keys - news.tunnels.keys() - there
+            self._set_tunnels(self._tunnels.take(dict.fromkeys(gone), self.pools))
         if news.pools is not None:
             self.pools = news.pools
             self.desired.set_modes({pool.name: None if pool.on_link else pool.mode for pool in self.pools})
-            self._take_tunnels(self._tunnels)
-        self._take_tunnels(news.tunnels)
+            self._set_tunnels(self._tunnels.choose_again(self.pools))
+        self._set_tunnels(self._tunnels.take(news.tunnels, self.pools))
         for reason in news.unreadable.values():
             log.error("unreadable record, what it said before stays in force error=%r", reason)
         for key, block in news.blocks.items():
@@ -199,28 +196,16 @@ class Router:
 
     def plan_tunnels(self) -> TunnelPlan:
         """Say what is to be done about this node's own addresses."""
-        held = [item for version in FAMILIES for item in self._tunnels_of[self.node, version].values()]
         linked = [version for version, name in LINK_NAMES.items() if name in self.own.vxlan_links.values()]
+        held = self._tunnels.held(self.node)
         return plan_tunnels(self._routed(), held, self.own.underlays, linked)
 
     def _routed(self) -> list[Pool]:
         return [pool for pool in self.pools if not pool.on_link]
 
-    def _take_tunnels(self, changed: Mapping[str, Tunnel | None]) -> None:
-        touched = set()
-        for key, tunnel in list(changed.items()):
-            old = self._tunnels.pop(key, None)
-            if old is not None:
-                touched.add((old.node, old.address.version))
-                del self._tunnels_of[old.node, old.address.version][key]
-            if tunnel is not None:
-                touched.add((tunnel.node, tunnel.address.version))
-                self._tunnels[key] = self._tunnels_of[tunnel.node, tunnel.address.version][key] = tunnel
-        for node, version in touched:
-            held = self._tunnels_of[node, version]
-            self.desired.set_tunnel(node, version, choose_tunnel(self.pools, held.values()))
-            if not held:
-                del self._tunnels_of[node, version]
+    def _set_tunnels(self, found: Iterable[tuple[str, int, Address | None]]) -> None:
+        for node, version, address in found:
+            self.desired.set_tunnel(node, version, address)
 
     def _trigger(self, *, full: bool) -> None:
         if self.is_complete:
@@ -234,7 +219,8 @@ class Router:
             self.on_failed()
             raise
         duration_s = time.perf_counter() - started
-        self._log(report, full=full, duration_ms=duration_s * 1000)
+        wanted = len(self.desired.routes)
+        self._sync_log.take(report, wanted, full=full, duration_ms=duration_s * 1000)
         self.on_synced(report, duration_s)
         announced = frozenset(self.desired.announced)
         if announced != self._announced:
@@ -251,7 +237,7 @@ class Router:
         self.desired.set_own(self.own.subnets, frozenset(versions), self.own.subnet_links)
         changed = self.desired.take_changed()
         guard = Guard(self._config.port, self.desired.others, self.pools) if versions else None
-        step = self._build_step(None if full else changed, links, frozenset(kept), guard)
+        step = self._build_step(None if full else changed, links, kept, guard)
         report = await self._kernel(lambda _: self._state.apply(step))
         self._links, self._leftovers = links, report.leftovers
         now_s = time.time()
@@ -293,7 +279,7 @@ class Router:
             changed=changed,
         )
 
-    def _choose_links(self) -> tuple[tuple[VxlanLink, ...], set[int]]:
+    def _choose_links(self) -> tuple[tuple[VxlanLink, ...], frozenset[int]]:
         """Return the VXLAN links that are wanted, and the families of others that stay for a while."""
         links = []
         for version in sorted({pool.network.version for pool in self._routed() if pool.mode in TUNNELLED}):
@@ -301,48 +287,13 @@ class Router:
             if underlay is not None and tunnel is not None:
                 links.append(build_link(self.node, self._config, *underlay, tunnel))
         wanted = {link.vxlan.local.version for link in links}
-        self._retired_s = {key: at_s for key, at_s in self._retired_s.items() if key not in wanted}
-        return tuple(links), {version for version in self._present() - wanted if self._is_kept(version)}
+        left = {route.link for route in self._leftovers.values()}
+        led_to = [version for version, name in LINK_NAMES.items() if name in left]
+        return tuple(links), self._grace.keep(self._present() - wanted, led_to)
 
     def _present(self) -> set[int]:
         return {version for version, name in LINK_NAMES.items() if name in self.own.vxlan_links.values()}
 
-    def _is_kept(self, version: int) -> bool:
-        """Say whether a link that no pool needs stays for now: for its peers, or for routes of before."""
-        loop = asyncio.get_running_loop()
-        if version not in self._retired_s:
-            self._retired_s[version] = loop.time() + _LINK_GRACE_S
-            loop.call_later(_LINK_GRACE_S, self.look_again)
-        has_routes = any(route.link == LINK_NAMES[version] for route in self._leftovers.values())
-        return has_routes or loop.time() < self._retired_s[version]
-
     def look_again(self) -> None:
         """Read all that there is, and bring it in line."""
         self._trigger(full=True)
-
-    def _log(self, report: StepReport, *, full: bool, duration_ms: float) -> None:
-        routes, entries = report.routes, report.entries
-        refused = routes.refused | entries.refused | report.refused
-        for reason in sorted(refused - self._refused):
-            log.warning("route refused, the others are in force error=%r", reason)
-        self._refused = refused
-        log.log(
-            logging.INFO if routes.written or routes.deleted else logging.DEBUG,
-            "routes synced full=%s wanted=%d written=%d deleted=%d refused=%d duration_ms=%.2f",
-            full, len(self.desired.routes), routes.written, routes.deleted, len(refused), duration_ms,
-        )  # fmt: skip
-        if entries.written or entries.deleted or report.links or report.has_guarded:
-            log.info(
-                "tunnels synced links=%s written=%d deleted=%d guarded=%s",
-                ",".join(report.links) or "none", entries.written, entries.deleted, report.has_guarded,
-            )  # fmt: skip
-
-
-def ensure_forwarding(sysctls: Sysctls, rtnl: Rtnl, *, has_ipv6: bool) -> None:
-    """Make this node a router if it is none: the kernel then forwards on every link."""
-    if sysctls.read(_FORWARD) != "1":
-        sysctls.write(_FORWARD, 1)
-    if has_ipv6:
-        with suppress(KernelNotFoundError):
-            # A kernel without IPv6 has no pods with IPv6 either.
-            ipv6_node.ensure_forwarding(sysctls, rtnl)

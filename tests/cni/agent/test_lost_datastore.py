@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from cni.agent import daemon
-from cni.agent.daemon import Agent
+from cni.agent.agent import Agent
 from cni.agent.ipam_metrics import IpamMetrics
 from cni.features.node_table_keeper import NodeTableKeeper
 from ipam.errors import DatastoreError

@@ -344,7 +344,7 @@ def test_link_flap(mesh: Stand) -> None:
 
 
 def test_wrong_password_is_told(tmp_path: Path) -> None:
-    """Sessions with the right password come up; with a wrong one the state says what is wrong."""
+    """Sessions with the right password come up; of a wrong one the end tells that is connected to."""
     files = {number: tmp_path / f"password-{number}" for number in (1, 2, 3)}
     for number, file in files.items():
         file.write_text("wrong\n" if number == 3 else "right\n")
@@ -353,15 +353,16 @@ def test_wrong_password_is_told(tmp_path: Path) -> None:
             stand.add_node(number, msgspec.structs.replace(MESH, nodes=Timers(password_file=file)))
         stand.start()
         eventually(stand.nodes[1].states, lambda states: states.get(("n2", 4)) == "Established")
-        wrong = stand.nodes[3]
-        command = [PROGRAM, "bgp", "--socket", str(wrong.config.control_socket), "-o", "json"]
+        right, wrong = stand.nodes[1], stand.nodes[3]
 
-        def problems() -> dict[str, str]:
-            rows = json.loads(run_in(wrong.path, *command).stdout)
+        def problems(node: StandNode) -> dict[str, str]:
+            command = [PROGRAM, "bgp", "--socket", str(node.config.control_socket), "-o", "json"]
+            rows = json.loads(run_in(node.path, *command).stdout)
             return {row["peer"]: row["problem"] for row in rows}
 
-        told = eventually(problems, lambda problems: "password" in problems["n1"])
+        told = eventually(lambda: problems(right), lambda problems: "segments" in problems["n3"])
         assert re.fullmatch(
-            r"(.*; )?[0-9]+ segments with a wrong or missing password came to this node", told["n1"]
+            r"(.*; )?[0-9]+ segments with a wrong or missing password came to this node", told["n3"]
         )
+        assert problems(wrong)["n1"].endswith("(if it is the password, the other end says so)")
         assert (wrong.directory / "bird.conf").stat().st_mode & 0o777 == 0o640

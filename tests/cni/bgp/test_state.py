@@ -123,7 +123,9 @@ def test_rows() -> None:
 @pytest.mark.parametrize(
     ("failures", "last_error", "problem"),
     [
-        pytest.param(0, "", "no answer yet", id="nothing known"),
+        pytest.param(
+            0, "", "no answer yet (if it is the password, the other end says so)", id="nothing known"
+        ),
         pytest.param(7, "", "7 segments with a wrong or missing password came to this node", id="password"),
         pytest.param(
             7,
