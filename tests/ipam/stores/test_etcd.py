@@ -386,7 +386,7 @@ def enable_users(cluster: EtcdCluster, query: str) -> None:
 
     url = decode_datastore(cluster.url("/a", query))
     assert isinstance(url, EtcdUrl)
-    with closing(_client(url)) as client:
+    with closing(_client(url, None)) as client:
         for path, body in (
             ("user/add", {"name": "root", "password": "secret"}),
             ("user/grant", {"user": "root", "role": "root"}),
