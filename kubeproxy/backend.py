@@ -82,8 +82,8 @@ class Drainable(Protocol):
         """Whether something waits."""
         ...
 
-    def drain(self) -> None:
-        """Take away what waited for its connections, as far as they have ended.
+    def drain(self) -> int:
+        """Take away what waited for its connections, as far as they have ended; return the transactions.
 
         Raises:
             KernelError: the kernel refused.

@@ -40,7 +40,7 @@ _CLEAN_INTERVAL_S = 0.1
 _RESYNC_INTERVAL_S = 3600.0
 _ADDRESS_RETRY_S = 1.0
 _DRAIN_PAUSE_S = 1.0
-_COMPARING_SHARE = 0.01
+_COMPARING_SHARE = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Daemon:
         self._trigger_times.clear()
         if full and self._is_ipvs:
             # IPVS tells nobody that somebody else has written to it. To compare ten thousand services takes a
-            # second: a hundredth of the time at most.
+            # second, mostly for the table: a twentieth of the time at most.
             took_s = time.monotonic() - started
             self._runner.resync_interval_s = max(self._settings.sync_period_s, took_s / _COMPARING_SHARE)
         if is_repair:

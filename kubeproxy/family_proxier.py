@@ -183,8 +183,9 @@ class FamilyProxier(TableWriter):
         """See `Backend`."""
         return self.plan(full=True)
 
-    def drain(self) -> None:
+    def drain(self) -> int:
         """See `Backend`."""
+        return 0
 
     def generation(self) -> int:
         """See `Backend`."""

@@ -262,7 +262,7 @@ class Proxier:
             KernelError: the kernel refused.
         """
         for each in self._drainables():
-            each.drain()
+            self._generation += each.drain()
 
     def _drainables(self) -> list[Drainable]:
         # What is left of another mode serves until this one does.

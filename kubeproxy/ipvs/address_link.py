@@ -15,7 +15,7 @@ _LINK_LOCAL_6 = b"\xfe\x80"
 
 
 class AddressLink:
-    """What the link has of one family; the link itself is of both, and made with the first address."""
+    """What the link has of one family; the link itself is of both."""
 
     def __init__(self, family: Family, edge: rtnl.Rtnl) -> None:
         self._version = _VERSIONS[family]
@@ -31,14 +31,19 @@ class AddressLink:
         packed = {interface.ip.packed for interface in found}
         self.addresses = {address for address in packed if not address.startswith(_LINK_LOCAL_6)}
 
+    def make(self) -> None:
+        """Make the link if it is not there; by it another mode sees that this one was here."""
+        if self.is_there:
+            return
+        if self._rtnl.find_link(LINK) is None:
+            self._rtnl.add_dummy(LINK)
+        self.is_there = True
+
     def add(self, addresses: Collection[PackedAddress]) -> list[KernelError]:
         """Give the link addresses; return what the kernel refused."""
         if not addresses:
             return []
-        if not self.is_there:
-            if self._rtnl.find_link(LINK) is None:
-                self._rtnl.add_dummy(LINK)
-            self.is_there = True
+        self.make()
         refused = self._rtnl.apply([rtnl.AddressAddition(LINK, _interface(each)) for each in addresses])
         self.addresses.update(addresses)
         return [error for error in refused.values() if error.errno != errno.EEXIST]

@@ -37,7 +37,10 @@ from nodeplane.datapath.ipvs.service import (
     Method,
     NewServers,
     NewService,
+    ServerKey,
+    ServerUse,
     ServiceKey,
+    ServiceOptions,
     SetService,
 )
 from nodeplane.datapath.ipvs.table import Ipvs
@@ -60,7 +63,7 @@ class BalancerChange(msgspec.Struct, frozen=True):
         steps: Virtual services by key.
         come: Addresses that the link gets.
         stay: Addresses that it has, and that are wanted again.
-        go: Addresses that nobody wants; they stay while a virtual service drains there.
+        go: Addresses that nobody wants any more; they stay while a virtual service drains there.
     """
 
     steps: Mapping[bytes, ServiceStep] = {}
@@ -77,6 +80,9 @@ class BalancerChange(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """How much there is to write."""
         return sum(len(step.changes) for step in self.steps.values()) + len(self.come) + len(self.go)
+
+
+NOTHING = BalancerChange()
 
 
 class Balancer:
@@ -109,6 +115,7 @@ class Balancer:
         self._default_scheduler = default_scheduler
         self._held: dict[bytes, VirtualService] = {}
         self._unwanted: set[PackedAddress] = set()
+        self._missing: set[str] = set()
 
     @property
     def is_draining(self) -> bool:
@@ -120,14 +127,18 @@ class Balancer:
 
         Virtual services that are `wanted` are ours wherever they are.
         """
+        services = self._ipvs.services()
+        servers = self._ipvs.all_servers(self._family)
         self._held = {
-            encode_key(key): VirtualService(options, self._read_servers(key))
-            for key, options in self._ipvs.services().items()
+            encode_key(key): VirtualService(
+                options, _weights(servers[key] if key in servers else self._ipvs.servers(key))
+            )
+            for key, options in services.items()
             if key.family == self._family and (self._is_ours(key) or encode_key(key) in wanted)
         }
         self._drain.keep(self._held)
-        self._unwanted.clear()
         self._link.read()
+        self._unwanted &= self._link.addresses
         return {
             VIRTUAL_SERVICES: {
                 key: encode_service(held.options, sorted(held.servers.items()))
@@ -142,7 +153,7 @@ class Balancer:
         addresses = changes.get(LINK_ADDRESSES, ElementChange())
         steps: dict[bytes, ServiceStep] = {}
         for key, data in services.add.items():
-            wanted = decode_service(self._family, data)
+            wanted = self._with_known_scheduler(decode_service(self._family, data))
             steps[key] = step_service(self._family, key, self._held.get(key), wanted)
         for key in services.remove:
             if key not in services.add:
@@ -152,21 +163,26 @@ class Balancer:
             steps,
             come=tuple(address for address in addresses.add if address not in here),
             stay=tuple(address for address in addresses.add if address in here),
-            go=tuple(addresses.remove),
+            go=tuple(address for address in addresses.remove if address not in self._unwanted),
         )
+
+    def lingering(self, change: BalancerChange = NOTHING) -> set[PackedAddress]:
+        """Return the addresses that nobody wants after a change, and that the link may have still."""
+        return (self._unwanted | {*change.go}) - {*change.come, *change.stay}
 
     def bring(self, change: BalancerChange) -> list[KernelError]:
         """Write what comes and what changes, and return what the kernel refused.
 
         Afterwards the table may lead clients here.
         """
-        self._unwanted.difference_update(change.come, change.stay)
-        self._unwanted.update(change.go)
+        self._unwanted = self.lingering(change)
         changes: list[Change] = []
         for key, step in change.steps.items():
             if step.after is not None:
                 changes += step.changes
                 self._held[key] = step.after
+        if changes:
+            self._link.make()
         return [*self._apply(changes), *self._link.add(change.come)]
 
     def leave(self, change: BalancerChange, now_s: float) -> list[KernelError]:
@@ -221,12 +237,6 @@ class Balancer:
         self._held.clear()
         return len(changes)
 
-    def _read_servers(self, key: ServiceKey) -> dict[bytes, int]:
-        return {
-            pack_key(server): use.server.weight if use.server.method == Method.MASQUERADE else _OTHER_METHOD
-            for server, use in self._ipvs.servers(key).items()
-        }
-
     def _is_ours(self, key: ServiceKey) -> bool:
         if key.mark:
             return key.mark & MARK_MASK == MARK_BASE
@@ -250,15 +260,31 @@ class Balancer:
                     errors.append(error)
                     continue
                 log.error("scheduler left out, the kernel has no such module error=%r", str(error))
+                # Else each comparison would find it wrong, and be refused again.
+                self._missing.add(change.options.scheduler)
                 again[change.key] = [fallback]
             else:
                 errors.append(error)
         retried = [change for part in again.values() for change in part]
         return [*errors, *self._ipvs.apply(retried).values()] if retried else errors
 
+    def _with_known_scheduler(self, wanted: VirtualService) -> VirtualService:
+        if wanted.options.scheduler not in self._missing:
+            return wanted
+        return VirtualService(self._default(wanted.options), wanted.servers)
+
     def _with_default(self, change: NewService | SetService) -> NewService | SetService:
-        options = msgspec.structs.replace(change.options, scheduler=self._default_scheduler)
-        return msgspec.structs.replace(change, options=options)
+        return msgspec.structs.replace(change, options=self._default(change.options))
+
+    def _default(self, options: ServiceOptions) -> ServiceOptions:
+        return msgspec.structs.replace(options, scheduler=self._default_scheduler)
+
+
+def _weights(uses: Mapping[ServerKey, ServerUse]) -> dict[bytes, int]:
+    return {
+        pack_key(server): use.server.weight if use.server.method == Method.MASQUERADE else _OTHER_METHOD
+        for server, use in uses.items()
+    }
 
 
 def raise_first(errors: Sequence[KernelError]) -> None:

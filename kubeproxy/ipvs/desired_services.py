@@ -13,6 +13,7 @@ from kubeproxy.ipvs.skeleton import TABLE_MAPS
 from kubeproxy.ipvs.virtual_services import build_claims, build_options
 from kubeproxy.rules.addresses import Network, PackedAddress
 from kubeproxy.rules.layout import (
+    CLUSTER_IPS,
     NODE_PORT_IPS,
     NODE_PORTS,
     SERVICE_CIDRS,
@@ -21,6 +22,9 @@ from kubeproxy.rules.layout import (
 )
 from kubeproxy.rules.pool_value import LOCAL_KINDS, PLAIN_POOL_BITS
 from nodeplane.datapath.nft.expr import Family
+
+_LINGERING = PortName("", "", "", "TCP")
+"""Claims what no service port does."""
 
 
 class DesiredServices:
@@ -93,6 +97,10 @@ class DesiredServices:
         if own != self._own_ips:
             self._own_ips = own
             self._build_all()
+
+    def set_lingering(self, addresses: Iterable[PackedAddress]) -> None:
+        """Put the addresses in place that the link has still, though no Service does."""
+        self.table.claim(_LINGERING, {(CLUSTER_IPS, address): b"" for address in addresses})
 
     def take_touched_frontends(self) -> set[ElementKey] | None:
         """Return the frontends whose service port has changed since the last call; at first None: all."""

@@ -89,21 +89,33 @@ class IpvsFamily:
         return self._balancer.is_draining
 
     def sync(self, *, full: bool) -> tuple[IpvsChange, int]:
-        """See `Backend`; what comes is in IPVS before the table leads there, what goes stays until after."""
+        """See `Backend`; what comes is in IPVS before the table leads there, what goes stays until after.
+
+        The table refuses what is for an address for as long as the link has it: else the node's own sockets
+        would answer there.
+        """
         change = self._plan(full=full)
         # What one virtual service is refused must not keep the others from being published.
         errors = self._balancer.bring(change.balancer)
         commits = self._table.apply(change.table)
-        raise_first([*errors, *self._balancer.leave(change.balancer, self._clock())])
+        errors += self._balancer.leave(change.balancer, self._clock())
+        self.desired.set_lingering(self._balancer.lingering())
+        commits += self._table.apply(self._table.plan(full=False))
+        raise_first(errors)
         return change, commits
 
     def preview(self) -> IpvsChange:
         """See `Backend`."""
         return self._plan(full=True)
 
-    def drain(self) -> None:
+    def drain(self) -> int:
         """See `Backend`."""
+        before = self._balancer.lingering()
         raise_first(self._balancer.drain(self._clock()))
+        if self._balancer.lingering() == before:
+            return 0
+        _, commits = self.sync(full=False)
+        return commits
 
     def generation(self) -> int:
         """See `Backend`."""
@@ -116,7 +128,9 @@ class IpvsFamily:
             changes = wanted.changes_from(actual)
         else:
             changes = wanted.take_changes()
-        return IpvsChange(self._table.plan(full=full), self._balancer.plan(changes))
+        change = self._balancer.plan(changes)
+        self.desired.set_lingering(self._balancer.lingering(change))
+        return IpvsChange(self._table.plan(full=full), change)
 
 
 def _text(address: PackedAddress) -> str:

@@ -36,14 +36,14 @@ class Leftover:
         self._has_begun = False
         self.is_draining = True
 
-    def drain(self) -> None:
-        """Take away what no connection needs; at first everything begins to wait.
+    def drain(self) -> int:
+        """Take away what no connection needs; at first everything begins to wait. The table is not concerned.
 
         Raises:
             KernelError: the kernel refused.
         """
         if not self.is_draining:
-            return
+            return 0
         errors: list[KernelError] = []
         for balancer in self._balancers:
             if self._has_begun:
@@ -58,3 +58,4 @@ class Leftover:
         if not any(balancer.is_draining for balancer in self._balancers):
             self._link.delete()
             self.is_draining = False
+        return 0

@@ -1,6 +1,6 @@
 """What `kubeproxy show` prints in mode ipvs: the table's frontends, and what IPVS makes of each."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from kubeproxy.ipvs.layout import decode_key, encode_key, encode_mark
@@ -17,7 +17,7 @@ from kubeproxy.rules.layout import (
 )
 from kubeproxy.rules.pool_value import DROP, LOCAL_KINDS, PLAIN_POOL_BITS, REJECT, WITHOUT_KIND, kind_of
 from nodeplane.datapath.ipvs.remembered import RememberedClient
-from nodeplane.datapath.ipvs.service import ServerKey, ServerUse, ServiceKey
+from nodeplane.datapath.ipvs.service import ServerKey, ServerUse, ServiceFlags, ServiceKey
 from nodeplane.datapath.ipvs.table import Ipvs
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.runtime.output import Row
@@ -30,9 +30,9 @@ def describe_services(
     family: Family, elements: Elements, connections: Mapping[Frontend, int], reader: Ipvs
 ) -> Iterator[Row]:
     """Yield a row for each frontend in the table, two for policy Local: for this node, and for others."""
-    services = reader.services()
+    balancer = _Snapshot(family, reader)
     at_node_ports: dict[bytes, list[ServiceKey]] = {}
-    for name in services:
+    for name in balancer.services:
         if name.family == family and not name.mark:
             at_node_ports.setdefault(encode_key(name)[-8:], []).append(name)
     found = [
@@ -49,13 +49,13 @@ def describe_services(
         number = value & _NUMBER
         inner = value & WITHOUT_KIND
         if kind_of(value) not in LOCAL_KINDS or inner in _NOBODY:
-            yield row | {"client": "anywhere"} | _describe(inner, at_address, reader, count)
+            yield row | {"client": "anywhere"} | _describe(inner, at_address, balancer, count)
             continue
         marked = [decode_key(family, encode_mark(number))]
-        yield row | {"client": "this node"} | _describe(0, marked, reader, count)
+        yield row | {"client": "this node"} | _describe(0, marked, balancer, count)
         local = elements.get(LOCAL_POOLS, {}).get(encode_value(inner))
         outer = DROP if local is None else decode_value(local)
-        yield row | {"client": "elsewhere"} | _describe(outer, at_address, reader, count)
+        yield row | {"client": "elsewhere"} | _describe(outer, at_address, balancer, count)
 
 
 def describe_clients(remembered: Iterable[RememberedClient]) -> list[Row]:
@@ -71,9 +71,25 @@ def describe_clients(remembered: Iterable[RememberedClient]) -> list[Row]:
     ]
 
 
-def _describe(value: int, keys: list[ServiceKey], reader: Ipvs, count: Row) -> Row:
-    options = next((found for key in keys if (found := reader.find(key))), None)
-    uses = [reader.servers(key) for key in keys]
+class _Snapshot:
+    """The virtual services of a family; of those that remember clients, the kernel is asked one by one."""
+
+    def __init__(self, family: Family, reader: Ipvs) -> None:
+        self._reader = reader
+        self.services = reader.services()
+        self._servers = reader.all_servers(family)
+
+    def servers(self, key: ServiceKey) -> Mapping[ServerKey, ServerUse]:
+        """Return the real servers of a virtual service."""
+        options = self.services.get(key)
+        if options is not None and options.flags & ServiceFlags.PERSISTENT:
+            return self._reader.servers(key)
+        return self._servers.get(key, {})
+
+
+def _describe(value: int, keys: list[ServiceKey], balancer: _Snapshot, count: Row) -> Row:
+    options = next((found for key in keys if (found := balancer.services.get(key))), None)
+    uses = [balancer.servers(key) for key in keys]
     servers = sorted({server for found in uses for server in found})
     nobody = _NOBODY.get(value)
     if nobody or options is None:
@@ -89,7 +105,7 @@ def _describe(value: int, keys: list[ServiceKey], reader: Ipvs, count: Row) -> R
     }
 
 
-def _describe_use(server: ServerKey, found: list[dict[ServerKey, ServerUse]]) -> str:
+def _describe_use(server: ServerKey, found: Sequence[Mapping[ServerKey, ServerUse]]) -> str:
     """Write a real server's weight, and of one that gets no new connections how many it has."""
     uses = [part[server] for part in found if server in part]
     weight = uses[0].server.weight

@@ -3,6 +3,9 @@
 import errno
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
+from nodeplane.datapath.ipvs.listing import Servers
 from nodeplane.datapath.ipvs.service import (
     Change,
     DeleteServer,
@@ -21,6 +24,7 @@ from nodeplane.datapath.ipvs.service import (
     describe,
     unpack_server,
 )
+from nodeplane.datapath.nft.expr import Family
 from nodeplane.errors import KernelError, kernel_error
 
 _SCHEDULERS = frozenset(
@@ -53,6 +57,14 @@ class FakeIpvs:
         """See `Ipvs`."""
         return dict(self._servers.get(key, {}))
 
+    def all_servers(self, family: Family) -> Servers:
+        """See `Ipvs`."""
+        return {
+            key: {server: msgspec.structs.replace(use, persistent=0) for server, use in held.items()}
+            for key, held in self._servers.items()
+            if key.family == family and (held or not key.mark)
+        }
+
     def apply(self, changes: Sequence[Change]) -> Mapping[int, KernelError]:
         """See `Ipvs`."""
         refused: dict[int, KernelError] = {}
@@ -78,10 +90,12 @@ class FakeIpvs:
         )
         self.writes += 1
 
-    def connect(self, key: ServiceKey, server: ServerKey, *, active: int, inactive: int = 0) -> None:
-        """Let a real server have so many connections."""
+    def connect(
+        self, key: ServiceKey, server: ServerKey, *, active: int, inactive: int = 0, persistent: int = 0
+    ) -> None:
+        """Let a real server have so many connections and remembered clients."""
         held = self._servers[key]
-        held[server] = ServerUse(held[server].server, active, inactive)
+        held[server] = ServerUse(held[server].server, active, inactive, persistent)
 
     def _apply(self, change: Change) -> int:
         """Make a change; return the errno that the kernel would refuse it with, 0 if it would not."""

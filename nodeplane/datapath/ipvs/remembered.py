@@ -3,18 +3,17 @@
 A template is a connection from port 0; one of a mark has the mark in its virtual address's place.
 """
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from nodeplane.datapath.ipvs.service import ServerKey, ServiceKey
+from nodeplane.datapath.ipvs.listing import decode_address
+from nodeplane.datapath.ipvs.service import PROTOCOLS, ServerKey, ServiceKey
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.errors import kernel_error
 
 _FILE = Path("/proc/thread-self/net/ip_vs_conn")
-_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
 
 class RememberedClient(msgspec.Struct, frozen=True):
@@ -48,18 +47,16 @@ def decode_remembered(text: str) -> Iterator[RememberedClient]:
         if len(words) < 9 or words[2] != "0000":
             continue
         protocol, client, _, service, port, server, server_port = words[:7]
-        packed = _address(service)
+        packed = decode_address(service)
         family: Family = "ip" if len(packed) == 4 else "ip6"
         key = (
-            ServiceKey(family, _PROTOCOLS[protocol], packed, int(port, 16))
-            if protocol in _PROTOCOLS
+            ServiceKey(family, PROTOCOLS[protocol], packed, int(port, 16))
+            if protocol in PROTOCOLS
             else ServiceKey(family, mark=int.from_bytes(packed[:4], "big"))
         )
         yield RememberedClient(
-            key, _address(client), ServerKey(_address(server), int(server_port, 16)), int(words[8])
+            key,
+            decode_address(client),
+            ServerKey(decode_address(server), int(server_port, 16)),
+            int(words[8]),
         )
-
-
-def _address(text: str) -> bytes:
-    """Read an address as the kernel lists it: IPv4 in hexadecimal, IPv6 in brackets or not."""
-    return socket.inet_pton(socket.AF_INET6, text.strip("[]")) if ":" in text else bytes.fromhex(text)

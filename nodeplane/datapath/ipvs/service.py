@@ -15,7 +15,10 @@ WHOLE_ADDRESS = {"ip": 0xFFFFFFFF, "ip6": 128}
 """The netmask of persistence that tells every client from the others: for IPv6 a length of prefix."""
 
 
-_PROTOCOL_NAMES = {6: "TCP", 17: "UDP", 132: "SCTP"}
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+"""What virtual services are of, as the kernel lists them."""
+
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 class ServiceFlags(IntFlag):

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 from nodeplane.datapath import genetlink
 from nodeplane.datapath import netlink as nl
 from nodeplane.datapath.ipvs import message
+from nodeplane.datapath.ipvs.listing import Listing, Servers, decode_listing
 from nodeplane.datapath.ipvs.service import (
     Change,
     ServerKey,
@@ -22,6 +23,7 @@ from nodeplane.datapath.ipvs.service import (
     describe,
 )
 from nodeplane.datapath.netlink_socket import NetlinkSocket
+from nodeplane.datapath.nft.expr import Family
 from nodeplane.errors import KernelError, KernelNotFoundError, kernel_error
 
 # In one call of send: the requests fit into the socket's buffer, and so do the refusals of all of them.
@@ -44,6 +46,13 @@ class Ipvs(Protocol):
         """Return the real servers of a virtual service; none for one that is not there."""
         ...
 
+    def all_servers(self, family: Family) -> Servers:
+        """Return the real servers of all virtual services of a family, remembered clients not counted.
+
+        One of a mark that has none may be missing, and one that others add or delete meanwhile.
+        """
+        ...
+
     def apply(self, changes: Sequence[Change]) -> Mapping[int, KernelError]:
         """Make several changes, and return what the kernel refused, by position.
 
@@ -61,7 +70,7 @@ class Ipvs(Protocol):
 
 
 class KernelIpvs:
-    """The `Ipvs` of the namespace of the thread that opens it; a context manager that closes its socket.
+    """The `Ipvs` of the namespace of the thread that opens it; a context manager that closes it.
 
     Raises:
         KernelNotFoundError: the kernel has no IPVS, nor a module of it that it can load.
@@ -74,6 +83,15 @@ class KernelIpvs:
         except KernelError:
             self._socket.close()
             raise
+        # Now or never: IPVS is there, and so is its list, but for systems without /proc.
+        self._listing: Listing | None = None
+        try:
+            self._listing = Listing()
+        except FileNotFoundError:
+            pass
+        except KernelError:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -81,11 +99,14 @@ class KernelIpvs:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self.close()
 
     def close(self) -> None:
-        """Close the socket; it can't be used any more."""
+        """Close it; it can't be used any more."""
         self._socket.close()
+        if self._listing is not None:
+            self._listing.close()
+            self._listing = None
 
     def services(self) -> dict[ServiceKey, ServiceOptions]:
         """See `Ipvs`."""
@@ -106,6 +127,12 @@ class KernelIpvs:
         # Of a service that is not there the kernel's dump is empty (ip_vs_genl_dump_dests).
         payloads = self._dump("list real servers", message.encode_servers_query(self._family, key))
         return dict(message.decode_servers(key.family, payloads))
+
+    def all_servers(self, family: Family) -> Servers:
+        """See `Ipvs`."""
+        if self._listing is not None:
+            return decode_listing(self._listing.read(), family)
+        return {key: self.servers(key) for key in self.services() if key.family == family}
 
     def apply(self, changes: Sequence[Change]) -> Mapping[int, KernelError]:
         """See `Ipvs`."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from nodeplane.datapath import netns
+from nodeplane.datapath.ipvs import listing
 from nodeplane.datapath.ipvs.fake import FakeIpvs
 from nodeplane.datapath.ipvs.service import (
     WHOLE_ADDRESS,
@@ -18,6 +20,7 @@ from nodeplane.datapath.ipvs.service import (
     NewService,
     RealServer,
     ServerKey,
+    ServerUse,
     ServiceFlags,
     ServiceKey,
     ServiceOptions,
@@ -43,18 +46,31 @@ POD_6 = ServerKey(ip_address("fd00:244::2").packed, 8053)
 THREE, IDLE = RealServer(3), RealServer(0)
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelIpvs]:
+    with namespace() as ns, netns.inside(ns), KernelIpvs() as opened:
+        yield opened
+
+
 @pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.ipvs)])
 def ipvs(request: pytest.FixtureRequest) -> Iterator[Ipvs]:
     if request.param == "fake":
         yield FakeIpvs()
         return
-    with namespace() as ns, netns.inside(ns), KernelIpvs() as kernel:
-        yield kernel
+    opened = request.getfixturevalue("kernel")
+    yield opened
+    opened.apply([DeleteService(key) for key in opened.services()])
 
 
 def held(ipvs: Ipvs) -> dict[ServiceKey, tuple[ServiceOptions, dict[ServerKey, RealServer]]]:
+    one_by_one = {key: ipvs.servers(key) for key in ipvs.services()}
+    at_once = ipvs.all_servers("ip") | ipvs.all_servers("ip6")
+    # A mark's without real servers may be missing.
+    assert {key: at_once.get(key, {}) for key in one_by_one} == one_by_one
+    assert at_once.keys() <= one_by_one.keys()
+    assert {each for each in one_by_one if not each.mark} <= at_once.keys()
     return {
-        key: (options, {server: use.server for server, use in ipvs.servers(key).items()})
+        key: (options, {server: use.server for server, use in one_by_one[key].items()})
         for key, options in ipvs.services().items()
     }
 
@@ -156,6 +172,29 @@ def test_many(ipvs: Ipvs) -> None:
 
     assert [*ipvs.apply(changes)] == [1200, 2502]
     assert len(ipvs.servers(WEB)) == 3499
+    assert ipvs.all_servers("ip") == {WEB: ipvs.servers(WEB)}
+
+
+def test_one_mark_of_both_families(ipvs: Ipvs) -> None:
+    """The kernel tells them apart, its list does not: their real servers do."""
+    other = ServiceKey("ip", mark=MARKED.mark)
+    changes: list[Change] = [NewService(MARKED, RR_6), NewServer(MARKED, POD_6, THREE)]
+    assert ipvs.apply([*changes, NewService(other, RR), NewServer(other, POD, IDLE)]) == {}
+
+    assert ipvs.all_servers("ip") == {other: {POD: ServerUse(IDLE)}}
+    assert ipvs.all_servers("ip6") == {MARKED: {POD_6: ServerUse(THREE)}}
+
+
+@pytest.mark.ipvs
+def test_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no /proc, each virtual service is asked for; the list is of the opener's namespace."""
+    with namespace() as ns, namespace() as elsewhere, netns.inside(ns), KernelIpvs() as kernel:
+        kernel.apply([*WITH_POD, NewService(DNS, RR_6)])
+        with netns.inside(elsewhere):
+            listed = kernel.all_servers("ip")
+        monkeypatch.setattr(listing, "_FILE", Path("/proc/none"))
+        with KernelIpvs() as other:
+            assert other.all_servers("ip") == listed == {WEB: {POD: ServerUse(THREE)}}
 
 
 def test_timeouts(ipvs: Ipvs) -> None:
@@ -183,6 +222,7 @@ def test_ipvsadm_and_pyroute2_agree() -> None:
                     NewService(MARKED, RR_6),
                 ]
             )
+            at_once = kernel.all_servers("ip") | kernel.all_servers("ip6")
         saved = run_in(ns, "ipvsadm", "-Sn")
         with IPVS() as other:
             services = [IPVSService.from_message(each) for each in other.service("dump")]
@@ -190,6 +230,11 @@ def test_ipvsadm_and_pyroute2_agree() -> None:
             (pod,) = [IPVSDest.from_message(each) for each in other.dest("dump", web)]
     seen = {(each["protocol"], each["addr"], each["port"]) for each in services if "addr" in each}
 
+    assert at_once == {
+        WEB: {POD: ServerUse(THREE)},
+        GAME: {},
+        DNS: {POD_6: ServerUse(IDLE)},
+    }
     assert sorted(saved.stdout.splitlines()) == sorted(
         [
             "-A -t 10.96.0.1:80 -s wrr -p 10800",

@@ -19,6 +19,7 @@ from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.rtnl import open_rtnl
 from nodeplane.datapath.sysctl import KernelSysctls
+from tests.kubeproxy.ipvs.expectations import asked_rows
 from tests.kubeproxy.matrix.lab import Lab, build_lab
 
 
@@ -38,5 +39,6 @@ def lab() -> Iterator[Lab]:
             ipvs = stack.enter_context(KernelIpvs())
             rtnl = stack.enter_context(open_rtnl())
             apply_settings(KernelSysctls(), "6.1")
+        built.shapes = {row.shape for row in asked_rows()}
         built.look_up = lambda: Lookup(ipvs, read_remembered())
         yield built

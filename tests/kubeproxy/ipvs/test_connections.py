@@ -18,6 +18,7 @@ from nodeplane.kube.objects import ClientIPConfig, Object, SessionAffinityConfig
 from nodeplane.kube.store import diff_objects
 from tests.kubeproxy.ipvs.world import (
     ADDRESSES,
+    BALANCER_IP,
     CLIENT,
     GATEWAYS,
     NODE,
@@ -142,6 +143,23 @@ def test_a_removed_endpoint_goes_when_its_time_is_up(world: World, running: Runn
     connection.close()
 
 
+def test_a_service_that_is_gone_keeps_its_connections(world: World, running: Running) -> None:
+    """And its address for as long: what is new there is refused, not left to the node's own sockets."""
+    with netns.inside(world.paths["node"]):
+        own = socket.create_server(("", 2222))
+    connection = world.connect(BALANCER_IP)
+    name = exchange(connection)
+    running.change()
+
+    assert BALANCER_IP in world.run("ip", "address", "show", LINK)
+    with own:
+        for port in (PORT, 2222):
+            with pytest.raises(ConnectionRefusedError):
+                world.connect(BALANCER_IP, port)
+    assert exchange(connection) == name
+    reset(connection)
+
+
 def test_udp_goes_elsewhere_at_once(world: World, running: Running) -> None:
     """From one source port: what was led to an endpoint that is gone is led to another."""
     with world.connect(protocol=socket.SOCK_DGRAM) as flow:
@@ -161,12 +179,9 @@ def test_udp_goes_elsewhere_at_once(world: World, running: Running) -> None:
     running.change(*build("one", "two"))
 
 
-@pytest.mark.parametrize("scheduler", ["wrr", None])
-def test_weights(world: World, running: Running, scheduler: str | None) -> None:
+def test_weights(world: World, running: Running) -> None:
     """Three to one, to the last connection: wrr draws no lots, so there is no chance to allow for."""
     annotations = {"nodeplane.io/weights": "one=3, two=1"}
-    if scheduler:
-        annotations["nodeplane.io/scheduler"] = scheduler
     running.change(*build("one", "two", annotations=annotations))
     counts = Counter(world.ask() for _ in range(80))
     expected = {"one": 60, "two": 20}
@@ -242,7 +257,7 @@ def test_captured(world: World, running: Running) -> None:
     Both get their answers from the address that they have asked.
     """
     running.change(*build("one"))
-    for host, seen in (("198.51.100.7", GATEWAYS["one"]), (VIP, CLIENT)):
+    for host, seen in ((BALANCER_IP, GATEWAYS["one"]), (VIP, CLIENT)):
         with (
             Capture(world, "one") as away,
             Capture(world, "client") as near,
@@ -260,7 +275,7 @@ def test_nobody_answers_arp_for_services(world: World, running: Running) -> None
         asker.bind(("eth0", 0x0806))
         asker.settimeout(2)
         mac = asker.getsockname()[4]
-        answered = [address for address in (VIP, "198.51.100.7", NODE) if _answers_arp(asker, mac, address)]
+        answered = [address for address in (VIP, BALANCER_IP, NODE) if _answers_arp(asker, mac, address)]
 
     assert answered == [NODE]
 

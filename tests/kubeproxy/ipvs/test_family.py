@@ -1,5 +1,6 @@
 """The laws of the reconciler in mode ipvs, on fakes: what is written, in which order, and what is left."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -11,10 +12,11 @@ from kubeproxy.ipvs.address_link import AddressLink
 from kubeproxy.ipvs.balancer import Balancer
 from kubeproxy.ipvs.drain import Drain
 from kubeproxy.ipvs.family import IpvsFamily
-from kubeproxy.ipvs.layout import LINK
+from kubeproxy.ipvs.layout import LINK, VIRTUAL_SERVICES, encode_service
 from kubeproxy.ipvs.leftover import Leftover
 from kubeproxy.ipvs.skeleton import TABLE_MAPS, build_skeleton
 from kubeproxy.proxier import Proxier
+from kubeproxy.rules.layout import CLUSTER_IPS, encode_frontend
 from nodeplane.datapath.ipvs.fake import FakeIpvs
 from nodeplane.datapath.ipvs.service import (
     DeleteService,
@@ -27,6 +29,7 @@ from nodeplane.datapath.ipvs.service import (
 )
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.fake import FakeTable
+from nodeplane.datapath.nft.table import ElementChange, Table
 from nodeplane.datapath.rtnl_fake import FakeRtnl
 from nodeplane.errors import KernelError
 from nodeplane.kube.objects import Object, ServicePort
@@ -75,6 +78,12 @@ class Node:
             str(key): {str(server): use.server.weight for server, use in self.ipvs.servers(key).items()}
             for key in self.ipvs.services()
         }
+
+    def refused(self) -> set[str]:
+        """Return the addresses whose other ports the table refuses."""
+        state = self.table.read(build_skeleton("ip"))
+        assert state is not None
+        return {str(ip_address(address)) for address in state.elements[CLUSTER_IPS]}
 
     def whole(self) -> tuple[object, ...]:
         """Return all that is there."""
@@ -165,6 +174,52 @@ def test_connections_are_waited_for() -> None:
     assert (node.held(), node.addresses(), proxier.is_draining) == ({}, set(), False)
 
 
+def test_an_address_that_stays_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits for connections, the link has it: new ones must not reach the node's own sockets."""
+    node = Node()
+    balancer_ip = ip_address("198.51.100.7")
+    web = service(ingress=(str(balancer_ip),))
+    proxier = node.proxier(web, BACKING)
+    node.ipvs.connect(ServiceKey("ip", 6, balancer_ip.packed, 80), A, active=1)
+    seen: list[set[str]] = []
+    update = node.table.update
+
+    def spy(skeleton: Table, changes: Mapping[str, ElementChange]) -> None:
+        update(skeleton, changes)
+        seen.append(node.refused())
+
+    monkeypatch.setattr(node.table, "update", spy)
+    change(proxier, web, None)
+    assert (node.addresses(), node.refused()) == ({str(balancer_ip)}, {str(balancer_ip)})
+    # The other address is free when the link has it no more; this one was not, not for a moment.
+    assert seen == [{str(balancer_ip), "10.96.0.1"}, {str(balancer_ip)}]
+
+    # A restart, and a Service elsewhere, change nothing about it.
+    other = service("own", "10.96.0.2")
+    restarted = node.proxier(other, BACKING)
+    assert node.refused() == {str(balancer_ip), "10.96.0.2"}
+    before = node.writes
+    assert restarted.sync(full=True).elements == 0
+    assert node.writes == before
+
+    node.ipvs.connect(ServiceKey("ip", 6, balancer_ip.packed, 80), A, active=0)
+    restarted.drain()
+    assert (node.addresses(), node.refused()) == ({"10.96.0.2"}, {"10.96.0.2"})
+    assert not restarted.is_disturbed()
+
+
+def test_what_is_killed_is_found() -> None:
+    """The link is there before the first virtual service: by it mode nftables sees what has to go."""
+    node = Node()
+    balancer = node.balancer()
+    balancer.read()
+    key = encode_frontend(VIP.address, "TCP", 80)
+    data = encode_service(ServiceOptions("rr"), [])
+    balancer.bring(balancer.plan({VIRTUAL_SERVICES: ElementChange(add={key: data})}))
+
+    assert node.rtnl.find_link(LINK) is not None
+
+
 def test_time_runs_on_while_the_kernel_is_compared() -> None:
     """A look for damage in between does not begin it anew, and one that has gone meanwhile is no error."""
     node = Node()
@@ -232,10 +287,12 @@ def test_a_scheduler_that_is_not_there(annotation: str) -> None:
     """One Service's wish does not stop the others: it gets the default."""
     node = Node()
     node.ipvs = FakeIpvs(schedulers=("rr",))
-    node.proxier(service(annotations={"nodeplane.io/scheduler": annotation}), BACKING)
+    proxier = node.proxier(service(annotations={"nodeplane.io/scheduler": annotation}), BACKING)
 
     assert node.ipvs.services() == {VIP: ServiceOptions("rr", 8 if annotation == "mh" else 0)}
     assert node.held() == {"TCP 10.96.0.1:80": {"10.244.0.1:8080": 1, "10.244.0.2:8080": 1}}
+    # Nor is it damage, each time that the kernel is compared.
+    assert proxier.sync(full=True).elements == 0
 
 
 def test_what_is_left_in_mode_nftables() -> None:

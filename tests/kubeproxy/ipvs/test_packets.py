@@ -1,22 +1,20 @@
 """The rows of the matrix in mode ipvs, by the walker and by real packets: both do what the row says.
 
-All of them where somebody asks for it (`pytest -m ipvs`, in a guest of one's own); with IPVS_ROWS=few those
-of a short run.
-"""
+With IPVS_ROWS=few those of a short run, which is part of `make test`; all of them take long:
 
-import os
+    netns-lab vm --module ip_vs --module dummy -- .venv/bin/python -m pytest -m ipvs tests/kubeproxy/ipvs
+"""
 
 import pytest
 
-from tests.kubeproxy.ipvs.expectations import choose_few, expect
+from tests.kubeproxy.ipvs.expectations import asked_rows, expect
 from tests.kubeproxy.matrix import asking
 from tests.kubeproxy.matrix.expected import answers, foretold
 from tests.kubeproxy.matrix.lab import Lab
-from tests.kubeproxy.matrix.rows import ROWS, Row
+from tests.kubeproxy.matrix.rows import Row
 
 pytestmark = pytest.mark.ipvs
 
-_ASKED = choose_few() if os.environ.get("IPVS_ROWS") == "few" else ROWS
 _FATES = {"refuse": "stopped", "drop": "stopped", "untouched": "passed"}
 _ANSWERS = {"refuse": {"refuse"}, "drop": {"silence"}, "untouched": {"refuse", "silence"}}
 # For what should never be answered; that it is not, the witness tells.
@@ -24,7 +22,7 @@ _PATIENCE_S = 0.2
 _MANY = 200
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in _ASKED])
+@pytest.mark.parametrize("row", [pytest.param(row, id=str(row)) for row in asked_rows()])
 def test_row(lab: Lab, row: Row) -> None:
     """Who answers and what source it sees, or what ends the connection."""
     lab.enter(row.state)

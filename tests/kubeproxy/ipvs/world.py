@@ -74,13 +74,18 @@ class World:
             return exchange(connection, words)
 
     def connect(
-        self, host: str = VIP, *, protocol: int = socket.SOCK_STREAM, client: str = "client"
+        self,
+        host: str = VIP,
+        port: int = PORT,
+        *,
+        protocol: int = socket.SOCK_STREAM,
+        client: str = "client",
     ) -> socket.socket:
         """Open a connection, which stays open."""
         with netns.inside(self.paths[client]):
             connection = socket.socket(socket.AF_INET, protocol)
         connection.settimeout(PATIENCE_S)
-        connection.connect((host, PORT))
+        connection.connect((host, port))
         return connection
 
     def run(self, *command: str) -> str:

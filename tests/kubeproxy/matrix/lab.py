@@ -1,7 +1,7 @@
 """The proxy on the node of the topology: it is put into one state after another, asked, and foretold."""
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -92,6 +92,8 @@ class Lab:
     ) -> None:
         self.paths = paths
         self.state = ""
+        self.shapes: Collection[str] = SHAPES.keys()
+        """The Services that there are."""
         self._edges = edges
         self._routing = routing
         self._build_families = build_families
@@ -115,7 +117,11 @@ class Lab:
         node = type(node)(node.metadata, NodeSpec((*NODE_POD_NETWORKS.values(),)), node.status)
         options = build_options(settings, pod_networks(node))
         self._proxier = Proxier("n1", self._build_families(self._edges, options))
-        shapes = {name: shape for name, shape in SHAPES.items() if not shape.is_large or state == WITH_LARGE}
+        shapes = {
+            name: shape
+            for name, shape in SHAPES.items()
+            if name in self.shapes and (not shape.is_large or state == WITH_LARGE)
+        }
         self._slices = {name: build_slices(shape) for name, shape in shapes.items()}
         items: list[Object] = [node, objects.service_cidr("kubernetes", *SERVICE_CIDRS)]
         for name, shape in shapes.items():
