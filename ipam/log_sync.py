@@ -155,3 +155,7 @@ def _threads() -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(_THREADS, "sync")
+
+
+# A fork has the executor and none of its threads: what is given to it would never be done.
+os.register_at_fork(after_in_child=_threads.cache_clear)

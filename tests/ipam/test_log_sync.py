@@ -1,6 +1,7 @@
 """Nobody is answered before the disk has what he relies on, and nobody waits for more than that."""
 
 import errno
+import multiprocessing
 import os
 import sqlite3
 import threading
@@ -262,3 +263,21 @@ def test_the_end_of_a_block_waits_too(url: str, disk: Disk) -> None:
         disk.is_free.set()
 
         assert isinstance(failing.exception(), ZeroDivisionError)
+
+
+def put_later(url: str, value: bytes) -> None:
+    with keeping_open(), syncing_later() as await_disk:
+        put(url, value)
+        await_disk()
+
+
+def test_a_fork_has_threads_of_its_own(url: str) -> None:
+    put_later(url, b"first")
+    child = multiprocessing.get_context("fork").Process(target=put_later, args=(url, b"second"))
+    child.start()
+    child.join(60)
+    try:
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        child.join()
