@@ -10,13 +10,14 @@ Own blocks are not in it: bird learns them from the kernel, where the agent keep
     neighbours (prefixes of pools) ────────────────────────┘ └─► kernel, protocol 12, metrics 32 and 1056
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from cni.attachment import HOST_LINK_PREFIX
-from cni.bgp.config import Community
+from cni.bgp.config import Community, Timers
 from cni.bgp.neighbors import Neighbor
 from cni.bgp.plan import Plan
 from cni.routing.vxlan import LINK_NAMES
@@ -159,6 +160,18 @@ def _services(plan: Plan, version: int) -> Iterator[str]:
     yield "}"
 
 
+def _connect_delay_s(plan: Plan, timers: Timers) -> int:
+    """Return how long a session that has ended waits before it connects.
+
+    A restarted neighbour's BFD goes down when its old session times out, at the latest. Were it back by then,
+    bird would take that for a second graceful restart, and drop what it kept for the first (proto/bgp/bgp.c,
+    `bgp_bfd_notify`, `bgp_handle_graceful_restart`).
+    """
+    if timers.bfd != "graceful":
+        return 1
+    return math.ceil(plan.bfd_interval_s * plan.bfd_multiplier) + 2
+
+
 def _session(plan: Plan, neighbor: Neighbor, passwords: Mapping[Path, str]) -> Iterator[str]:
     timers, version = neighbor.timers, neighbor.address.version
     local = f"{neighbor.local} " if neighbor.local else ""
@@ -185,7 +198,7 @@ def _session(plan: Plan, neighbor: Neighbor, passwords: Mapping[Path, str]) -> I
         yield "  graceful restart on;"
         yield f"  graceful restart time {timers.graceful_restart_s:.0f};"
     # bird's own are made for the Internet: 5, 120 and 60 to 300 seconds.
-    yield "  connect delay time 1;"
+    yield f"  connect delay time {_connect_delay_s(plan, timers)};"
     yield "  connect retry time 1;"
     yield "  error wait time 1, 30;"
     if neighbor.allow_local_as:

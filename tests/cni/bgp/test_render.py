@@ -1,5 +1,6 @@
 """Plans as bird's configuration: whole texts, each of which the real bird takes."""
 
+import re
 import subprocess
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cni.bgp.config import BgpConfig, Peer, Reflectors, ServiceRanges, Timers
+from cni.bgp.config import BfdMode, BgpConfig, Peer, Reflectors, ServiceRanges, Timers
 from cni.bgp.plan import Cluster, build_plan
 from cni.bgp.render import render_plan
 from ipam.model import Mode, Pool
@@ -121,6 +122,23 @@ def test_bird_takes_it(name: str, tmp_path: Path) -> None:
     file.write_text(render(name).replace("/run/nodeplane/bird", str(tmp_path)))
     done = subprocess.run([BIRD, "-p", "-c", file], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("bfd", "expected"),
+    [
+        pytest.param("none", 1, id="without BFD"),
+        pytest.param("strict", 1, id="BFD ends the session"),
+        pytest.param("graceful", 3, id="after the 0.9 s in which BFD goes down"),
+    ],
+)
+def test_connect_delay(bfd: BfdMode, expected: int) -> None:
+    """A second graceful restart, by BFD's word, would drop what is kept for the first."""
+    config = BgpConfig(as_number=64512, nodes=Timers(bfd=bfd))
+    plan, _ = build_plan(config, "n1", THREE)
+    assert plan is not None
+    text = render_plan(plan, {}, Path("/run/bird.log"))
+    assert set(re.findall(r"connect delay time (\d+);", text)) == {str(expected)}
 
 
 def test_order_does_not_matter() -> None:
