@@ -94,9 +94,10 @@ def _render(router: RouterSpec, session: _Session) -> str:
         "connect retry time 1;",
         "connect delay time 1;",
         "error wait time 1, 4;",
-        # A node connects to its router: two that connect to one another after a restart may lose what was
-        # kept for it (bird's proto/bgp/bgp.c, bgp_incoming_connection).
-        *(["passive on;"] if peer.segment else []),
+        # A node connects to its router, of two routers the one with the higher address: two that connect to
+        # one another after a restart may lose what was kept for it (bird's proto/bgp/bgp.c,
+        # bgp_incoming_connection).
+        *(["passive on;"] if peer.segment or own.ip.packed < session.neighbor.packed else []),
         *(["rr client;"] if is_client and peer.segment else []),
         *([f'password "{peer.password}";'] if peer.password else []),
         *(["bfd on;"] if peer.bfd else []),

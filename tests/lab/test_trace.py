@@ -42,7 +42,7 @@ def test_a_cluster_ip_on_another_node(traced: TraceLab) -> None:
         pytest.param("self", "http://self/", None, "pod default/self on node n1", id="hairpin"),
         pytest.param("client", "udp:10.96.0.10:53", None, "node n", id="the cluster DNS, on a node"),
         pytest.param("n1", "tcp:10.96.0.1:443", None, "fabric", id="the API server, behind the bridge"),
-        pytest.param("n1", "tcp:10.96.0.10:53", None, "", id="a node, and a port that the DNS has not"),
+        pytest.param("n1", "tcp:10.96.0.10:54", None, "", id="a node, and a port that the DNS has not"),
     ],
 )
 def test_answered(place: str, target: str, family: Family | None, who: str, traced: TraceLab) -> None:

@@ -67,6 +67,13 @@ def test_sessions() -> None:
     )
 
 
+def test_of_two_routers_one_connects() -> None:
+    configs = build_bird_configs(RACK)
+    to_spine = peers(configs, "leaf").partition("protocol bgp to_spine_v4")[2]
+
+    assert [text.count("passive on;") for text in (peers(configs, "spine"), to_spine)] == [2, 0]
+
+
 @pytest.mark.parametrize(
     ("asn", "is_client"),
     [pytest.param(None, True, id="the router's own"), pytest.param(64512, False, id="another")],
