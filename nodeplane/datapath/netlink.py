@@ -1,8 +1,8 @@
 """Netlink framing: attributes and messages to bytes and back (linux/netlink.h, nfnetlink.h).
 
-Only bytes; sockets are `netlink_socket`'s and `netlink_listener`'s. Headers are host-endian, netfilter's
-integers network-endian. Nested attributes are written without NLA_F_NESTED, as nf_tables itself writes them,
-so that what is sent and what is dumped compare equal.
+Only bytes; sockets are `netlink_socket`'s and `netlink_listener`'s. Headers and rtnetlink's integers are
+host-endian, netfilter's network-endian. Nested attributes are written without NLA_F_NESTED, as nf_tables
+itself writes them, so that what is sent and what is dumped compare equal.
 """
 
 import struct
@@ -13,12 +13,13 @@ NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x1, 0x4, 0x8, 0x300
-NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x200, 0x400, 0x800
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 NLM_F_DUMP_INTR = 0x10
 
 NLMSG = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 NFGEN = struct.Struct(">BBH")  # family, version, resource id
 _ATTR = struct.Struct("=HH")
+_HOST_U32 = struct.Struct("=I")
 _NLA_TYPE_MASK = 0x3FFF
 
 HEADER_LENGTH = NLMSG.size + NFGEN.size
@@ -38,6 +39,11 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 def u32(kind: int, value: int) -> bytes:
     """Encode a 32-bit network-endian integer attribute."""
     return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
+
+
+def host_u32(kind: int, value: int) -> bytes:
+    """Encode a 32-bit integer attribute as rtnetlink has them: host-endian."""
+    return attribute(kind, _HOST_U32.pack(value))
 
 
 def text(kind: int, value: str) -> bytes:
@@ -105,6 +111,12 @@ def nf_payload(payload: memoryview) -> memoryview:
 def read_u32(payload: memoryview) -> int:
     """Decode a 32-bit network-endian integer."""
     return int.from_bytes(payload, "big")
+
+
+def read_host_u32(payload: memoryview | bytes) -> int:
+    """Decode a 32-bit host-endian integer."""
+    number: int = _HOST_U32.unpack_from(payload)[0]
+    return number
 
 
 def read_text(payload: memoryview) -> str:

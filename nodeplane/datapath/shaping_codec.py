@@ -7,6 +7,7 @@ filter by its preference: neither takes part in anything else, as a link has one
 import struct
 
 from nodeplane.datapath import netlink as nl
+from nodeplane.datapath.rtnl.link_codec import new_link
 from nodeplane.datapath.shaping import Bucket
 
 NEWQDISC, DELQDISC, GETQDISC = 36, 37, 38
@@ -36,17 +37,10 @@ _MIRRED = struct.Struct(
 )  # struct tc_mirred: index, capab, action, refcnt, bindcnt, eaction, ifindex
 _STOLEN, _EGRESS_REDIRECT = 4, 1
 
-_IFLA_MTU, _IFLA_LINKINFO, _INFO_KIND = 4, 18, 1
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
-_IFF_UP = 1
-_IFLA_IFNAME = 3
-
 
 def new_ifb(name: str, mtu_bytes: int) -> bytes:
     """Encode an ifb to be made, up."""
-    head = _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP) + nl.text(_IFLA_IFNAME, name)
-    mtu = nl.attribute(_IFLA_MTU, struct.pack("=I", mtu_bytes))
-    return head + mtu + nl.nested(_IFLA_LINKINFO, nl.text(_INFO_KIND, "ifb"))
+    return new_link(name, "ifb", mtu_bytes=mtu_bytes, is_up=True)
 
 
 def root(index: int) -> bytes:

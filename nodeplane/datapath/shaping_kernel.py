@@ -1,4 +1,4 @@
-"""The kernel's token buckets and redirections, by rtnetlink messages of our own (see `rtnl_kernel`)."""
+"""The kernel's token buckets and redirections, by rtnetlink messages of our own (see `rtnl.kernel`)."""
 
 import errno
 from collections.abc import Iterator
@@ -6,15 +6,14 @@ from types import TracebackType
 from typing import Self
 
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath import rtnl_codec
 from nodeplane.datapath import shaping_codec as codec
 from nodeplane.datapath.netlink_socket import NetlinkSocket, read_at_rest
+from nodeplane.datapath.rtnl import link_codec
 from nodeplane.datapath.shaping import Bucket, Shape
 from nodeplane.errors import KernelError
 
-_NLM_F_ECHO = 0x8
 _MAKE = nl.NLM_F_CREATE | nl.NLM_F_EXCL
-_PUT = nl.NLM_F_CREATE | rtnl_codec.NLM_F_REPLACE
+_PUT = nl.NLM_F_CREATE | nl.NLM_F_REPLACE
 # To delete what is not there, or is the kernel's own (noqueue, pfifo_fast).
 _NOTHING_THERE = {errno.ENOENT, errno.EINVAL}
 
@@ -41,7 +40,7 @@ class KernelShaper:
 
     def add_ifb(self, name: str, mtu_bytes: int) -> None:
         """See `Shaper`."""
-        self._write(f"create ifb {name}", rtnl_codec.NEWLINK, codec.new_ifb(name, mtu_bytes), _MAKE)
+        self._write(f"create ifb {name}", link_codec.NEWLINK, codec.new_ifb(name, mtu_bytes), _MAKE)
 
     def limit(self, name: str, bucket: Bucket) -> None:
         """See `Shaper`."""
@@ -81,7 +80,7 @@ class KernelShaper:
 
     def _bucket(self, name: str, index: int) -> Bucket | None:
         # Without ECHO newer kernels answer only if somebody listens (sch_api.c, rtnl_notify_needed).
-        request = nl.request(codec.GETQDISC, nl.NLM_F_ACK | _NLM_F_ECHO, 1, codec.root(index))
+        request = nl.request(codec.GETQDISC, nl.NLM_F_ACK | nl.NLM_F_ECHO, 1, codec.root(index))
         answers = self._socket.ask(f"read the queue of link {name}", request)
         # Of one that the kernel made by itself it tells nothing.
         return codec.decode_bucket(answers[0]) if answers else None
@@ -98,18 +97,18 @@ class KernelShaper:
     def _label(self, index: int) -> str:
         if not index:
             return ""
-        query = rtnl_codec.link_query(index=index)
-        return rtnl_codec.link_label(self._link("read a link's name", query))
+        query = link_codec.link_query(index=index)
+        return link_codec.link_label(self._link("read a link's name", query))
 
     def _index(self, name: str) -> int:
-        query = rtnl_codec.link_query(name)
-        return rtnl_codec.link_index(self._link(f"read link {name}", query))
+        query = link_codec.link_query(name)
+        return link_codec.link_index(self._link(f"read link {name}", query))
 
     def _write(self, operation: str, kind: int, body: bytes, flags: int = 0) -> None:
         self._socket.ask(operation, nl.request(kind, flags | nl.NLM_F_ACK, 1, body))
 
     def _link(self, operation: str, query: bytes) -> memoryview:
-        request = nl.request(rtnl_codec.GETLINK, nl.NLM_F_ACK, 1, query)
+        request = nl.request(link_codec.GETLINK, nl.NLM_F_ACK, 1, query)
         return self._socket.ask(operation, request)[0]
 
     def _dump(self, operation: str, index: int) -> Iterator[memoryview]:

@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 import pytest
 
 from nodeplane.datapath.rtnl import AddressAddition, AddressDeletion, Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_fake import FakeKernel
+from nodeplane.datapath.rtnl.fake import FakeKernel
 from nodeplane.errors import KernelExistsError
 from tests.netns_fixture import namespace
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from nodeplane.datapath.rtnl import Deletion, FdbEntry, Neighbour, Replacement, Vxlan, open_rtnl
-from nodeplane.datapath.rtnl_monitor import NeighbourEvent, RtnlMonitor
+from nodeplane.datapath.rtnl.monitor import NeighbourEvent, RtnlMonitor
 from tests.netns_fixture import namespace, run_in
 
 MAC, OTHER_MAC = "02:00:00:00:00:02", "02:00:00:00:00:03"

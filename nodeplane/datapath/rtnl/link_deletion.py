@@ -17,8 +17,8 @@ from pathlib import Path
 
 from nodeplane.datapath import netlink as nl
 from nodeplane.datapath import netns
-from nodeplane.datapath import rtnl_codec as codec
 from nodeplane.datapath.netlink_socket import NetlinkSocket
+from nodeplane.datapath.rtnl import link_codec as codec
 from nodeplane.errors import KernelError, kernel_error
 
 _SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the namespace that a socket is in

@@ -1,192 +1,16 @@
-"""Links, addresses, routes and neighbours of a network namespace: the values, and what can be done with them.
-
-Says what there is and does what it is told; whose a link or a route is, its caller knows. Everything is
-synchronous and for one thread at a time: asyncio programs call it in a thread of a single-thread executor.
-"""
+"""What can be read and done about a namespace's links, addresses, routes and neighbours."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-import msgspec
-
+from nodeplane.datapath.rtnl.address import Address, Family, Interface, Scope
+from nodeplane.datapath.rtnl.change import Change
+from nodeplane.datapath.rtnl.link import Link, Vxlan
+from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
+from nodeplane.datapath.rtnl.route import MAIN_TABLE, Route
 from nodeplane.errors import KernelError
-
-Family = Literal[4, 6]
-Address = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
-Network = IPv4Network | IPv6Network
-
-ROUTE_PROTOCOL = 110
-"""The protocol number (rtm_protocol) of nodeplane's routes; rt_protos(5) leaves 110 free."""
-
-MAIN_TABLE = 254
-LOCAL_TABLE = 255
-
-ALIAS_BYTES = 254
-"""The longest alias: the kernel takes 255 bytes (net/core/rtnetlink.c: IFALIASZ - 1, as NLA_BINARY), and
-the closing zero is sent as one of them."""
-
-RouteKind = Literal["unicast", "local", "blackhole"]
-Scope = Literal["global", "link", "host"]
-Fragmentation = Literal["unset", "set", "inherit"]
-
-
-class Link(msgspec.Struct, frozen=True):
-    """A network interface.
-
-    `peer_index` is the interface index of a veth's other end, in whichever namespace that is.
-    """
-
-    name: str
-    index: int
-    kind: str
-    mac: str
-    mtu_bytes: int
-    is_up: bool
-    has_carrier: bool
-    master: str | None = None
-    alias: str = ""
-    peer_index: int | None = None
-
-
-class NextHop(msgspec.Struct, frozen=True, order=True):
-    """One of the ways of a route that has several; all weigh the same."""
-
-    gateway: Address
-    link: str | None = None
-
-    def __str__(self) -> str:
-        return f"via {self.gateway}" + (f" dev {self.link}" if self.link else "")
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A route. Read back, one through a gateway also names the link that the kernel chose.
-
-    IPv6 has no scopes, and gives a route without a metric 1024 (linux/ipv6_route.h, IP6_RT_PRIO_USER): read
-    back, its scope is always "global", and its metric 1024 is 0. The kernel binds a local or blackhole route
-    of IPv6 to the loopback: read back, that is its link. One that `is_onlink` takes its gateway to be
-    behind its link, whatever that link's addresses say. One with `next_hops` has no gateway or link itself.
-    """
-
-    destination: Network
-    gateway: Address | None = None
-    link: str | None = None
-    kind: RouteKind = "unicast"
-    protocol: int = ROUTE_PROTOCOL
-    scope: Scope = "global"
-    table: int = MAIN_TABLE
-    source: Address | None = None
-    metric: int = 0
-    mtu_bytes: int = 0
-    advmss_bytes: int = 0
-    is_onlink: bool = False
-    next_hops: tuple[NextHop, ...] = ()
-
-    def __str__(self) -> str:
-        parts = ["" if self.kind == "unicast" else self.kind, str(self.destination)]
-        parts += [f"via {self.gateway}" if self.gateway else "", f"dev {self.link}" if self.link else ""]
-        parts += map(str, self.next_hops)
-        return " ".join(part for part in parts if part)
-
-
-class Vxlan(msgspec.Struct, frozen=True):
-    """What a VXLAN link is made with (RFC 7348): its network, its UDP port, and the address it sends from.
-
-    That address's family is the outer header's. It knows the other ends by its forwarding entries: without
-    `is_learning` none comes by itself, and what has none goes nowhere. `has_checksum` is the outer UDP's;
-    `fragmentation` is what the outer header of IPv4 says of it.
-    """
-
-    vni: int
-    port: int
-    local: Address
-    is_learning: bool = False
-    has_checksum: bool = False
-    fragmentation: Fragmentation = "unset"
-
-
-class Neighbour(msgspec.Struct, frozen=True, order=True):
-    """A permanent neighbour: the Ethernet address that a link's packets to an address go to."""
-
-    link: str
-    address: Address
-    mac: str
-
-    def __str__(self) -> str:
-        return f"neighbour {self.address} lladdr {self.mac} dev {self.link}"
-
-
-class FdbEntry(msgspec.Struct, frozen=True, order=True):
-    """A permanent forwarding entry of a VXLAN link: the node behind which an Ethernet address is."""
-
-    link: str
-    mac: str
-    destination: Address
-
-    def __str__(self) -> str:
-        return f"forwarding entry {self.mac} dst {self.destination} dev {self.link}"
-
-
-class LinkChange(msgspec.Struct, frozen=True):
-    """What is to be different about a link; None is left as it is."""
-
-    name: str
-    is_up: bool | None = None
-    mtu_bytes: int | None = None
-    mac: str | None = None
-    alias: str | None = None
-
-
-class AddressAddition(msgspec.Struct, frozen=True):
-    """An address that a link is to get."""
-
-    name: str
-    address: Interface
-    scope: Scope = "global"
-
-
-class AddressDeletion(msgspec.Struct, frozen=True):
-    """An address that a link is to lose."""
-
-    name: str
-    address: Interface
-
-
-class RouteAddition(msgspec.Struct, frozen=True):
-    """A route that is to be added, in nobody's place."""
-
-    route: Route
-
-
-Item = Route | Neighbour | FdbEntry
-
-
-class Replacement(msgspec.Struct, frozen=True):
-    """What is to be there, in place of what of any owner has the same key.
-
-    A route's is destination and metric, a neighbour's link and address, a forwarding entry's link and MAC.
-    """
-
-    item: Item
-
-
-class Deletion(msgspec.Struct, frozen=True):
-    """What is to go; of a route, gateway, link, source and metric may be left out."""
-
-    item: Item
-
-
-Change = LinkChange | AddressAddition | AddressDeletion | RouteAddition | Replacement | Deletion
 
 
 class Rtnl(Protocol):
@@ -354,6 +178,6 @@ def open_rtnl(namespace: Path | None = None, *, is_brief: bool = False) -> Abstr
         KernelNotFoundError: there is no such namespace.
     """
     # Late: most modules only speak of routes.
-    from nodeplane.datapath.rtnl_kernel import KernelRtnl
+    from nodeplane.datapath.rtnl.kernel import KernelRtnl
 
     return KernelRtnl(namespace, is_brief=is_brief)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_monitor import (
+from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
     LinkEvent,

@@ -4,28 +4,27 @@ The kernel has one message for both (linux/neighbour.h, struct ndmsg); the famil
 permanent ones are values here: what the kernel found out by itself, it may forget.
 """
 
-import socket
 import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath.rtnl import Address, Family, FdbEntry, Neighbour
+from nodeplane.datapath.rtnl.address import Address, Family
+from nodeplane.datapath.rtnl.address_codec import FAMILIES
+from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
 
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 
 _HEAD = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_NUMBER = struct.Struct("=I")
 _DST, _LLADDR, _IFINDEX = 1, 2, 8
 _PERMANENT = 0x80
 _SELF = 0x02
-_FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _BRIDGE = 7  # AF_BRIDGE
 
 
 def neighbours_query(family: Family, index: int) -> bytes:
     """Encode the question for the neighbours of a link; a strict socket lets the kernel pick them."""
-    return _HEAD.pack(_FAMILIES[family], 0, 0, 0, 0) + nl.attribute(_IFINDEX, _NUMBER.pack(index))
+    return _HEAD.pack(FAMILIES[family], 0, 0, 0, 0) + nl.host_u32(_IFINDEX, index)
 
 
 def fdb_query(index: int) -> bytes:
@@ -37,7 +36,7 @@ def encode(item: Neighbour | FdbEntry, index: int, *, is_deleted: bool = False) 
     """Encode an entry of the link of that index, or its deletion."""
     mac = nl.attribute(_LLADDR, bytes.fromhex(item.mac.replace(":", "")))
     if isinstance(item, Neighbour):
-        head = _HEAD.pack(_FAMILIES[item.address.version], index, _PERMANENT, 0, 0)
+        head = _HEAD.pack(FAMILIES[item.address.version], index, _PERMANENT, 0, 0)
         return head + nl.attribute(_DST, item.address.packed) + mac
     # The link's own table, not that of a bridge that it may be a port of (bridge(8), `self`).
     head = _HEAD.pack(_BRIDGE, index, _PERMANENT, _SELF, 0)
@@ -78,7 +77,7 @@ def decode_key(payload: memoryview) -> Address | str | None:
         mac = bytes(facts.get(_LLADDR, b""))
         return mac.hex(":") if len(mac) == 6 else None
     address = bytes(facts.get(_DST, b""))
-    return ip_address(address) if family in _FAMILIES.values() and len(address) in {4, 16} else None
+    return ip_address(address) if family in FAMILIES.values() and len(address) in {4, 16} else None
 
 
 def decode(payload: memoryview, link: str) -> Neighbour | FdbEntry | None:
@@ -92,4 +91,4 @@ def decode(payload: memoryview, link: str) -> Neighbour | FdbEntry | None:
         return None
     if family == _BRIDGE:
         return FdbEntry(link, mac.hex(":"), ip_address(address))
-    return Neighbour(link, ip_address(address), mac.hex(":")) if family in _FAMILIES.values() else None
+    return Neighbour(link, ip_address(address), mac.hex(":")) if family in FAMILIES.values() else None

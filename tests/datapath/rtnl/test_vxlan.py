@@ -24,7 +24,7 @@ from nodeplane.datapath.rtnl import (
     Vxlan,
     open_rtnl,
 )
-from nodeplane.datapath.rtnl_fake import FakeKernel
+from nodeplane.datapath.rtnl.fake import FakeKernel
 from nodeplane.errors import KernelError
 from tests.netns_fixture import namespace
 
