@@ -25,7 +25,7 @@ import msgspec
 
 from bench.figure import median, report
 from bench.host_local_files import HostLocalFiles
-from ipam import records
+from ipam import keys, records
 from ipam.allocator import Allocator
 from ipam.block_index import build_indexes
 from ipam.datastore import open_datastore, open_store
@@ -248,7 +248,7 @@ def filled(nodes: int) -> Iterator[tuple[str, bytes]]:
             block = Block(network, POOL.name, node, used, sequence=used)
             blocks.append(block)
             left -= used
-            yield records.block_key(block.pool, network), records.encode_block(block)
+            yield keys.block_key(block.pool, network), records.encode_block(block)
             for ordinal in range(used):
                 handle = Handle(f"{node}-{left}-{ordinal}", "eth0", node)
                 item = Allocation(
@@ -262,9 +262,9 @@ def filled(nodes: int) -> Iterator[tuple[str, bytes]]:
                     1,
                     ordinal,
                 )
-                yield records.allocation_key(item.address), records.encode_allocation(item)
-                yield records.handle_key(handle), records.encode_handle(handle, (item.address,))
-    yield records.POOLS, records.encode_pools([POOL])
+                yield keys.allocation_key(item.address), records.encode_allocation(item)
+                yield keys.handle_key(handle), records.encode_handle(handle, (item.address,))
+    yield keys.POOLS, records.encode_pools([POOL])
     yield from build_indexes([POOL], blocks).items()
 
 

@@ -13,7 +13,7 @@ that a store can validate what was read, and the cost of a request stays flat. O
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 
-from ipam import records
+from ipam import keys, records
 from ipam.claim_map import set_claimed
 from ipam.model import Block, Network, Pool
 from ipam.pool_space import number_of
@@ -56,7 +56,7 @@ def count_by_pool(entries: Iterable[tuple[str, bytes]]) -> dict[str, int]:
 
 def update_index(transaction: Transaction, old: Block | None, new: Block | None) -> None:
     """Follow a block from one state to the next (None: it is not there)."""
-    old_spare, new_spare = old and records.spare_key(old), new and records.spare_key(new)
+    old_spare, new_spare = old and keys.spare_key(old), new and keys.spare_key(new)
     if old is not None and old_spare and old_spare != new_spare:
         transaction.delete(old_spare)
     if new is not None and new_spare and (old is None or (old_spare, old.node) != (new_spare, new.node)):
@@ -76,12 +76,12 @@ class PoolWords:
 
     def get_word(self, level: int, index: int) -> int:
         """Return a word; see `ipam.claim_map.Words`."""
-        value = self._transaction.get(records.word_key(self._pool, level, index))
+        value = self._transaction.get(keys.word_key(self._pool, level, index))
         return 0 if value is None else records.decode_word(value)
 
     def put_word(self, level: int, index: int, word: int) -> None:
         """Set a word; see `ipam.claim_map.Words`."""
-        key = records.word_key(self._pool, level, index)
+        key = keys.word_key(self._pool, level, index)
         if word:
             self._transaction.put(key, records.encode_word(word))
         else:
@@ -131,7 +131,7 @@ def _change_own(transaction: Transaction, block: Block, *, present: bool) -> Non
         segment = dict(sorted([*segment.items(), (network, block.idle_since_s)], key=_place))
     best = _longest_idle(segment)
     after: _Segments = {**segments, name: (len(segment), None if best is None else segment[best])}
-    key = records.own_key(node, pool)
+    key = keys.own_key(node, pool)
     if segment:
         transaction.put(f"{key}/{name}", records.encode_table(segment))
     else:
@@ -152,12 +152,12 @@ def _segments_by_pool(entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[st
 
 
 def _read_segments(reader: Reader, node: str, pool: str) -> _Segments:
-    value = reader.get(records.own_key(node, pool))
+    value = reader.get(keys.own_key(node, pool))
     return {} if value is None else records.decode_table(value, _Segments)
 
 
 def _read_segment(reader: Reader, node: str, pool: str, name: str) -> _Segment:
-    value = reader.get(f"{records.own_key(node, pool)}/{name}")
+    value = reader.get(f"{keys.own_key(node, pool)}/{name}")
     return {} if value is None else records.decode_table(value, _Segment)
 
 

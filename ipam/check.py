@@ -13,9 +13,19 @@ import msgspec
 
 from ipam.assign import is_free, ordinal_of
 from ipam.block_index import build_indexes
+from ipam.finding import (
+    Finding,
+    RestoreBlock,
+    SettleAddress,
+    SettleEntry,
+    SettleHandle,
+    SettleKey,
+    SettlePlace,
+    SettleQueue,
+)
+from ipam.keys import BLOCKS, CLAIMS
 from ipam.ledger import LedgerReader
-from ipam.model import Address, Allocation, Block, Handle, Lent, Network, Pool
-from ipam.records import BLOCKS, CLAIMS
+from ipam.model import Address, Allocation, Block, Handle, Network, Pool
 from ipam.strays import Stray, doubtful_addresses, sort_entries
 
 
@@ -28,70 +38,6 @@ class Snapshot(msgspec.Struct, frozen=True):
     handles: tuple[tuple[Handle, tuple[Address, ...]], ...] = ()
     index: Mapping[str, bytes] = {}
     strays: tuple[Stray, ...] = ()
-
-
-class SettleAddress(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Make a block say of an address what its allocation says, or that it is free when it has none."""
-
-    pool: str
-    block: str
-    address: str
-
-
-class SettleHandle(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Make a handle list, of these and what it lists, the addresses that are allocated to it."""
-
-    handle: Handle
-    addresses: tuple[str, ...]
-
-
-class SettleQueue(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Make a block's free addresses a list in which each is once, and in range."""
-
-    pool: str
-    block: str
-
-
-class RestoreBlock(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Write a block that has allocations and is not there, all in use; what is not so is found next."""
-
-    pool: str
-    block: str
-    node: str
-
-
-class SettleEntry(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Write an index entry as the blocks have it, provided that it still is what was seen."""
-
-    key: str
-    seen: bytes | None
-    expected: bytes | None
-
-
-class SettlePlace(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Make an allocation name the block that its address lies in."""
-
-    address: str
-    pool: str
-    block: str
-
-
-class SettleKey(msgspec.Struct, frozen=True, order=True, tag=True):
-    """Put right what lies under a key, from what others say, provided that it still is what was seen."""
-
-    key: str
-    seen: bytes
-
-
-Fix = SettleKey | SettlePlace | SettleAddress | SettleHandle | SettleQueue | RestoreBlock | SettleEntry
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One contradiction: what it is about, what is wrong with it, and what would put it right."""
-
-    subject: str
-    problem: str
-    fix: Fix | None = None
 
 
 def read_snapshot(ledger: LedgerReader) -> Snapshot:
@@ -294,12 +240,3 @@ def _overlaps(networks: Mapping[str, Network]) -> Iterator[tuple[str, str]]:
 
 def _is_block_of(network: Network, pool: Pool) -> bool:
     return network.prefixlen == pool.block_size and network.network_address in pool.network
-
-
-def expected_lent(block: Block, allocation: Allocation) -> tuple[Lent, ...]:
-    """Return what a block has lent once this allocation of it is taken into account."""
-    ordinal = ordinal_of(block, allocation.address)
-    others = [item for item in block.lent if item.ordinal != ordinal]
-    if allocation.node != block.node:
-        others.append(Lent(ordinal, allocation.node))
-    return tuple(sorted(others))

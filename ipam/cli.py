@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import click
 
-from ipam.allocator import release_allocation, release_handle
 from ipam.cli_options import (
     datastore_option,
     decode_address,
@@ -21,6 +20,7 @@ from ipam.cli_pools import pools
 from ipam.cli_upkeep import check, gc
 from ipam.datastore import Datastore
 from ipam.errors import IpamError, UnreadableError
+from ipam.handles import release_allocation, release_handle
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import Address, Allocation
 from nodeplane.errors import ConfigError

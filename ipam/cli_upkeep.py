@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ipam.check import Finding, find_contradictions, find_strangers, read_snapshot
+from ipam.check import find_contradictions, find_strangers, read_snapshot
 from ipam.cli_options import (
     choose_cluster,
     datastore_option,
@@ -21,6 +21,7 @@ from ipam.cli_options import (
 from ipam.cluster import Cluster
 from ipam.collection import Absence, Patience, collect, named_nodes
 from ipam.datastore import Datastore
+from ipam.finding import Finding
 from ipam.leaks import Leak, find_blind, find_leaks, find_misnamed, is_alive, look_from, netns_exists
 from ipam.ledger import LedgerReader
 from ipam.live import find_unfit, leak_findings

@@ -15,8 +15,8 @@ from functools import partial
 
 import msgspec
 
-from ipam.allocator import release_allocations
 from ipam.datastore import Datastore
+from ipam.handles import release_allocations
 from ipam.leaks import Leak
 from ipam.ledger import Ledger
 from ipam.model import Allocation, Block, Handle

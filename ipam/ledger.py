@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ipam import records
+from ipam import keys, records
 from ipam.block_index import PoolWords, best_own, count_by_pool, count_own, idle_own, update_index
 from ipam.claim_map import clear_claimed, find_unclaimed, is_top_full, set_claimed, top_level
 from ipam.errors import DatastoreError, InconsistentError, UnreadableError
@@ -35,24 +35,24 @@ class LedgerReader:
 
     def pools(self) -> tuple[Pool, ...]:
         """Return all recorded pools, by name."""
-        value = self._reader.get(records.POOLS)
-        return () if value is None else _decoded(records.decode_pools, records.POOLS, value)
+        value = self._reader.get(keys.POOLS)
+        return () if value is None else _decoded(records.decode_pools, keys.POOLS, value)
 
     def block(self, pool: str, network: Network) -> Block | None:
         """Return a block."""
-        key = records.block_key(pool, network)
+        key = keys.block_key(pool, network)
         value = self._reader.get(key)
         return None if value is None else _decoded(records.decode_block, key, value)
 
     def blocks(self, pool: str | None = None) -> list[Block]:
         """Return all blocks, or those of one pool, by address."""
-        prefix = records.BLOCKS if pool is None else records.blocks_prefix(pool)
+        prefix = keys.BLOCKS if pool is None else keys.blocks_prefix(pool)
         found = [_decoded(records.decode_block, key, value) for key, value in self._reader.scan(prefix)]
         return sorted(found, key=lambda block: (block.network.version, block.network))
 
     def count_blocks(self, pool: str) -> int:
         """Return how many blocks a pool has, depending on no more than whether it has any."""
-        prefix = records.blocks_prefix(pool)
+        prefix = keys.blocks_prefix(pool)
         return len(self._reader.peek(prefix)) or 1 if self._reader.scan(prefix, 1) else 0
 
     def own_block(self, node: str, pool: str) -> Block | None:
@@ -81,7 +81,7 @@ class LedgerReader:
 
         A look without guarantee, for when there are too many pools to depend on each.
         """
-        found = idle_own(self._reader.peek(records.own_key(node, "")))
+        found = idle_own(self._reader.peek(keys.own_key(node, "")))
         return {pool: since_s for pool, since_s in found.items() if since_s is not None}
 
     def own_counts(self, node: str) -> dict[str, int]:
@@ -90,14 +90,14 @@ class LedgerReader:
         Of a node with very many, in very many pools, a look without guarantee: there are too many keys to
         depend on.
         """
-        prefix = records.own_key(node, "")
+        prefix = keys.own_key(node, "")
         found = self._reader.scan(prefix, _MOST_OWN)
         return count_by_pool(found if len(found) < _MOST_OWN else self._reader.peek(prefix))
 
     def is_full(self, pool: Pool) -> bool:
         """Say whether all blocks of a pool are claimed; without guarantee."""
         level = top_level(pool.block_count)
-        key = records.word_key(pool.name, level, 0)
+        key = keys.word_key(pool.name, level, 0)
         found = dict(self._reader.peek(key)).get(key)
         return found is not None and is_top_full(records.decode_word(found), pool.block_count)
 
@@ -107,13 +107,13 @@ class LedgerReader:
         A look without guarantee: who takes one gets its block, and finds out.
         """
         return [
-            Spare(*records.decode_spare_key(key), value.decode())
-            for key, value in self._reader.peek(records.spare_prefix(pool), limit)
+            Spare(*keys.decode_spare_key(key), value.decode())
+            for key, value in self._reader.peek(keys.spare_prefix(pool), limit)
         ]
 
     def allocation(self, address: Address) -> Allocation | None:
         """Return the allocation of an address."""
-        key = records.allocation_key(address)
+        key = keys.allocation_key(address)
         value = self._reader.get(key)
         return None if value is None else _decoded(records.decode_allocation, key, value)
 
@@ -121,24 +121,24 @@ class LedgerReader:
         """Return all allocations, by address."""
         found = [
             _decoded(records.decode_allocation, key, value)
-            for key, value in self._reader.scan(records.ALLOCATIONS)
+            for key, value in self._reader.scan(keys.ALLOCATIONS)
         ]
         return sorted(found, key=lambda item: (item.address.version, item.address))
 
     def sound_allocations(self) -> list[Allocation]:
         """Return those allocations that can be read and lie under their own key: for who collects garbage."""
         found = []
-        for key, value in self._reader.scan(records.ALLOCATIONS):
+        for key, value in self._reader.scan(keys.ALLOCATIONS):
             with suppress(DatastoreError):
                 item = records.decode_allocation(value)
-                if records.allocation_key(item.address) == key:
+                if keys.allocation_key(item.address) == key:
                     found.append(item)
         return sorted(found, key=lambda item: (item.address.version, item.address))
 
     def look_allocations(self) -> list[Allocation]:
         """Return those allocations that can be read; without guarantee."""
         found = []
-        for _, value in self._reader.peek(records.ALLOCATIONS):
+        for _, value in self._reader.peek(keys.ALLOCATIONS):
             with suppress(DatastoreError):
                 found.append(records.decode_allocation(value))
         return found
@@ -146,7 +146,7 @@ class LedgerReader:
     def look_handles(self) -> list[tuple[Handle, tuple[Address, ...]]]:
         """Return those handles that can be read, with the addresses that they list; without guarantee."""
         found = []
-        for _, value in self._reader.peek(records.HANDLES):
+        for _, value in self._reader.peek(keys.HANDLES):
             with suppress(DatastoreError):
                 found.append(records.decode_handle(value))
         return found
@@ -154,46 +154,44 @@ class LedgerReader:
     def sound_blocks(self) -> list[Block]:
         """Return those blocks that can be read and lie under their own key: for who collects garbage."""
         found = []
-        for key, value in self._reader.scan(records.BLOCKS):
+        for key, value in self._reader.scan(keys.BLOCKS):
             with suppress(DatastoreError):
                 block = records.decode_block(value)
-                if records.block_key(block.pool, block.network) == key:
+                if keys.block_key(block.pool, block.network) == key:
                     found.append(block)
         return sorted(found, key=lambda block: (block.network.version, block.network))
 
     def addresses(self, handle: Handle) -> tuple[Address, ...]:
         """Return the addresses that a handle holds; none when it is unknown."""
-        key = records.handle_key(handle)
+        key = keys.handle_key(handle)
         value = self._reader.get(key)
         return () if value is None else _decoded(records.decode_handle, key, value)[1]
 
     def is_short(self, handle: Handle) -> bool:
         """Say whether a handle lost a part of what it was given."""
-        value = self._reader.get(records.handle_key(handle))
+        value = self._reader.get(keys.handle_key(handle))
         return value is not None and records.is_short(value)
 
     def handles(self) -> list[tuple[Handle, tuple[Address, ...]]]:
         """Return all handles with the addresses that they hold."""
-        return [
-            _decoded(records.decode_handle, key, value) for key, value in self._reader.scan(records.HANDLES)
-        ]
+        return [_decoded(records.decode_handle, key, value) for key, value in self._reader.scan(keys.HANDLES)]
 
     def entries(self) -> dict[str, bytes]:
         """Return all that is ours, as it lies there: for who holds it against one another."""
-        return {key: value for prefix in records.OURS for key, value in self._reader.scan(prefix)}
+        return {key: value for prefix in keys.OURS for key, value in self._reader.scan(prefix)}
 
     def strangers(self) -> dict[str, bytes]:
         """Return all that is not ours."""
-        return {key: value for key, value in self._reader.scan("") if not records.is_ours(key)}
+        return {key: value for key, value in self._reader.scan("") if not keys.is_ours(key)}
 
     def namesakes(self, handle: Handle) -> list[Handle]:
         """Return the handles of the same container id and interface, on whichever nodes."""
-        found = self._reader.scan(records.attachment_prefix(handle))
+        found = self._reader.scan(keys.attachment_prefix(handle))
         return [records.decode_handle(value)[0] for _, value in found]
 
     def index(self) -> dict[str, bytes]:
         """Return all entries that follow from the blocks; see `ipam.block_index.build_indexes`."""
-        prefixes = (records.NODES, records.CLAIMS, records.SPARE)
+        prefixes = (keys.NODES, keys.CLAIMS, keys.SPARE)
         return {key: value for prefix in prefixes for key, value in self._reader.scan(prefix)}
 
     def entry(self, key: str) -> bytes | None:
@@ -211,7 +209,7 @@ class Ledger(LedgerReader):
     def put_pools(self, pools: Iterable[Pool]) -> None:
         """Record these pools, and no others."""
         ordered = sorted(pools, key=lambda pool: pool.name)
-        self._transaction.put(records.POOLS, records.encode_pools(ordered))
+        self._transaction.put(keys.POOLS, records.encode_pools(ordered))
 
     def unclaimed(self, pool: Pool, node: str) -> Network | None:
         """Choose the block of a pool that a node claims next; None when there is none left.
@@ -238,19 +236,19 @@ class Ledger(LedgerReader):
 
     def claim_block(self, pool: Pool, block: Block) -> None:
         """Write a block that no node had."""
-        self._transaction.put(records.block_key(block.pool, block.network), records.encode_block(block))
+        self._transaction.put(keys.block_key(block.pool, block.network), records.encode_block(block))
         update_index(self._transaction, None, block)
         number = number_of(pool, block.network.network_address)
         set_claimed(PoolWords(self._transaction, pool.name), pool.block_count, number)
 
     def put_block(self, old: Block, new: Block) -> None:
         """Write a block in place of the state that it had."""
-        self._transaction.put(records.block_key(new.pool, new.network), records.encode_block(new))
+        self._transaction.put(keys.block_key(new.pool, new.network), records.encode_block(new))
         update_index(self._transaction, old, new)
 
     def delete_block(self, pool: Pool | None, block: Block) -> None:
         """Forget a block, so that any node may claim it; None: its pool is not known any more."""
-        self._transaction.delete(records.block_key(block.pool, block.network))
+        self._transaction.delete(keys.block_key(block.pool, block.network))
         update_index(self._transaction, block, None)
         if pool is not None:
             number = number_of(pool, block.network.network_address)
@@ -258,18 +256,18 @@ class Ledger(LedgerReader):
 
     def put_allocation(self, allocation: Allocation) -> None:
         """Write an allocation."""
-        key = records.allocation_key(allocation.address)
+        key = keys.allocation_key(allocation.address)
         self._transaction.put(key, records.encode_allocation(allocation))
 
     def delete_allocation(self, address: Address) -> None:
         """Remove an allocation."""
-        self._transaction.delete(records.allocation_key(address))
+        self._transaction.delete(keys.allocation_key(address))
 
     def put_addresses(
         self, handle: Handle, addresses: tuple[Address, ...], *, is_short: bool = False
     ) -> None:
         """Write which addresses a handle holds; a handle that holds none is forgotten."""
-        key = records.handle_key(handle)
+        key = keys.handle_key(handle)
         if addresses:
             self._transaction.put(key, records.encode_handle(handle, addresses, is_short=is_short))
         else:

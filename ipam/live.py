@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
-from ipam.check import Finding, Snapshot
+from ipam.check import Snapshot
 from ipam.cluster import Cluster
+from ipam.finding import Finding
 from ipam.leaks import Leak
 from ipam.model import Address, Allocation
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ipam import records
+from ipam import keys, records
 from ipam.assign import settle
 from ipam.block_index import build_indexes
 from ipam.errors import DatastoreError
@@ -36,27 +36,27 @@ def convert_1_to_2(entries: Mapping[str, bytes]) -> dict[str, bytes]:
         [pool] = records.decode_pools(b"[" + value + b"]")
         pools[pool.name] = pool
     blocks = []
-    for value in _values(entries, records.BLOCKS):
+    for value in _values(entries, keys.BLOCKS):
         block = records.decode_block(value)
         home = pools.get(block.pool)
         blocks.append(block if home is None else settle(block, excluded(home)))
     converted = build_indexes(pools.values(), blocks)
     if pools:
         ordered = sorted(pools.values(), key=lambda pool: pool.name)
-        converted[records.POOLS] = records.encode_pools(ordered)
+        converted[keys.POOLS] = records.encode_pools(ordered)
     for block in blocks:
-        converted[records.block_key(block.pool, block.network)] = records.encode_block(block)
+        converted[keys.block_key(block.pool, block.network)] = records.encode_block(block)
     nodes = {}
-    for value in _values(entries, records.ALLOCATIONS):
+    for value in _values(entries, keys.ALLOCATIONS):
         held = records.decode_allocation(_with_node(value))
         nodes[held.address] = held.node
         held = msgspec.structs.replace(held, handle=_of_node(held.handle, held.node))
-        converted[records.allocation_key(held.address)] = records.encode_allocation(held)
-    for value in _values(entries, records.HANDLES):
+        converted[keys.allocation_key(held.address)] = records.encode_allocation(held)
+    for value in _values(entries, keys.HANDLES):
         old, addresses = records.decode_handle(_with_node(value))
         handle = _of_node(old, next((nodes[item] for item in addresses if item in nodes), ""))
-        converted[records.handle_key(handle)] = records.encode_handle(handle, addresses)
-    known = (_POOLS, _OPEN, records.BLOCKS, records.ALLOCATIONS, records.HANDLES)
+        converted[keys.handle_key(handle)] = records.encode_handle(handle, addresses)
+    known = (_POOLS, _OPEN, keys.BLOCKS, keys.ALLOCATIONS, keys.HANDLES)
     for key in entries:
         if not key.startswith(known):
             raise DatastoreError(f"the datastore holds {key!r}, which schema version 1 does not have")

@@ -10,9 +10,12 @@ from ipaddress import ip_address, ip_network
 
 import msgspec
 
-from ipam import records
+from ipam import keys
 from ipam.assign import is_free, ordinal_of, return_address
-from ipam.check import (
+from ipam.check import find_contradictions, read_snapshot
+from ipam.datastore import Datastore
+from ipam.errors import UnreadableError
+from ipam.finding import (
     Finding,
     Fix,
     RestoreBlock,
@@ -22,14 +25,9 @@ from ipam.check import (
     SettleKey,
     SettlePlace,
     SettleQueue,
-    expected_lent,
-    find_contradictions,
-    read_snapshot,
 )
-from ipam.datastore import Datastore
-from ipam.errors import UnreadableError
 from ipam.ledger import Ledger
-from ipam.model import Address, Allocation, Block, Released
+from ipam.model import Address, Allocation, Block, Lent, Released
 from ipam.stray_repair import settle_key
 
 # A block that was restored shows what is wrong in it at the next look, and that its index entries at another.
@@ -123,7 +121,7 @@ def _with_allocation(block: Block, allocation: Allocation) -> Block:
         fresh=max(block.fresh, ordinal + 1),
         released=passed + tuple(item for item in block.released if item.ordinal != ordinal),
         withheld=tuple(item for item in block.withheld if item != ordinal),
-        lent=expected_lent(block, allocation),
+        lent=_expected_lent(block, allocation),
     )
 
 
@@ -131,7 +129,7 @@ def _settle_handle(ledger: Ledger, fix: SettleHandle) -> str:
     listed = ledger.addresses(fix.handle)
     asked = tuple(ip_address(text) for text in fix.addresses)
     held = tuple(address for address in dict.fromkeys((*listed, *asked)) if _holds(ledger, fix, address))
-    is_known = ledger.entry(records.handle_key(fix.handle)) is not None
+    is_known = ledger.entry(keys.handle_key(fix.handle)) is not None
     if held == listed and (held or not is_known):
         return ""
     is_short = len(held) < len(listed) or ledger.is_short(fix.handle)
@@ -185,3 +183,12 @@ def _settle_entry(ledger: Ledger, fix: SettleEntry) -> str:
         return ""
     ledger.put_entry(fix.key, fix.expected)
     return "written as the blocks have it"
+
+
+def _expected_lent(block: Block, allocation: Allocation) -> tuple[Lent, ...]:
+    """Return what a block has lent once this allocation of it is taken into account."""
+    ordinal = ordinal_of(block, allocation.address)
+    others = [item for item in block.lent if item.ordinal != ordinal]
+    if allocation.node != block.node:
+        others.append(Lent(ordinal, allocation.node))
+    return tuple(sorted(others))

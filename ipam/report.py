@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from ipam.check import Finding
+from ipam.finding import Finding
 from ipam.leaks import Leak
 from ipam.model import Address, Allocation, Block, Pool
 from ipam.reclaim import Reclaim

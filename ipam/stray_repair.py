@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ipam import records
+from ipam import keys, records
 from ipam.assign import is_free, return_address
 from ipam.check import read_snapshot
 from ipam.datastore import Datastore
@@ -23,12 +23,12 @@ def settle_key(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str | None:
     """Put right what lies under a key; return what was done: "" nothing any more, None nothing."""
     if ledger.entry(key) != seen:
         return ""
-    if key == records.POOLS:
+    if key == keys.POOLS:
         ledger.put_entry(key, None)
         return "removed: put the pools back with ipamctl pools apply"
-    if key.startswith(records.ALLOCATIONS):
+    if key.startswith(keys.ALLOCATIONS):
         return _settle_allocation(ledger, key, seen, now_s)
-    if key.startswith(records.BLOCKS):
+    if key.startswith(keys.BLOCKS):
         return _settle_block(ledger, key)
     handle = handle_of(key)
     return None if handle is None else _settle_handle(ledger, handle)
@@ -48,7 +48,7 @@ def release_unreadable(datastore: Datastore, address: Address, now_s: int) -> Bl
 
 
 def _release_unreadable(ledger: Ledger, address: Address, now_s: int) -> Block | None:
-    key = records.allocation_key(address)
+    key = keys.allocation_key(address)
     value = ledger.entry(key)
     if value is None:
         raise IpamError(f"{address} is not allocated")
@@ -78,7 +78,7 @@ def _settle_allocation(ledger: Ledger, key: str, seen: bytes, now_s: int) -> str
         return _rebuild(ledger, address, now_s)
     listed = _listed(ledger, stray.handle)
     if stray.address in listed and address not in listed:
-        own = records.allocation_key(stray.address)
+        own = keys.allocation_key(stray.address)
         there = ledger.entry(own)
         if there is not None and ledger.allocation(stray.address) != stray:
             return None

@@ -10,11 +10,11 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from ipam import records
+from ipam import keys, records
 from ipam.errors import DatastoreError
 from ipam.model import Address, Allocation, Block, Handle, Network, Pool
 
-_INDEX = (records.NODES, records.CLAIMS, records.SPARE)
+_INDEX = (keys.NODES, keys.CLAIMS, keys.SPARE)
 
 T = TypeVar("T")
 Kind = Literal["unreadable", "misplaced", "unknown"]
@@ -70,16 +70,14 @@ def doubtful_addresses(strays: Iterable[Stray]) -> set[Address]:
 def address_of(key: str) -> Address | None:
     """Return the address of an allocation's key; None when it is not one."""
     try:
-        return (
-            ip_address(key.removeprefix(records.ALLOCATIONS)) if key.startswith(records.ALLOCATIONS) else None
-        )
+        return ip_address(key.removeprefix(keys.ALLOCATIONS)) if key.startswith(keys.ALLOCATIONS) else None
     except ValueError:
         return None
 
 
 def block_of(key: str) -> tuple[str, Network] | None:
     """Return pool and network of a block's key; None when it is not one."""
-    pool, slash, network = key.removeprefix(records.BLOCKS).partition("/")
+    pool, slash, network = key.removeprefix(keys.BLOCKS).partition("/")
     try:
         return (pool, ip_network(network.replace("-", "/"))) if slash else None
     except ValueError:
@@ -88,25 +86,25 @@ def block_of(key: str) -> tuple[str, Network] | None:
 
 def handle_of(key: str) -> Handle | None:
     """Return the handle of a handle's key; None when it is not one."""
-    parts = key.removeprefix(records.HANDLES).split("/")
+    parts = key.removeprefix(keys.HANDLES).split("/")
     handle = Handle(*parts) if len(parts) == 3 else None
-    return handle if handle is not None and records.handle_key(handle) == key else None
+    return handle if handle is not None and keys.handle_key(handle) == key else None
 
 
 def _take(found: Sorted, key: str, value: bytes) -> Stray | None:
     """Put an entry to its like; return it when it strays."""
-    if key == records.POOLS:
+    if key == keys.POOLS:
         found.pools = records.decode_pools(value)
-    elif key.startswith(records.BLOCKS):
+    elif key.startswith(keys.BLOCKS):
         block = records.decode_block(value)
-        own = records.block_key(block.pool, block.network)
+        own = keys.block_key(block.pool, block.network)
         return _put(found.blocks.append, block, key, own, value)
-    elif key.startswith(records.ALLOCATIONS):
+    elif key.startswith(keys.ALLOCATIONS):
         item = records.decode_allocation(value)
-        return _put(found.allocations.append, item, key, records.allocation_key(item.address), value)
-    elif key.startswith(records.HANDLES):
+        return _put(found.allocations.append, item, key, keys.allocation_key(item.address), value)
+    elif key.startswith(keys.HANDLES):
         holder = records.decode_handle(value)
-        return _put(found.handles.append, holder, key, records.handle_key(holder[0]), value)
+        return _put(found.handles.append, holder, key, keys.handle_key(holder[0]), value)
     elif key.startswith(_INDEX):
         found.index[key] = value
     else:
@@ -128,6 +126,6 @@ def _remedy(key: str) -> str:
             f"; {address} counts as in use; check --repair writes it anew if a handle lists it, "
             f"else ipamctl release {address} frees it"
         )
-    if key == records.POOLS:
+    if key == keys.POOLS:
         return "; check --repair removes it, then put the pools back with ipamctl pools apply"
     return ""

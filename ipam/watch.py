@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ipam import records
+from ipam import keys, records
 from ipam.datastore import open_store
 from ipam.errors import DatastoreError, UnreadableError
 from ipam.model import Address, Block, Handle, Pool
@@ -19,7 +19,7 @@ from nodeplane.cnispec import PLACE
 
 T = TypeVar("T")
 
-_PREFIXES = (records.BLOCKS, records.TUNNELS, records.POOLS)
+_PREFIXES = (keys.BLOCKS, keys.TUNNELS, keys.POOLS)
 
 
 class Tunnel(msgspec.Struct, frozen=True):
@@ -152,17 +152,17 @@ def decode_news(news: News, *, is_lenient: bool = False) -> LedgerNews:
     pools: tuple[Pool, ...] | None = () if news.is_whole else None
     for key, value in news.entries.items():
         try:
-            if key.startswith(records.BLOCKS):
+            if key.startswith(keys.BLOCKS):
                 blocks[key] = None if value is None else _decoded(records.decode_block, key, value)
-            elif key == records.POOLS:
+            elif key == keys.POOLS:
                 pools = () if value is None else _decoded(records.decode_pools, key, value)
-            elif key.startswith(records.TUNNELS):
+            elif key.startswith(keys.TUNNELS):
                 tunnels[key] = (
                     None if value is None else _tunnel(*_decoded(records.decode_handle, key, value))
                 )
         except UnreadableError as exc:
             # Without pools nobody knows what a block is for.
-            if not is_lenient or key == records.POOLS:
+            if not is_lenient or key == keys.POOLS:
                 raise
             unreadable[key] = str(exc)
     return LedgerNews(blocks, tunnels, pools, news.is_whole, unreadable)

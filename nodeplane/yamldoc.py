@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 # A place inside a document: mapping keys and list indexes from the top, e.g. ("spec", "ports", 0, "port").
 FieldPath = Sequence[str | int]
+Problem = tuple[FieldPath, str]
+"""The path of a wrong field, and what is expected there."""
 
 # What msgspec says, where ("key in" for a mapping's keys), and the field when it is one too few or too many.
 _REFUSAL = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<where>.*)`)?", re.DOTALL)

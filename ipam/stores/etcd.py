@@ -19,36 +19,22 @@ from ipam.store import (
     Feed,
     Found,
     Guard,
-    KeyGuard,
     View,
     Watch,
     Writes,
-    prefix_end,
 )
 from ipam.stores.etcd_cache import EtcdCache, Scan
-from ipam.stores.etcd_commit import CommitSlot
 from ipam.stores.etcd_reader import EtcdReader, EtcdSnapshot
-from ipam.stores.etcd_schema import Layout, decode_schema, open_schema
+from ipam.stores.etcd_schema import Layout
+from ipam.stores.etcd_writer import EtcdWriter
 from ipam.stores.turn import Turn
 from nodeplane.etcd.client import Credentials, EtcdClient
 from nodeplane.etcd.connection import TlsFiles
-from nodeplane.etcd.errors import EtcdError, EtcdUnknownError
+from nodeplane.etcd.errors import EtcdError
 from nodeplane.etcd.messages import (
-    Compare,
-    DeleteRange,
-    KeyValue,
-    Operation,
-    Put,
-    Range,
-    RangeAnswer,
-    Txn,
-    TxnAnswer,
     prefix_range_end,
 )
 from nodeplane.etcd.watch import EtcdWatch
-
-# What etcd takes in one request by default (--max-txn-ops).
-MAX_OPERATIONS = 128
 
 
 def open_etcd(url: EtcdUrl, *, create: bool, ended: threading.Event | None = None) -> "EtcdStore":
@@ -79,15 +65,15 @@ class EtcdStore:
         self._new_client = new_client
         self._client = new_client()
         self._layout = Layout(prefix)
-        self._slot = CommitSlot(self._layout)
         self._cache = EtcdCache()
         self._turn = Turn(f"{self._client}{prefix}")
-        self._was_refused = False
         self._connection_count = 0
         self._reader = EtcdReader(self._client, self._layout, self.counters)
         try:
             with _errors():
-                self._schema_revision = self._open_schema(create=create)
+                self._writer = EtcdWriter(
+                    self._client, self._reader, self._cache, self._layout, self.counters, create=create
+                )
         except BaseException:
             self._client.close()
             raise
@@ -107,13 +93,13 @@ class EtcdStore:
                 # It may be another history behind the same address: etcd was restored from a snapshot.
                 self._connection_count = self._client.connection_count
                 self._cache.clear()
-            with self._turn.taken() if self._was_refused else nullcontext():
-                yield _Attempt(self, self._reader, self._cache)
+            with self._turn.taken() if self._writer.was_refused else nullcontext():
+                yield _Attempt(self._writer, self._reader, self._cache)
 
     def commit(self, guards: Sequence[Guard], writes: Writes) -> bool:
         """Compare and swap; see `Store`."""
         with _errors():
-            return self.send(guards, writes, (), ())
+            return self._writer.send(guards, writes, (), ())
 
     def watch(self, prefix: str) -> Watch:
         """Begin to watch; see `Store`."""
@@ -143,111 +129,12 @@ class EtcdStore:
         """Close the connections."""
         self._client.close()
 
-    def send(
-        self, guards: Sequence[Guard], writes: Writes, keys: Sequence[str], scans: Sequence[Scan]
-    ) -> bool:
-        """Write everything if the guards hold; if not, learn what `keys` and `scans` are now."""
-        self.counters.transactions += 1
-        compares = [Compare(self._layout.schema, mod_revision=self._schema_revision)]
-        if writes:
-            compares.append(Compare(self._slot.fence, mod_revision=self._slot.fence_revision))
-        compares += map(self._compare, guards)
-        commit_id = self._slot.next_id()
-        # Scans that the writes change are read again after them, in the same request.
-        touched = self._cache.scans_of(writes)
-        success = [self._write(key, value) for key, value in writes.items()]
-        if writes:
-            success.append(Operation(request_put=Put(self._slot.commit, commit_id)))
-        # As many as there is room for; the others are forgotten, and read when they are needed.
-        touched = touched[: MAX_OPERATIONS - len(success)]
-        success += map(self._scan_operation, touched)
-        # Read on any refusal; and, where nothing is written, they make etcd answer from its latest state: one
-        # without a single operation might be answered from an old one.
-        state = (self._layout.schema, self._slot.fence, *map(self._layout.key, keys))
-        failure = [Operation(request_range=Range(key)) for key in state]
-        failure += map(self._scan_operation, scans)
-        request = Txn(tuple(compares), tuple(success), tuple(failure))
-        try:
-            answer = self._client.txn(request)
-        except EtcdUnknownError:
-            return self._resolve(commit_id, writes)
-        revision = self._reader.see(answer.header.revision)
-        self._was_refused = not answer.succeeded
-        if answer.succeeded:
-            self._take_writes(writes, revision)
-            self._take_scans(touched, answer, len(answer.responses) - len(touched))
-            return True
-        self.counters.conflicts += 1
-        self._take_state(answer, keys, scans)
-        return False
-
-    def _resolve(self, commit_id: bytes, writes: Writes) -> bool:
-        """Find out what has become of a commit without an answer."""
-        self.counters.resolved += 1
-        # A commit that only compares is a read, which the client tries again by itself.
-        try:
-            revision = self._slot.outcome(self._client, commit_id, self._reader.known_revision)
-        except EtcdError as exc:
-            raise DatastoreError(
-                f"the answer to a write was lost, and what became of it can't be found out now: {exc}"
-            ) from exc
-        if revision is None:
-            return False
-        self._take_writes(writes, revision)
-        return True
-
-    def _take_writes(self, writes: Writes, revision: int) -> None:
-        for key, value in writes.items():
-            self._cache.take_entry(key, None if value is None else Entry(key, value, revision))
-
-    def _take_state(self, answer: TxnAnswer, keys: Sequence[str], scans: Sequence[Scan]) -> None:
-        """Take in what is there, after a guard failed."""
-        schema, fence, *entries = (_first(_range_of(answer, number)) for number in range(2 + len(keys)))
-        if schema is None:
-            raise DatastoreError(
-                f"{self._client}, {self._layout.prefix.decode()} was taken away while in use"
-            )
-        if schema.mod_revision != self._schema_revision:
-            decode_schema(self._client, self._layout, schema)
-            self._schema_revision = self._open_schema(create=False)
-        self._slot.fence_revision = 0 if fence is None else fence.mod_revision
-        for key, found in zip(keys, entries, strict=True):
-            self._cache.take_entry(key, None if found is None else self._reader.entry(found))
-        self._take_scans(scans, answer, 2 + len(keys))
-
-    def _take_scans(self, scans: Sequence[Scan], answer: TxnAnswer, start: int) -> None:
-        for number, scan in enumerate(scans, start):
-            entries = tuple(map(self._reader.entry, _range_of(answer, number).kvs))
-            self._cache.take_scan(scan, Found(entries, answer.header.revision))
-
-    def _open_schema(self, *, create: bool) -> int:
-        revision, now = open_schema(self._client, self._layout, create=create)
-        self._reader.see(now)
-        return revision
-
-    def _compare(self, guard: Guard) -> Compare:
-        if isinstance(guard, KeyGuard):
-            return Compare(self._layout.key(guard.key), mod_revision=guard.revision)
-        first, end = self._layout.key(guard.first), self._layout.key(guard.end)
-        return Compare(first, end, result="LESS", mod_revision=guard.revision + 1)
-
-    def _write(self, key: str, value: bytes | None) -> Operation:
-        name = self._layout.key(key)
-        if value is None:
-            return Operation(request_delete_range=DeleteRange(name))
-        return Operation(request_put=Put(name, value))
-
-    def _scan_operation(self, scan: Scan) -> Operation:
-        prefix, limit = scan
-        first, end = self._layout.key(prefix), self._layout.key(prefix_end(prefix))
-        return Operation(request_range=Range(first, end, limit=limit or 0))
-
 
 class _Attempt:
     """A transaction on what is known; what it asks for is noted, to be learned anew if it fails."""
 
-    def __init__(self, store: EtcdStore, reader: EtcdReader, cache: EtcdCache) -> None:
-        self._store = store
+    def __init__(self, writer: EtcdWriter, reader: EtcdReader, cache: EtcdCache) -> None:
+        self._writer = writer
         self._reader = reader
         self._cache = cache
         self._keys: dict[str, None] = {}
@@ -270,7 +157,7 @@ class _Attempt:
         return self._reader.scan((prefix, limit))
 
     def commit(self, guards: Sequence[Guard], writes: Writes) -> bool:
-        return self._store.send(guards, writes, tuple(self._keys), tuple(self._scans))
+        return self._writer.send(guards, writes, tuple(self._keys), tuple(self._scans))
 
 
 class _Watch:
@@ -303,12 +190,3 @@ def _errors() -> Iterator[None]:
         yield
     except EtcdError as exc:
         raise DatastoreError(str(exc)) from exc
-
-
-def _range_of(answer: TxnAnswer, number: int) -> RangeAnswer:
-    found = answer.responses[number].response_range
-    return RangeAnswer() if found is None else found
-
-
-def _first(answer: RangeAnswer) -> KeyValue | None:
-    return answer.kvs[0] if answer.kvs else None

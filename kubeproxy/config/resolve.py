@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from kubeproxy.config.file import read_config
+from kubeproxy.config.flag_table import FLAGS_BESIDE_FILE
 from kubeproxy.config.flags import (
-    FLAGS_BESIDE_FILE,
     MIN_SYNC_INTERVAL,
     Given,
     config_from_flags,

@@ -12,7 +12,6 @@ In mode ipvs a packet for this node may be for a virtual service: behind input a
 postrouting, or to this node itself.
 """
 
-from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from ipaddress import ip_address
 from typing import Protocol
@@ -20,16 +19,15 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from kubeproxy.trace.balanced import Balanced
+from kubeproxy.trace.chain_run import ChainRun, States, merge
 from kubeproxy.trace.journal import Journal
 from kubeproxy.trace.packet import Change, Packet, State, first_state
 from kubeproxy.trace.result import Outcome, OutcomeKind, Step, Trace
 from kubeproxy.trace.rule import RuleReader
-from kubeproxy.trace.run import Effect, Spread
 from nodeplane.datapath.nft.listing import ListedChain, TableListing
 from nodeplane.datapath.routing import LOCAL, Routing, masquerade_source
 
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)  # netfilter.h
-_JUMPS = 16  # NFT_JUMP_STACK_SIZE: the kernel takes no table with more
 
 
 class Balancer(Protocol):
@@ -38,10 +36,6 @@ class Balancer(Protocol):
     def find(self, state: State) -> Balanced | None:
         """Say what IPVS makes of a packet; None if it is for no virtual service."""
         ...
-
-
-States = dict[State, Fraction]
-"""Packets, and how likely each is."""
 
 
 def trace(table: TableListing, packet: Packet, routing: Routing, balancer: Balancer | None = None) -> Trace:
@@ -73,23 +67,23 @@ class _Walk:
                 self._end("unroutable", f"no route to {self._packet.destination}", Fraction(1))
                 states = {}
             balanced, leaving = self._balance(self._pass_hook(_OUTPUT, states))
-            leaving = _merge([*leaving.items(), *balanced.items()])
+            leaving = merge([*leaving.items(), *balanced.items()])
         else:
             states = self._pass_hook(_PREROUTING, states)
             local = {state: weight for state, weight in states.items() if self._is_local(state)}
             # Routing a packet onward sets its priority from its type of service (ip_forward).
-            onward = _merge(
+            onward = merge(
                 (replace(state, priority=0, link_out=self._link_out(state)), weight)
                 for state, weight in states.items()
                 if state not in local
             )
             balanced, staying = self._balance(self._pass_hook(_INPUT, local))
             here = {state: weight for state, weight in balanced.items() if self._is_local(state)}
-            self._arrive(_merge([*staying.items(), *here.items()]))
+            self._arrive(merge([*staying.items(), *here.items()]))
             forwarded = self._pass_hook(_FORWARD, onward)
             away = ((state, weight) for state, weight in balanced.items() if state not in here)
-            leaving = _merge([*forwarded.items(), *away])
-        leaving = _merge(
+            leaving = merge([*forwarded.items(), *away])
+        leaving = merge(
             (replace(state, link_out=self._link_out(state)), weight) for state, weight in leaving.items()
         )
         self._arrive(self._pass_hook(_POSTROUTING, leaving))
@@ -133,7 +127,7 @@ class _Walk:
                     changes=changes,
                 )
                 led.append((after, weight * share))
-        return _merge(led), rest
+        return merge(led), rest
 
     def _is_local(self, state: State) -> bool:
         return self._reader.address_type(state.destination) == LOCAL
@@ -158,12 +152,12 @@ class _Walk:
             if not is_nat:
                 bound, _ = self._pass_base(name, chain, bound)
             states, translated = self._pass_base(name, chain, states)
-            bound = _merge([*bound.items(), *translated.items()])
-        return _merge([*states.items(), *bound.items()])
+            bound = merge([*bound.items(), *translated.items()])
+        return merge([*states.items(), *bound.items()])
 
     def _pass_base(self, name: str, chain: ListedChain, states: States) -> tuple[States, States]:
         """Walk a base chain; return the packets that come through, and those that were translated in it."""
-        run = _ChainRun(self._table, self._reader, self._journal)
+        run = ChainRun(self._table, self._reader, self._journal)
         accepted = list(run.walk(name, states, ()).items())
         translated: list[tuple[State, Fraction]] = []
         if not chain.is_open:
@@ -177,7 +171,7 @@ class _Walk:
                     translated.append((state, weight))
                 case "drop" | "reset" | "unreachable" | "unclear" as kind:
                     self._end(kind, effect.detail, weight)
-        return _merge(accepted), _merge(translated)
+        return merge(accepted), merge(translated)
 
     def _end(self, kind: OutcomeKind, reason: str, weight: Fraction) -> None:
         if weight:
@@ -210,93 +204,6 @@ class _Walk:
 
     def _add(self, outcome: Outcome, weight: Fraction) -> None:
         self._outcomes[outcome] = self._outcomes.get(outcome, Fraction(0)) + weight
-
-
-class _ChainRun:
-    """The way through one base chain and all that it leads to."""
-
-    def __init__(self, table: TableListing, reader: RuleReader, journal: Journal) -> None:
-        self._table = table
-        self._reader = reader
-        self._journal = journal
-        self._ends = _Spreads()
-        self._unclear: list[tuple[Effect, State, Fraction]] = []
-
-    def ended(self) -> Iterator[tuple[Effect, State, Fraction]]:
-        """Yield the packets that have got their verdict."""
-        yield from self._unclear
-        for spread, weight in self._ends:
-            for branch in spread.branches:
-                if branch.effect.kind not in {"next", "jump", "goto", "return"}:
-                    yield branch.effect, branch.state, branch.chance * weight
-
-    def walk(self, name: str, states: States, path: tuple[str, ...]) -> States:
-        """Walk one chain; return the packets that come back from it without a verdict."""
-        chain = self._table.chains.get(name)
-        problem = (
-            f"there is no chain {name}"
-            if chain is None
-            else f"chain {name} leads back to itself"
-            if name in path
-            else f"more than {_JUMPS} chains deep"
-            if len(path) > _JUMPS
-            else ""
-        )
-        if chain is None or problem:
-            effect = Effect("unclear", problem)
-            self._unclear += [(effect, state, weight) for state, weight in states.items()]
-            return {}
-        back: list[tuple[State, Fraction]] = []
-        returned = _Spreads()
-        for number, rule in enumerate(chain.rules, start=1):
-            if not states:
-                break
-            onward: list[tuple[State, Fraction]] = []
-            led: dict[Effect, list[tuple[State, Fraction]]] = {}
-            for state, weight in states.items():
-                spread = self._reader.follow(rule, state)
-                self._journal.note(name, number, rule, spread, weight)
-                self._ends.add(spread, weight)
-                returned.add(spread, weight)
-                for branch in spread.branches:
-                    if branch.effect.kind == "next":
-                        onward.append((branch.state, branch.chance * weight))
-                    elif branch.effect.kind in {"jump", "goto"}:
-                        led.setdefault(branch.effect, []).append((branch.state, branch.chance * weight))
-            for effect, going in led.items():
-                through = self.walk(effect.detail, _merge(going), (*path, name))
-                (onward if effect.kind == "jump" else back).extend(through.items())
-            states = _merge(onward)
-        back += states.items()
-        back += (
-            (branch.state, branch.chance * weight)
-            for spread, weight in returned
-            for branch in spread.branches
-            if branch.effect.kind == "return"
-        )
-        return _merge(back)
-
-
-class _Spreads:
-    """How often each spread was taken: the same draw in twenty rules is added up once, not twenty times."""
-
-    def __init__(self) -> None:
-        self._weights: dict[int, tuple[Spread, Fraction]] = {}
-
-    def add(self, spread: Spread, weight: Fraction) -> None:
-        before = self._weights.get(id(spread))
-        self._weights[id(spread)] = (spread, weight if before is None else before[1] + weight)
-
-    def __iter__(self) -> Iterator[tuple[Spread, Fraction]]:
-        return iter(self._weights.values())
-
-
-def _merge(weighted: Iterable[tuple[State, Fraction]]) -> States:
-    merged: States = {}
-    for state, weight in weighted:
-        before = merged.get(state)
-        merged[state] = weight if before is None else before + weight
-    return merged
 
 
 def _order(outcome: Outcome) -> tuple[int, Fraction, int, bytes, int, str]:

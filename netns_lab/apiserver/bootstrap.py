@@ -17,7 +17,7 @@ from netns_lab.apiserver.status import StatusError
 from netns_lab.apiserver.store import StoreError
 from netns_lab.apiserver.strategy import DeleteOptions
 from netns_lab.apiserver.wire import Json, decode_object
-from nodeplane.kube.validation import is_endpoint_address
+from nodeplane.kube.address_text import is_endpoint_address
 
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}

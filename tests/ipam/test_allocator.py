@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from ipam import transact
-from ipam.allocator import release_allocation, release_allocations
 from ipam.errors import ExhaustedError, InconsistentError
+from ipam.handles import release_allocation, release_allocations
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import AssignedIp, Assignment, PodRef, Pool, tunnel_handle
 from ipam.pool_record import put_pool

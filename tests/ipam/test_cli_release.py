@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ipam import records
 from ipam.allocator import Allocator
 from ipam.datastore import open_datastore
+from ipam.keys import POOLS, allocation_key, handle_key
 from ipam.ledger import Ledger
 from tests.ipam.ctl import FIRST, NOW, POOL, SECOND, Run
 from tests.ipam.values import handle, request
@@ -44,15 +44,15 @@ def test_what_is_freed_is_free(run: Run, arguments: list[str], left: list[str]) 
 
 
 ADDRESS = ip_address("10.0.0.0")
-KEY = records.allocation_key(ADDRESS)
-HANDLE = records.handle_key(handle(0))
-OTHER_HANDLE = records.handle_key(handle(1))
+KEY = allocation_key(ADDRESS)
+HANDLE = handle_key(handle(0))
+OTHER_HANDLE = handle_key(handle(1))
 UNREADABLE = dict.fromkeys(FIRST, "") | {name: FIRST[name] for name in ("address", "node", "pool", "block")}
 
 
 def spoil(run: Run, **entries: bytes | None) -> None:
     """Write nonsense under keys, or take them away."""
-    keys = {"allocation": KEY, "handle": HANDLE, "other_handle": OTHER_HANDLE, "pools": records.POOLS}
+    keys = {"allocation": KEY, "handle": HANDLE, "other_handle": OTHER_HANDLE, "pools": POOLS}
     with open_datastore(run.url) as datastore:
         for name, value in entries.items():
             datastore.transact(partial(Ledger.put_entry, key=keys[name], value=value))

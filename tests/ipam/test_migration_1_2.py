@@ -2,9 +2,9 @@
 
 import pytest
 
-from ipam.allocator import assign, release_handle
 from ipam.datastore import Datastore
 from ipam.errors import DatastoreError
+from ipam.handles import assign, release_handle
 from ipam.ledger import LedgerReader
 from ipam.migration_1_2 import convert_1_to_2
 from ipam.model import Lent, Policy, Pool, Released

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipam import records
+from ipam import keys, records
 from ipam.errors import DatastoreError
 from ipam.model import Allocation, Block, Handle, Lent, PodRef, Pool, Released
 from tests.ipam.values import BLOCK, POOL, allocation, network
@@ -149,21 +149,19 @@ def test_layout_is_that_of_the_schema_version(value: bytes, expected: bytes) -> 
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        pytest.param(records.POOLS, "pools", id="pools"),
-        pytest.param(records.block_key("default", BLOCK.network), "blocks/default/10.0.0.64-26", id="block"),
-        pytest.param(records.own_key("n1", "default"), "nodes/n1/default", id="a node's blocks"),
-        pytest.param(records.word_key("default", 1, 255), "claims/default/1/ff", id="claims"),
-        pytest.param(records.spare_key(BLOCK), "spare/default/00000000000/10.0.0.64-26", id="spare, new"),
+        pytest.param(keys.POOLS, "pools", id="pools"),
+        pytest.param(keys.block_key("default", BLOCK.network), "blocks/default/10.0.0.64-26", id="block"),
+        pytest.param(keys.own_key("n1", "default"), "nodes/n1/default", id="a node's blocks"),
+        pytest.param(keys.word_key("default", 1, 255), "claims/default/1/ff", id="claims"),
+        pytest.param(keys.spare_key(BLOCK), "spare/default/00000000000/10.0.0.64-26", id="spare, new"),
         pytest.param(
-            records.spare_key(Block(BLOCK.network, "default", "n1", 64, (Released(3, 1_700_000_000),))),
+            keys.spare_key(Block(BLOCK.network, "default", "n1", 64, (Released(3, 1_700_000_000),))),
             "spare/default/01700000000/10.0.0.64-26",
             id="spare, used",
         ),
-        pytest.param(records.spare_key(Block(BLOCK.network, "default", "n1", 64)), None, id="full"),
-        pytest.param(
-            records.allocation_key(ip_address("10.0.0.65")), "allocations/10.0.0.65", id="allocation"
-        ),
-        pytest.param(records.handle_key(Handle("c1", "eth0", "n1")), "handles/c1/eth0/n1", id="handle"),
+        pytest.param(keys.spare_key(Block(BLOCK.network, "default", "n1", 64)), None, id="full"),
+        pytest.param(keys.allocation_key(ip_address("10.0.0.65")), "allocations/10.0.0.65", id="allocation"),
+        pytest.param(keys.handle_key(Handle("c1", "eth0", "n1")), "handles/c1/eth0/n1", id="handle"),
     ],
 )
 def test_keys(key: str | None, expected: str | None) -> None:
@@ -173,15 +171,15 @@ def test_keys(key: str | None, expected: str | None) -> None:
 @given(BLOCKS)
 @settings(deadline=None)
 def test_a_spare_key_names_its_block(block: Block) -> None:
-    key = records.spare_key(block)
+    key = keys.spare_key(block)
 
-    assert key is None or records.decode_spare_key(key) == (block.idle_since_s, block.network)
+    assert key is None or keys.decode_spare_key(key) == (block.idle_since_s, block.network)
 
 
 @pytest.mark.parametrize("key", ["spare/default/x/10.0.0.0-26", "spare/default/1/x"])
 def test_a_spare_key_of_others_is_an_error(key: str) -> None:
     with pytest.raises(DatastoreError):
-        records.decode_spare_key(key)
+        keys.decode_spare_key(key)
 
 
 @pytest.mark.parametrize("word", [0, 1, (1 << 64) - 1])

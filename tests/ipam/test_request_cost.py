@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ipam import transact
-from ipam.allocator import assign, release_handle
+from ipam.handles import assign, release_handle
 from ipam.ledger import Ledger
 from ipam.model import Policy, Pool, Request
 from tests.ipam.stand import Stand

@@ -5,9 +5,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from ipam import records
 from ipam.check import find_contradictions, find_strangers, read_snapshot
 from ipam.errors import DatastoreError, UnreadableError
+from ipam.keys import CLAIMS, POOLS, allocation_key, block_key, handle_key
 from ipam.ledger import Ledger, LedgerReader
 from ipam.model import Pool
 from ipam.repair import repair
@@ -24,14 +24,14 @@ class Keys:
     def __init__(self, stand: Stand) -> None:
         first, second, _ = stand.datastore.read(LedgerReader.allocations)
         self.first, self.second = (
-            records.allocation_key(first.address),
-            records.allocation_key(second.address),
+            allocation_key(first.address),
+            allocation_key(second.address),
         )
-        self.later = records.allocation_key(first.address + 9)
-        self.block = records.block_key(first.pool, first.block)
+        self.later = allocation_key(first.address + 9)
+        self.block = block_key(first.pool, first.block)
         other = network(f"10.8.0.{16 if first.block.network_address != ip_address('10.8.0.16') else 32}/28")
-        self.other_block = records.block_key(first.pool, other)
-        self.handle, self.other_handle = records.handle_key(first.handle), records.handle_key(second.handle)
+        self.other_block = block_key(first.pool, other)
+        self.handle, self.other_handle = handle_key(first.handle), handle_key(second.handle)
 
 
 def replace(key: str, old: bytes, new: bytes) -> Damage:
@@ -118,8 +118,8 @@ def test_others_are_read_beside_what_can_not_be(stand: Stand) -> None:
 
 @pytest.mark.parametrize("value", [None, b"{spoilt"])
 def test_without_the_pools_record_no_block_comes_free(value: bytes | None, stand: Stand) -> None:
-    stand.datastore.transact(lambda ledger: ledger.put_entry(records.POOLS, value))
-    claims = {key for key in stand.datastore.read(LedgerReader.index) if key.startswith(records.CLAIMS)}
+    stand.datastore.transact(lambda ledger: ledger.put_entry(POOLS, value))
+    claims = {key for key in stand.datastore.read(LedgerReader.index) if key.startswith(CLAIMS)}
 
     repair(stand.datastore, stand.now_s)
 
@@ -142,7 +142,7 @@ def test_a_key_that_is_none_of_ours(stand: Stand) -> None:
 
 def test_a_tunnel_address_that_is_written_anew_is_one_still(stand: Stand) -> None:
     got = stand.allocator().assign_tunnel("n1", POOL)
-    key = records.allocation_key(got.ips[0].address.ip)
+    key = allocation_key(got.ips[0].address.ip)
     stand.datastore.transact(lambda ledger: ledger.put_entry(key, b"{spoilt"))
 
     repair(stand.datastore, stand.now_s)

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from nodeplane.kube.objects import EndpointSlice, Namespace, Node, Object, Pod, Service
-from nodeplane.kube.validation import Problem, label_problems, problems
+from nodeplane.kube.validation import label_problems, problems
+from nodeplane.yamldoc import Problem
 from tests.kube.expectations import LABEL
 from tests.kube.recordings import recorded_items
 

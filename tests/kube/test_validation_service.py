@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from nodeplane.kube.objects import Service, ServiceCIDR
-from nodeplane.kube.validation import Problem, problems
+from nodeplane.kube.validation import problems
+from nodeplane.yamldoc import Problem
 from tests.kube.expectations import LABEL, NOWHERE, REACHABLE, port
 
 ADDRESS = "expected an IP address or None"

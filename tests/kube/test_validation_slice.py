@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from nodeplane.kube.objects import EndpointSlice
-from nodeplane.kube.validation import Problem, problems
+from nodeplane.kube.validation import problems
+from nodeplane.yamldoc import Problem
 from tests.kube.expectations import NOWHERE, REACHABLE
 
 

@@ -31,7 +31,7 @@ def end(script: str) -> tuple[int, list[str]]:
         ("kubeproxy.cli", "click"),
         ("kubeproxy.cli", "kubeproxy.proxier"),
         ("cni.agent.cli", "cni.bgp.cli"),
-        ("ipam.cli", "ipam.allocator"),
+        ("ipam.cli", "ipam.handles"),
         ("coredns_lite.cli", "coredns_lite.daemon"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni.agent.collector import Collector, Round, keep_collecting
-from ipam import records
+from ipam import keys
 from ipam.allocator import Allocator
 from ipam.boot import read_boot_id
 from ipam.check import find_contradictions, read_snapshot
@@ -271,7 +271,7 @@ def test_what_can_not_be_read_keeps_nothing_else(world: World) -> None:
     with open_datastore(world.url) as datastore:
         first = datastore.read(LedgerReader.allocations)[0]
         assert first.handle.container_id == kept
-        key = records.allocation_key(first.address)
+        key = keys.allocation_key(first.address)
         datastore.transact(lambda ledger: ledger.put_entry(key, b"{spoilt"))
 
     done = Collector("n1", world.url, 0).look(None)

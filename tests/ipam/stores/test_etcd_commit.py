@@ -13,18 +13,12 @@ from nodeplane.etcd.client import EtcdClient
 from nodeplane.etcd.messages import Range
 from tests.etcd.processes import EtcdCluster, post
 from tests.etcd.relay import Fault, Relay, relay
-from tests.ipam.stores.kinds import next_prefix
 
 
 @pytest.fixture
 def line(etcd: EtcdCluster) -> Iterator[Relay]:
     with relay(etcd.addresses[0]) as running:
         yield running
-
-
-@pytest.fixture
-def prefix() -> str:
-    return next_prefix()
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def test_a_lost_answer_counts_once(
     fault: Fault, others: int, store: EtcdStore, direct: EtcdStore, line: Relay
 ) -> None:
     """Whether the commit was carried out or not, the step happens once; others may go on in the same slot."""
-    direct._slot = CommitSlot(direct._layout, int(store._slot.commit.rpartition(b"/")[2]))
+    direct._writer._slot = CommitSlot(direct._layout, int(store._writer._slot.commit.rpartition(b"/")[2]))
     assert transact(store, add) == 1
     line.arm(fault)
 
@@ -103,11 +97,11 @@ def test_a_commit_among_many_of_its_slot(
 ) -> None:
     """Others have committed in the slot since: its id is found further back."""
     transact(store, add)
-    slot = store._slot
+    slot = store._writer._slot
     known = store._reader.known_revision
     transact(store, add)
     mine = b"%s-%d" % (slot._own, slot._count)
-    direct._slot = CommitSlot(direct._layout, int(slot.commit.rpartition(b"/")[2]))
+    direct._writer._slot = CommitSlot(direct._layout, int(slot.commit.rpartition(b"/")[2]))
     for _ in range(3):
         transact(direct, add)
 
@@ -124,8 +118,8 @@ def test_an_outcome_that_nobody_can_tell_any_more(
 ) -> None:
     """History was compacted meanwhile: an error that says so, not a guess."""
     transact(store, add)
-    slot, known = store._slot, store._reader.known_revision
-    direct._slot = CommitSlot(direct._layout, int(slot.commit.rpartition(b"/")[2]))
+    slot, known = store._writer._slot, store._reader.known_revision
+    direct._writer._slot = CommitSlot(direct._layout, int(slot.commit.rpartition(b"/")[2]))
     for _ in range(2):
         transact(direct, add)
     post(
@@ -172,12 +166,12 @@ def test_the_first_commit_of_a_process(
     """It need not look back beyond its own start, however much of the history is gone."""
     for _ in range(3):
         transact(direct, add)
-    number = int(direct._slot.commit.rpartition(b"/")[2])
+    number = int(direct._writer._slot.commit.rpartition(b"/")[2])
     post(
         etcd.addresses[0], "/v3/kv/compaction", {"revision": direct._reader.known_revision, "physical": True}
     )
     with closing(EtcdStore(lambda: EtcdClient([line.address]), prefix)) as store:
-        store._slot = CommitSlot(store._layout, number)
+        store._writer._slot = CommitSlot(store._layout, number)
         line.arm(fault)
 
         assert transact(store, blind) is None

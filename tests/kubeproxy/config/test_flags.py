@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from kubeproxy.config.complete import complete
+from kubeproxy.config.flag_table import FLAGS
 from kubeproxy.config.flags import (
-    FLAGS,
     Given,
     config_flags,
     config_from_flags,
