@@ -26,7 +26,7 @@ check: venv ## ruff, mypy --strict, layers; no root
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports
 
 bench: setup ## every figure that the README quotes, as JSON lines
-	@for script in bench/[a-z]*.py; do $(BIN)/python $$script $(BENCH_ARGS) || exit 1; done
+	@for script in $$(grep -l __main__ bench/[a-z]*.py); do $(BIN)/python $$script $(BENCH_ARGS) || exit 1; done
 
 lock: venv ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv

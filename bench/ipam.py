@@ -6,126 +6,25 @@ with syncs, which is the same durability as ours. A client is a process; each as
 """
 
 import argparse
-import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Network, ip_network
-from multiprocessing import get_context
+from ipaddress import IPv4Network
 from pathlib import Path
-
-import msgspec
 
 from bench.figure import median, report
 from bench.host_local_files import HostLocalFiles
-from ipam import keys, records
-from ipam.allocator import Allocator
-from ipam.block_index import build_indexes
-from ipam.datastore import open_datastore, open_store
-from ipam.model import Allocation, Block, Handle, PodRef, Pool, Request
-from ipam.pool_space import block_at
+from bench.ipam_clients import Sample, allocate, clients, in_parallel, merge, timed
+from bench.ipam_filled import PODS_PER_NODE, fill
+from ipam.datastore import open_datastore
 from tests.etcd.processes import etcd_cluster
 
-POOL = Pool("default", ip_network("10.0.0.0/12"), 26)
 _HOST_LOCAL = Path("/usr/lib/cni/host-local")
-_PODS_PER_NODE = 100
-_CHUNK_KEYS = 90
-
-
-class Sample(msgspec.Struct):
-    """What clients saw: seconds of each call, the span of all, their CPU, and what their stores counted."""
-
-    calls_s: list[float] = []
-    cpu_s: float = 0.0
-    began_s: float = float("inf")
-    ended_s: float = 0.0
-    transactions: int = 0
-    conflicts: int = 0
-    reads: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Calls for each second."""
-        return len(self.calls_s) / (self.ended_s - self.began_s)
-
-    def percentile_ms(self, part: int) -> float:
-        """Return the time that so many of a hundred calls stay below, in milliseconds."""
-        ordered = sorted(self.calls_s)
-        return ordered[min(len(ordered) - 1, len(ordered) * part // 100)] * 1000
-
-
-def merge(samples: Sequence[Sample]) -> Sample:
-    """Return what all clients saw together."""
-    return Sample(
-        calls_s=[each for sample in samples for each in sample.calls_s],
-        cpu_s=sum(sample.cpu_s for sample in samples),
-        began_s=min(sample.began_s for sample in samples),
-        ended_s=max(sample.ended_s for sample in samples),
-        transactions=sum(sample.transactions for sample in samples),
-        conflicts=sum(sample.conflicts for sample in samples),
-        reads=sum(sample.reads for sample in samples),
-    )
-
-
-def timed(calls: Sequence[Callable[[], object]]) -> Sample:
-    """Call one after the other."""
-    sample = Sample(calls_s=[], began_s=time.monotonic())
-    cpu_s = time.process_time()
-    for call in calls:
-        started_s = time.perf_counter()
-        call()
-        sample.calls_s.append(time.perf_counter() - started_s)
-    sample.ended_s, sample.cpu_s = time.monotonic(), time.process_time() - cpu_s
-    return sample
-
-
-def request(node: str, number: int) -> Request:
-    """Build the request of a pod on a node."""
-    pod = PodRef("default", f"{node}-{number}", f"uid-{node}-{number}")
-    return Request(
-        Handle(f"{node}-{number}", "eth0", node), pod, node, f"/run/netns/{number}", int(time.time())
-    )
-
-
-def allocate(url: str, wishes: Sequence[tuple[str, int]], warm: int = 0) -> Sample:
-    """Ask for addresses (node, pod), as one client; the first few are not counted."""
-    with open_datastore(url) as datastore:
-        allocator = Allocator(datastore, (POOL,))
-        for node, number in wishes[:warm]:
-            allocator.assign(request(node, number))
-        before = msgspec.structs.asdict(datastore.counters)
-        sample = timed([_assign(allocator, node, number) for node, number in wishes[warm:]])
-        for name, value in msgspec.structs.asdict(datastore.counters).items():
-            if hasattr(sample, name):
-                setattr(sample, name, value - before[name])
-    return sample
-
-
-def _assign(allocator: Allocator, node: str, number: int) -> Callable[[], object]:
-    return lambda: allocator.assign(request(node, number))
-
-
-def in_parallel(function: Callable[..., Sample], arguments: Sequence[tuple[object, ...]]) -> Sample:
-    """Run a client for each tuple of arguments."""
-    with ProcessPoolExecutor(len(arguments), get_context("fork")) as executor:
-        futures = [executor.submit(function, *each) for each in arguments]
-        return merge([future.result() for future in futures])
-
-
-def clients(url: str, count: int, each: int) -> Sample:
-    """Let clients ask for addresses at the same time."""
-    warm = 5
-    # Names that nobody had before: each client comes as a node that has no block yet.
-    names = [f"client-{count}-{number}" for number in range(count)]
-    wishes = [[(name, number) for number in range(each + warm)] for name in names]
-    return in_parallel(allocate, [(url, wish, warm) for wish in wishes])
 
 
 def show_rates(store: str, url: str, each: int, *, goals: bool) -> None:
@@ -143,9 +42,6 @@ def show_rates(store: str, url: str, each: int, *, goals: bool) -> None:
         cost = sample.transactions / len(sample.calls_s)
         report(f"{name}: transactions for an allocation", "1", cost, goal="ours <= 1.2")
         report(f"{name}: further reads for an allocation", "1", sample.reads / len(sample.calls_s))
-
-
-# host-local --------------------------------------------------------------------------------------------
 
 
 def run_plugin(program: list[str], config: bytes, containers: Sequence[str]) -> Sample:
@@ -234,51 +130,6 @@ def _reserve(files: HostLocalFiles, number: int) -> Callable[[], object]:
     return lambda: files.add(f"container-{number}")
 
 
-# Large --------------------------------------------------------------------------------------------------
-
-
-def filled(nodes: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the entries of a pool in which each node has 100 pods: a full block and a part of another."""
-    blocks = []
-    networks = (block_at(POOL, number) for number in itertools.count())
-    for number in range(nodes):
-        node, left = f"filled-{number}", _PODS_PER_NODE
-        while left:
-            network, used = next(networks), min(left, 64)
-            block = Block(network, POOL.name, node, used, sequence=used)
-            blocks.append(block)
-            left -= used
-            yield keys.block_key(block.pool, network), records.encode_block(block)
-            for ordinal in range(used):
-                handle = Handle(f"{node}-{left}-{ordinal}", "eth0", node)
-                item = Allocation(
-                    network[ordinal],
-                    network,
-                    POOL.name,
-                    node,
-                    handle,
-                    PodRef("default", "p"),
-                    "/n",
-                    1,
-                    ordinal,
-                )
-                yield keys.allocation_key(item.address), records.encode_allocation(item)
-                yield keys.handle_key(handle), records.encode_handle(handle, (item.address,))
-    yield keys.POOLS, records.encode_pools([POOL])
-    yield from build_indexes([POOL], blocks).items()
-
-
-def fill(url: str, nodes: int) -> None:
-    """Write such a pool into an empty store."""
-    store = open_store(url)
-    try:
-        entries = iter(filled(nodes))
-        while chunk := dict(itertools.islice(entries, _CHUNK_KEYS)):
-            assert store.commit([], chunk)
-    finally:
-        store.close()
-
-
 def show_flat_cost(store: str, urls: tuple[str, str], nodes: int, each: int) -> None:
     """Print what an allocation costs in a full datastore, through what it costs in a nearly empty one."""
     small, large = urls
@@ -294,7 +145,7 @@ def show_flat_cost(store: str, urls: tuple[str, str], nodes: int, each: int) -> 
         ratios.append(full / empty)
         mine.append(full)
         other.append(empty)
-    addresses = nodes * _PODS_PER_NODE
+    addresses = nodes * PODS_PER_NODE
     report(
         f"{store}: an allocation at {addresses} addresses, median",
         "ms",
@@ -372,7 +223,7 @@ def main() -> int:
                 if "flat" in parts:
                     show_flat_cost("etcd", (url_of("small"), url_of("large")), nodes, 50)
                 if "nodes" in parts:
-                    show_many_nodes(url_of("nodes"), nodes, 20 if options.quick else _PODS_PER_NODE)
+                    show_many_nodes(url_of("nodes"), nodes, 20 if options.quick else PODS_PER_NODE)
     return 0
 
 

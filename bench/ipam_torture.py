@@ -11,162 +11,24 @@ such times that overlap for one address are a duplicate.
 """
 
 import argparse
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from ipaddress import ip_network
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from bench.figure import report
-from ipam.allocator import Allocator
-from ipam.check import find_contradictions, read_snapshot
-from ipam.collection import collect
+from bench.torture_count import Outcome, collect_garbage, count
+from bench.torture_worker import Job, work
 from ipam.datastore import open_datastore
-from ipam.errors import DatastoreError
-from ipam.leaks import Here, find_leaks, netns_exists
-from ipam.ledger import LedgerReader
-from ipam.model import Handle, PodRef, Pool, Request
 from tests.etcd.processes import EtcdCluster, etcd_cluster
 
-T = TypeVar("T")
-
-POOL = Pool("default", ip_network("10.64.0.0/16"), 26)
-_NODES = 8
-_LIVE_PODS = 10
 _DIED = -9
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What a worker has to do; `directory` is where its log and its pods' namespaces are."""
-
-    url: str
-    directory: str
-    number: int
-    pods: int
-
-    @property
-    def node(self) -> str:
-        """The node that it works for."""
-        return f"n{self.number % _NODES}"
-
-    @property
-    def log(self) -> Path:
-        """What it has done: lines of `time event pod address`."""
-        return Path(self.directory, f"worker-{self.number}.log")
-
-    def netns(self, pod: int) -> Path:
-        """The file that stands for a pod's namespace."""
-        return Path(self.directory, "netns", f"{self.number}-{pod}")
-
-
-class Outcome(msgspec.Struct):
-    """What came of it."""
-
-    store: str
-    processes: int
-    seconds: float = 0.0
-    adds: int = 0
-    deletes: int = 0
-    killed: int = 0
-    leaders_killed: int = 0
-    failed_calls: int = 0
-    duplicates: int = 0
-    contradictions: int = 0
-    leaked_before_gc: int = 0
-    leaked_after_gc: int = 0
-    lost: int = 0
-
-
-def work(job: Job) -> None:
-    """Do a job from where its log ends; called in a process that may die at any moment."""
-    live, first = _resume(job)
-    with job.log.open("a") as log, open_datastore(job.url) as datastore:
-        allocator = Allocator(datastore, (POOL,))
-
-        def note(event: str, pod: int, address: str = "-") -> None:
-            # One write each: what the kernel has taken is not lost with the process.
-            log.write(f"{time.monotonic()} {event} {pod} {address}\n")
-            log.flush()
-
-        def add(pod: int) -> None:
-            netns = job.netns(pod)
-            netns.touch()
-            note("adds", pod)
-            request = Request(
-                _handle(job, pod),
-                PodRef("default", f"w{job.number}-{pod}"),
-                job.node,
-                str(netns),
-                int(time.time()),
-            )
-            given = _again(lambda: allocator.assign(request), lambda: note("fails", pod))
-            note("has", pod, str(given.ips[0].address.ip))
-
-        def delete(pod: int) -> None:
-            note("deletes", pod)
-            _again(lambda: allocator.release(_handle(job, pod)), lambda: note("fails", pod))
-            note("deleted", pod)
-            job.netns(pod).unlink(missing_ok=True)
-
-        for pod in list(live):
-            add(pod)
-        for pod in range(first, job.pods):
-            add(pod)
-            live.append(pod)
-            if len(live) > _LIVE_PODS:
-                delete(live.popleft())
-        while live:
-            delete(live.popleft())
-        note("ends", -1)
-
-
-def _again(call: Callable[[], T], failed: Callable[[], None]) -> T:
-    """Call until it succeeds: a runtime does so with a plugin that fails."""
-    while True:
-        try:
-            return call()
-        except DatastoreError:
-            failed()
-
-
-def _handle(job: Job, pod: int) -> Handle:
-    return Handle(f"w{job.number}-{pod}", "eth0", job.node)
-
-
-def _resume(job: Job) -> tuple[deque[int], int]:
-    """Return the pods that live on, and the first that was never begun; the runtime forgets some."""
-    dice = random.Random(job.number * 1000 + int(time.monotonic() * 1000) % 1000)
-    begun: dict[int, str] = {}
-    for _, event, pod, _ in read_log(job.log):
-        if event != "fails":
-            begun[pod] = event
-    live: deque[int] = deque()
-    for pod, event in begun.items():
-        if event in {"adds", "has"} and dice.random() < 0.8:
-            live.append(pod)
-        elif event != "ends":
-            # Its sandbox went with the crash; nobody will ever ask for its end.
-            job.netns(pod).unlink(missing_ok=True)
-    return live, max((pod for pod in begun if pod >= 0), default=-1) + 1
-
-
-def read_log(path: Path) -> Iterator[tuple[float, str, int, str]]:
-    """Yield what a worker noted; a line that its death cut off was never noted."""
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            moment, event, pod, address = line.split()
-            yield float(moment), event, int(pod), address
 
 
 def run(
@@ -270,51 +132,6 @@ class _LeaderKiller:
 def _start(job: Job) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-m", "bench.ipam_torture", "--worker", msgspec.json.encode(job).decode()]
     return subprocess.Popen(words, cwd=Path(__file__).parents[1])
-
-
-def count(outcome: Outcome, jobs: list[Job]) -> None:
-    """Count what was answered, and how often an address was two pods' at a time."""
-    held: defaultdict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for job in jobs:
-        has: dict[int, tuple[float, str]] = {}
-        for moment, event, pod, address in read_log(job.log):
-            if event == "has":
-                outcome.adds += 1
-                # Asked for again after a death: the first answer may never have been seen.
-                begun = has.get(pod, (moment, address))
-                if begun[1] != address:
-                    outcome.duplicates += 1
-                has[pod] = (min(begun[0], moment), address)
-            elif event == "deletes" and pod in has:
-                begun_s, of = has.pop(pod)
-                held[of].append((begun_s, moment, f"{job.number}-{pod}"))
-            elif event == "deleted":
-                outcome.deletes += 1
-            elif event == "fails":
-                outcome.failed_calls += 1
-        for pod, (begun_s, of) in has.items():
-            # Forgotten: it is the pod's until the garbage is collected.
-            held[of].append((begun_s, float("inf"), f"{job.number}-{pod}"))
-    for spans in held.values():
-        latest = 0.0
-        for begun_s, ended_s, _ in sorted(spans):
-            outcome.duplicates += begun_s < latest
-            latest = max(latest, ended_s)
-
-
-def collect_garbage(outcome: Outcome, jobs: list[Job]) -> None:
-    """Free what was left behind, on each node; count what is left that should not be, and what is wrong."""
-    with open_datastore(jobs[0].url) as datastore:
-        for node in sorted({job.node for job in jobs}):
-            leaks = find_leaks(datastore.read(LedgerReader.allocations), Here(node), netns_exists)
-            outcome.leaked_before_gc += len(leaks)
-            collect(datastore, leaks, lambda leak: not netns_exists(leak.allocation.netns), int(time.time()))
-        snapshot = datastore.read(read_snapshot)
-    outcome.contradictions = len(find_contradictions(snapshot))
-    there = set(os.listdir(Path(jobs[0].directory, "netns")))
-    held = {item.handle.container_id.removeprefix("w") for item in snapshot.allocations}
-    outcome.leaked_after_gc = len(held - there)
-    outcome.lost = len(there - held)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.ipam_torture import Job, Outcome, count, parse, run, stores
+from bench.ipam_torture import parse, run, stores
+from bench.torture_count import Outcome, count
+from bench.torture_worker import Job
 
 OPTIONS = ["--processes", "8", "--pods", "40", "--kills", "16", "--leaders", "1"]
 
