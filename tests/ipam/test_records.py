@@ -1,5 +1,6 @@
 """How values lie in a store."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -74,30 +75,27 @@ def test_handles_round_trip(handle: Handle, addresses: list[object]) -> None:
     assert records.decode_handle(records.encode_handle(handle, held)) == (handle, held)
 
 
+DECODERS: tuple[Callable[[bytes], object], ...] = (
+    records.decode_pools,
+    records.decode_block,
+    records.decode_allocation,
+    records.decode_handle,
+    lambda item: records.decode_table(item, dict[str, int]),
+)
+
+
 @given(st.binary())
 @settings(deadline=None)
 def test_garbage_is_an_error_of_the_datastore(value: bytes) -> None:
     """Whatever the bytes: a value, as an empty table is one, or the one error that says whose fault it is."""
-    for decode in (
-        records.decode_pools,
-        records.decode_block,
-        records.decode_allocation,
-        records.decode_handle,
-        lambda item: records.decode_table(item, dict[str, int]),
-    ):
+    for decode in DECODERS:
         with suppress(DatastoreError):
             decode(value)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{", b"7", b'["x"]', b'{"a":"b"}', b'[{"name":1}]'])
 def test_what_is_no_record(value: bytes) -> None:
-    for decode in (
-        records.decode_pools,
-        records.decode_block,
-        records.decode_allocation,
-        records.decode_handle,
-        lambda item: records.decode_table(item, dict[str, int]),
-    ):
+    for decode in DECODERS:
         with pytest.raises(DatastoreError):
             decode(value)
 

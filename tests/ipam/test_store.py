@@ -1,8 +1,7 @@
 """The contract that every store keeps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -11,24 +10,11 @@ from hypothesis import strategies as st
 
 from ipam.store import Entry, KeyGuard, RangeGuard, Store, Writes, prefix_end
 from tests.etcd.processes import EtcdCluster
-from tests.ipam.stores.kinds import KINDS, Open, opener
+from tests.ipam.stores.kinds import KEYS, KINDS, Open, opener
 
 # Far beyond what is needed: a fact is awaited, this only ends a test that has failed.
 LIMIT_S = 60
-KEYS = st.sampled_from(["a", "a/", "a/b", "a/b/c", "a0", "b/1", "b/2", "b/2/x"])
 BATCHES = st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=3), max_size=6), max_size=6)
-
-
-@pytest.fixture(params=KINDS)
-def open_one(request: pytest.FixtureRequest, tmp_path: Path, etcd: EtcdCluster) -> Iterator[Open]:
-    """Opens the map of this test, each time with another store object."""
-    with opener(request.param, tmp_path, etcd) as found:
-        yield found
-
-
-@pytest.fixture
-def store(open_one: Open) -> Store:
-    return open_one()
 
 
 def write(store: Store, writes: Writes) -> int:

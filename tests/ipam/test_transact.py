@@ -1,6 +1,6 @@
 """A step happens as if it were alone, over any store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,9 @@ from ipam.store import MAX_KEYS, Store
 from ipam.stores.memory import MemoryStore
 from ipam.transact import Reader, Transaction, read, transact
 from tests.etcd.processes import EtcdCluster
-from tests.ipam.stores.kinds import KINDS, Open, opener
+from tests.ipam.stores.kinds import KEYS, KINDS, Open, opener
 
-KEYS = st.sampled_from(["a", "a/", "a/b", "a/b/c", "a0", "b/1", "b/2", "b/2/x"])
 STEPS = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=6)
-
-
-@pytest.fixture(params=KINDS)
-def open_one(request: pytest.FixtureRequest, tmp_path: Path, etcd: EtcdCluster) -> Iterator[Open]:
-    with opener(request.param, tmp_path, etcd) as found:
-        yield found
-
-
-@pytest.fixture
-def store(open_one: Open) -> Store:
-    return open_one()
 
 
 def fill(transaction: Transaction) -> None:

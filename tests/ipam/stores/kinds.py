@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from ipam.datastore import open_store
 from ipam.store import Store
 from tests.etcd.processes import EtcdCluster
 
 KINDS = ["memory", "sqlite", "etcd"]
+KEYS = st.sampled_from(["a", "a/", "a/b", "a/b/c", "a0", "b/1", "b/2", "b/2/x"])
 _numbers = itertools.count()
 
 Open = Callable[[], Store]

@@ -22,13 +22,6 @@ KEYS = st.sampled_from(["a", "a/1", "a/2", "b/1", "c", "c/1"])
 BATCHES = st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=3), max_size=4), max_size=8)
 
 
-@pytest.fixture(params=KINDS)
-def open_one(request: pytest.FixtureRequest, tmp_path: Path, etcd: EtcdCluster) -> Iterator[Open]:
-    """Opens the map of this test, each time with another store object."""
-    with opener(request.param, tmp_path, etcd) as found:
-        yield found
-
-
 def following(entries: dict[str, bytes]) -> dict[str, bytes]:
     return {key: value for key, value in entries.items() if key.startswith(PREFIXES)}
 
