@@ -14,6 +14,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.utils import rdpcap
 
 from netns_lab.capture import capture
+from netns_lab.processes import Process
 from netns_lab.programs import ProgramRecord
 from nodeplane.datapath import netns
 from tests.lab.labs import LabUnderTest
@@ -58,9 +59,13 @@ class RoutedLab(LabUnderTest):
 
     def agent(self, node: str) -> int:
         """Return the process id of a node's cni-agent."""
-        record = self.state.load_record(f"programs/nodes/{node}/cni-agent", ProgramRecord)
+        return self.process(f"nodes/{node}/cni-agent").pid
+
+    def process(self, program: str) -> Process:
+        """Return the process of a program of the lab's."""
+        record = self.state.load_record(f"programs/{program}", ProgramRecord)
         assert record is not None
-        return record.process.pid
+        return record.process
 
 
 @contextmanager

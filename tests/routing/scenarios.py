@@ -114,5 +114,5 @@ SCENARIOS = {
 
 
 def named(scenario: str, lab: str) -> Topology:
-    """Return a scenario's topology under a lab's name."""
-    return {"name": lab, **copy.deepcopy(SCENARIOS[scenario].topology)}
+    """Return a scenario's topology under a lab's name, whatever the file that it is from calls it."""
+    return {**copy.deepcopy(SCENARIOS[scenario].topology), "name": lab}

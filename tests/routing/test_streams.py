@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from netns_lab import processes
 from netns_lab.names import router_program
-from netns_lab.programs import ProgramRecord
 from nodeplane.datapath import netns
 from tests.netns_fixture import eventually
 from tests.routing.routed_lab import FAMILIES, RoutedLab
@@ -19,9 +19,10 @@ from tests.routing.stream import Stream, streaming
 pytestmark = pytest.mark.lab
 
 
-# Of the first rack's leaf with its two nodes, in two families.
-_SESSIONS = 4
+# Of the first rack's leaf with its two nodes and two spines, in two families.
+_SESSIONS = 8
 _LIMIT_S = 120.0
+_TOLD_LINES = 30
 NODES = ("n1", "n2")
 # Of datagrams, with 2 ms between two: a probe of BIRD's and more passes meanwhile.
 _SEVERAL_SECONDS = 1500
@@ -29,8 +30,7 @@ _SEVERAL_SECONDS = 1500
 
 def kill(lab: RoutedLab, _: list[Stream]) -> None:
     """End the agents of two nodes by force, and start them again."""
-    for node in NODES:
-        os.kill(lab.agent(node), signal.SIGKILL)
+    processes.kill([lab.process(f"nodes/{node}/cni-agent") for node in NODES])
     lab.up()
 
 
@@ -95,9 +95,7 @@ def kill_node_bird(lab: RoutedLab) -> None:
 
 def kill_leaf_bird(lab: RoutedLab) -> None:
     """End the BIRD of the rack's router by force, and start it again."""
-    record = lab.state.load_record(f"programs/{router_program('leaf1')}", ProgramRecord)
-    assert record is not None
-    os.kill(record.process.pid, signal.SIGKILL)
+    processes.kill([lab.process(router_program("leaf1"))])
     lab.up()
 
 
@@ -105,15 +103,17 @@ def kill_leaf_bird(lab: RoutedLab) -> None:
 @pytest.mark.parametrize("disturb", [kill_node_bird, kill_leaf_bird], ids=lambda each: str(each.__name__))
 def test_birds(disturb: Callable[[RoutedLab], None], routed: RoutedLab) -> None:
     """What was learned stays in force until the sessions are up again (RFC 4724)."""
-    # Packets may flow by what a lost session has left: a second loss of the same session would take it away.
-    eventually(lambda: sessions(routed), _are_up, within_s=_LIMIT_S)
-    with streams(routed) as running:
-        disturb(routed)
-        eventually(lambda: sessions(routed), _are_up, within_s=_LIMIT_S)
-        for stream in running:
-            stream.await_progress(200)
+    with telling(routed):
+        # Packets may flow by what a lost session has left, or a restarted BIRD still wait for its neighbours:
+        # a second loss of the same session would take it away.
+        await_sessions(routed)
+        with streams(routed) as running:
+            disturb(routed)
+            await_sessions(routed)
+            for stream in running:
+                stream.await_progress(200)
 
-    assert [stream.lost() for stream in running] == [[], [], [], []]
+        assert [stream.lost() for stream in running] == [[], [], [], []]
 
 
 @contextmanager
@@ -129,15 +129,39 @@ def streams(lab: RoutedLab) -> Iterator[list[Stream]]:
         ]
 
 
-def sessions(lab: RoutedLab) -> str:
-    """Return what a leaf's BIRD says of its sessions with nodes: two nodes, two families."""
+def await_sessions(lab: RoutedLab) -> None:
+    """Wait until the leaf's BIRD has all its sessions, and all that it waited for after a restart."""
+    eventually(lambda: ask_leaf(lab, "protocols", '"to_*"'), _are_up, within_s=_LIMIT_S)
+    eventually(lambda: ask_leaf(lab, "status"), _is_settled, within_s=_LIMIT_S)
+
+
+def ask_leaf(lab: RoutedLab, *what: str) -> str:
+    """Return what the leaf's BIRD shows, or why it does not."""
     control = str(lab.state.path / "bird" / "leaf1.ctl")
-    shown = lab.execute("leaf1", "birdc", "-s", control, "show", "protocols", '"to_n*"', check=False)
-    return shown.stdout
+    shown = lab.execute("leaf1", "birdc", "-s", control, "show", *what, check=False)
+    return f"{shown.stdout}{shown.stderr}" if shown.returncode else shown.stdout
 
 
 def _are_up(words: str) -> bool:
     return words.count("Established") == _SESSIONS
+
+
+def _is_settled(words: str) -> bool:
+    return "up and running" in words and "recovery in progress" not in words
+
+
+@contextmanager
+def telling(lab: RoutedLab) -> Iterator[None]:
+    """Add to a failure what the BIRDs have logged last."""
+    try:
+        yield
+    except AssertionError as exc:
+        logs = [lab.state.log_file(router_program("leaf1"))]
+        logs += (lab.state.path / "bird" / node / "bird.log" for node in NODES)
+        for log in logs:
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(there is none)"]
+            exc.add_note("\n".join([f"{log}:", *lines[-_TOLD_LINES:]]))
+        raise
 
 
 def _pid(file: Path) -> int:
