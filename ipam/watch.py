@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -92,11 +93,13 @@ def _open(url: str, prefix: str, *, create: bool, ended: threading.Event) -> tup
         raise
 
 
-async def follow(url: str, *, create: bool = True) -> AsyncGenerator[LedgerNews, None]:
+async def follow(
+    url: str, *, create: bool = True, rest_s: float = 0.0
+) -> AsyncGenerator[LedgerNews, None]:
     """Yield all there is, then what changes; several changes may come as one.
 
     The cost of a change does not grow with what there is. With `create` the datastore is made when there is
-    none. Use with `contextlib.aclosing`.
+    none; what changes within `rest_s` after a change comes as one. Use with `contextlib.aclosing`.
 
     Raises:
         ConfigError: the URL is not one that we know.
@@ -106,8 +109,16 @@ async def follow(url: str, *, create: bool = True) -> AsyncGenerator[LedgerNews,
     with _store_thread("ipam-feed") as (executor, ended):
         opening = partial(_open_feed, url, create=create, ended=ended)
         store, feed = await loop.run_in_executor(executor, opening)
+
+        def rest_and_read() -> News | None:
+            # Here and not in the loop: a timer of the loop costs more than the wait.
+            time.sleep(rest_s)
+            return feed.next()
+
+        read = feed.next
         try:
-            while (news := await loop.run_in_executor(executor, feed.next)) is not None:
+            while (news := await loop.run_in_executor(executor, read)) is not None:
+                read = rest_and_read
                 found = decode_news(news, is_lenient=True)
                 if (
                     found.is_whole

@@ -99,6 +99,8 @@ async def run(
         own_ports.add(guard.port)
         async with open_edge("rtnl", open_rtnl) as kernel:
             edge = await kernel(lambda rtnl: (KernelState(rtnl, KernelSysctls(), guard), rtnl.port))
+            # With each block that comes this would be another turn of the loop, for nothing.
+            monitor.leave_out_routes_of(edge[1])
             ipam_metrics = IpamMetrics(metrics.registry, node_name)
             router = Router(node_name, kernel, edge, KernelSysctls(), config.vxlan)
             agent = Agent(router, metrics, _open_speaker(node_name, config, metrics))
@@ -200,13 +202,14 @@ async def _follow_blocks(
         try:
             # Opened each time: the file may be another one by now (restored from a backup). One that is gone
             # is awaited: an empty one would take all routes away, and give running pods' addresses out again.
-            async with aclosing(follow(datastore_url, create=not router.has_blocks)) as all_news:
+            following = follow(datastore_url, create=not router.has_blocks, rest_s=_FEED_REST_S)
+            async with aclosing(following) as all_news:
                 async for news in all_news:
                     known = ""
                     agent.take_news(news)
-                    metrics.take_blocks(router.pools, router.desired.blocks)
-                    node_table.take_pools(router.pools)
-                    await asyncio.sleep(_FEED_REST_S)
+                    if news.pools is not None:
+                        metrics.take_blocks(router.pools, router.desired.blocks)
+                        node_table.take_pools(router.pools)
         except DatastoreError as exc:
             # Waited for at the start too, as an API server is: what an earlier agent left is in force, and
             # BIRD, which ends with a container, would end with each try.

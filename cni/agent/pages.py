@@ -71,30 +71,32 @@ class AgentMetrics:
         self._failures = Counter(
             f"{prefix}_route_sync_failures", "Syncs of the routes that failed", registry=registry
         )
-        self._changes = Counter(
+        changes = Counter(
             f"{prefix}_route_changes", "Routes written and deleted", ["verb"], registry=registry
         )
         self._routes = Gauge(f"{prefix}_routes", "Routes that the agent wants", registry=registry)
         self._refused = Gauge(
             f"{prefix}_routes_refused", "Of these, refused by the kernel", registry=registry
         )
-        self._entries = Counter(
+        entries = Counter(
             f"{prefix}_tunnel_changes",
             "Neighbours and forwarding entries of VXLAN links written and deleted",
             ["verb"],
             registry=registry,
         )
-        for verb in ("written", "deleted"):
-            self._changes.labels(verb)
-            self._entries.labels(verb)
+        # Looked up once: a sync takes no longer than it must.
+        self._written, self._deleted = (changes.labels(verb) for verb in ("written", "deleted"))
+        self._entries_written, self._entries_deleted = (
+            entries.labels(verb) for verb in ("written", "deleted")
+        )
 
     def count_sync(self, report: StepReport, wanted: int, duration_s: float) -> None:
         """Count a sync that went through."""
         self._duration.observe(duration_s)
-        self._changes.labels("written").inc(report.routes.written)
-        self._changes.labels("deleted").inc(report.routes.deleted)
-        self._entries.labels("written").inc(report.entries.written)
-        self._entries.labels("deleted").inc(report.entries.deleted)
+        self._written.inc(report.routes.written)
+        self._deleted.inc(report.routes.deleted)
+        self._entries_written.inc(report.entries.written)
+        self._entries_deleted.inc(report.entries.deleted)
         self._routes.set(wanted)
         self._refused.set(len(report.routes.refused))
 

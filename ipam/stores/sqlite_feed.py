@@ -36,7 +36,8 @@ CREATE TRIGGER IF NOT EXISTS ${name}_deleted AFTER DELETE ON entries WHEN $old_b
     DELETE FROM deletions WHERE revision <= (SELECT revision FROM state) - $kept;
 END
 """)
-_CHANGED = Template("SELECT key, value FROM entries INDEXED BY $name WHERE revision > ? AND $below")
+_CHANGED = Template("SELECT key, value FROM entries INDEXED BY $name WHERE revision > ?1 AND $below")
+_DELETED = "SELECT key, NULL FROM deletions WHERE revision > ?1"
 
 
 class SqliteFeed:
@@ -49,6 +50,9 @@ class SqliteFeed:
     def __init__(self, path: Path, prefixes: Sequence[str]) -> None:
         self._path = path
         self._prefixes = tuple(prefixes)
+        # One statement: at each commit anywhere it is run by the agent of each node.
+        changed = (_CHANGED.substitute(_names(prefix)) for prefix in prefixes)
+        self._query = " UNION ALL ".join((*changed, _DELETED))
         self._revision: int | None = None
         self._reading = Lock()
         self._is_closed = False
@@ -87,21 +91,17 @@ class SqliteFeed:
         if before is None or not revision - _KEPT_REVISIONS < before <= revision:
             return News({key: value for prefix in self._prefixes for key, value in self._all(prefix)}, True)
         entries: dict[str, bytes | None] = {}
-        for prefix in self._prefixes:
-            entries |= dict(self._changed(prefix, before))
-        query = "SELECT key FROM deletions WHERE revision > ?"
-        for (key,) in self._connection.execute(query, (before,)):
-            # One that was written again since is among the others.
-            if key.startswith(self._prefixes) and not self._is_there(key):
+        for key, value in self._connection.execute(self._query, (before,)):
+            if value is not None:
+                entries[key] = value
+            # A deleted one that was written again since is among the others.
+            elif key.startswith(self._prefixes) and not self._is_there(key):
                 entries[key] = None
         return News(entries, False)
 
     def _all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         query = "SELECT key, value FROM entries WHERE key >= ? AND key < ?"
         return self._connection.execute(query, (prefix, prefix_end(prefix)))
-
-    def _changed(self, prefix: str, revision: int) -> Iterator[tuple[str, bytes]]:
-        return self._connection.execute(_CHANGED.substitute(_names(prefix)), (revision,))
 
     def _is_there(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM entries WHERE key = ?", (key,)).fetchone() is not None

@@ -6,8 +6,10 @@ Whose they are and what they say, the callers decide. One that reads too slowly 
 import asyncio
 import errno
 import socket
+from collections.abc import Sequence
 
 from nodeplane.datapath.netlink_socket import force_buffer, open_socket
+from nodeplane.datapath.socket_filter import attach, build_drop
 from nodeplane.errors import kernel_error
 
 _SO_RCVBUFFORCE = 33
@@ -45,6 +47,17 @@ class NetlinkListener:
     def close(self) -> None:
         """Close the socket; it can't be used any more."""
         self._socket.close()
+
+    def leave_out(self, kinds: Sequence[int], port: int) -> None:
+        """Hear no more of messages of these types whose author is `port`.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        try:
+            attach(self._socket, build_drop(kinds, port))
+        except OSError as exc:
+            raise kernel_error(f"filter {self._what}", exc.errno or errno.EIO) from exc
 
     async def receive(self) -> bytes | None:
         """Wait for a datagram of notifications; None if some were lost (ENOBUFS).

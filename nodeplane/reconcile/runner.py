@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from nodeplane.errors import NodeplaneError
 
@@ -50,6 +51,7 @@ class Runner:
         Errors that are not a `NodeplaneError` are defects and rise.
         """
         await self._wanted.wait()
+        loop = asyncio.get_running_loop()
         retry_s = self._first_retry_s
         while True:
             full, self._full = self._full, False
@@ -65,14 +67,20 @@ class Runner:
                 retry_s = min(retry_s * 2, self._max_retry_s)
                 continue
             retry_s = self._first_retry_s
-            if self._min_interval_s:
-                await asyncio.sleep(self._min_interval_s)
+            ended_s = loop.time()
             await self._wait()
+            # Most triggers come after a quiet moment: they wait for nothing, and no timer runs for them.
+            rest_s = ended_s + self._min_interval_s - loop.time()
+            if rest_s > 0:
+                await asyncio.sleep(rest_s)
 
     async def _wait(self) -> None:
+        timer = None
+        if self.resync_interval_s is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self.resync_interval_s, partial(self.trigger, full=True))
         try:
-            # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with a trigger.
-            async with asyncio.timeout(self.resync_interval_s):
-                await self._wanted.wait()
-        except TimeoutError:
-            self._full = True
+            await self._wanted.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()

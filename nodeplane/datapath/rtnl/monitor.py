@@ -135,6 +135,14 @@ class RtnlMonitor:
     ) -> None:
         self._listener.close()
 
+    def leave_out_routes_of(self, port: int) -> None:
+        """Hear no more of routes that this netlink port writes or deletes, as of the caller's own ones.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        self._listener.leave_out((_NEWROUTE, _DELROUTE), port)
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield each event, for as long as it is read.
 

@@ -66,7 +66,8 @@ def test_it_is_waited_for(
     asked: list[bool] = []
     over = asyncio.Event()
 
-    async def follow(_url: str, *, create: bool) -> AsyncGenerator[LedgerNews, None]:
+    async def follow(_url: str, *, create: bool, rest_s: float) -> AsyncGenerator[LedgerNews, None]:
+        assert rest_s == daemon._FEED_REST_S
         asked.append(create)
         found = tries[len(asked) - 1]
         if isinstance(found, DatastoreError):
@@ -78,7 +79,6 @@ def test_it_is_waited_for(
 
     monkeypatch.setattr(daemon, "follow", follow)
     monkeypatch.setattr(daemon, "_REOPEN_S", 0.0)
-    monkeypatch.setattr(daemon, "_FEED_REST_S", 0.0)
     heard = Heard()
 
     async def run() -> None:

@@ -84,6 +84,24 @@ def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) 
 
 
 @pytest.mark.netns
+def test_routes_that_are_left_out() -> None:
+    """Of one port no routes are heard, in neither family; what else it does is, and all that others do."""
+    with namespace() as path, open_rtnl(path) as rtnl, open_rtnl(path) as other:
+        KernelSysctls(path).write("net.ipv6.conf.default.disable_ipv6", 1)
+        rtnl.add_veth("v0", "v1")
+        with RtnlMonitor(path) as monitor:
+            monitor.leave_out_routes_of(rtnl.port)
+            for route in (BLACKHOLE, BLACKHOLE_6):
+                rtnl.add_route(route)
+                rtnl.delete_route(route)
+                other.add_route(route)
+            rtnl.set_mtu("v0", 1400)
+            events = asyncio.run(take(monitor, 3))
+
+        assert [getattr(event, "port", None) for event in events] == [other.port, other.port, None]
+
+
+@pytest.mark.netns
 def test_a_carrier_that_goes() -> None:
     """The far end is set down: our end stays up, and is told to have lost its carrier."""
     with namespace() as path, open_rtnl(path) as rtnl:
