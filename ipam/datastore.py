@@ -61,7 +61,12 @@ class Datastore:
 
 
 def open_datastore(
-    url: str, *, create: bool = True, place: str = PLACE, field: str = "ipam.datastore"
+    url: str,
+    *,
+    create: bool = True,
+    place: str = PLACE,
+    field: str = "ipam.datastore",
+    ended: threading.Event | None = None,
 ) -> Datastore:
     """Open the datastore that a URL names; see `ipam.datastore_url`.
 
@@ -70,13 +75,14 @@ def open_datastore(
         create: Make it when it is not there.
         place: Where the URL was written, for errors.
         field: The field or option that it was written in.
+        ended: Whoever sets it, from another thread, has it wait no longer for a server that does not answer.
 
     Raises:
         ConfigError: the URL is not one that we know.
         DatastoreError: what is there is damaged or not ours.
         NoDatastoreError: nothing is there and `create` is false.
     """
-    return Datastore(open_store(url, create=create, place=place, field=field))
+    return Datastore(open_store(url, create=create, place=place, field=field, ended=ended))
 
 
 def open_store(
@@ -87,10 +93,7 @@ def open_store(
     field: str = "ipam.datastore",
     ended: threading.Event | None = None,
 ) -> Store:
-    """Open the store that a URL names; see `open_datastore`.
-
-    Whoever sets `ended`, from another thread, has it wait no longer for a server that does not answer.
-    """
+    """Open the store that a URL names; see `open_datastore`."""
     where = decode_datastore(url, place, field)
     # Who keeps addresses in a file does not pay for http and TLS.
     if isinstance(where, EtcdUrl):

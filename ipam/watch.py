@@ -3,9 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +14,7 @@ from ipam.datastore import open_store
 from ipam.errors import DatastoreError, UnreadableError
 from ipam.model import Address, Block, Handle, Pool
 from ipam.store import Feed, News, Store, Watch
+from ipam.store_thread import store_thread
 from nodeplane.cnispec import PLACE
 
 T = TypeVar("T")
@@ -59,7 +58,7 @@ async def changes(url: str, prefix: str = "", *, create: bool = True) -> AsyncGe
     """
     loop = asyncio.get_running_loop()
     # A store's calls block (for a writer, a disk, the network).
-    with _store_thread("ipam-watch") as (executor, ended):
+    with store_thread("ipam-watch") as (executor, ended):
         opening = partial(_open, url, prefix, create=create, ended=ended)
         store, watch = await loop.run_in_executor(executor, opening)
         try:
@@ -73,17 +72,6 @@ async def changes(url: str, prefix: str = "", *, create: bool = True) -> AsyncGe
             await loop.run_in_executor(executor, store.close)
 
 
-@contextmanager
-def _store_thread(name: str) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """Yield a thread, and what ends its waiting for a server: a daemon's end does not wait for one."""
-    ended = threading.Event()
-    with ThreadPoolExecutor(1, name) as executor:
-        try:
-            yield executor, ended
-        finally:
-            ended.set()
-
-
 def _open(url: str, prefix: str, *, create: bool, ended: threading.Event) -> tuple[Store, Watch]:
     store = open_store(url, create=create, ended=ended)
     try:
@@ -93,9 +81,7 @@ def _open(url: str, prefix: str, *, create: bool, ended: threading.Event) -> tup
         raise
 
 
-async def follow(
-    url: str, *, create: bool = True, rest_s: float = 0.0
-) -> AsyncGenerator[LedgerNews, None]:
+async def follow(url: str, *, create: bool = True, rest_s: float = 0.0) -> AsyncGenerator[LedgerNews, None]:
     """Yield all there is, then what changes; several changes may come as one.
 
     The cost of a change does not grow with what there is. With `create` the datastore is made when there is
@@ -106,7 +92,7 @@ async def follow(
         DatastoreError: the datastore is damaged or not ours, or was taken away while it was followed.
     """
     loop = asyncio.get_running_loop()
-    with _store_thread("ipam-feed") as (executor, ended):
+    with store_thread("ipam-feed") as (executor, ended):
         opening = partial(_open_feed, url, create=create, ended=ended)
         store, feed = await loop.run_in_executor(executor, opening)
 

@@ -6,9 +6,9 @@ agent of the first node by name frees for all: every agent would come to the sam
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import msgspec
@@ -20,6 +20,7 @@ from ipam.leaks import Leak, find_blind, find_leaks, find_misnamed, is_alive, lo
 from ipam.ledger import LedgerReader
 from ipam.model import Address, Allocation, Block
 from ipam.reclaim import Reclaim, find_reclaimable, reclaim_all
+from ipam.store_thread import store_thread
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +60,16 @@ class Collector:
         """The node that we are on."""
         return self._node
 
-    def look(self, nodes: Collection[str] | None) -> Round:
+    def look(self, nodes: Collection[str] | None, ended: threading.Event | None = None) -> Round:
         """Look once; `nodes` are all nodes of the cluster, None when they are not known.
+
+        Whoever sets `ended`, from another thread, has it wait for no server any more.
 
         Raises:
             DatastoreError: the datastore can't be used.
         """
         now_s = time.monotonic()
-        with open_datastore(self._url, create=False) as datastore:
+        with open_datastore(self._url, create=False, ended=ended) as datastore:
             blocks, pools = datastore.read(lambda ledger: (ledger.sound_blocks(), ledger.pools()))
             known = nodes if nodes and self._node in nodes else None
             wanted = [
@@ -131,10 +134,10 @@ async def keep_collecting(
     loop = asyncio.get_running_loop()
     told: frozenset[str] = frozenset()
     # A thread of its own: a look at a large datastore must not keep a new block's route waiting.
-    with ThreadPoolExecutor(1, "ipam-gc") as executor:
+    with store_thread("ipam-gc") as (executor, ended):
         while True:
             try:
-                done = await loop.run_in_executor(executor, collector.look, nodes())
+                done = await loop.run_in_executor(executor, collector.look, nodes(), ended)
             except NoDatastoreError as exc:
                 # Who follows the blocks makes it at the first start, and tells when it is gone.
                 log.debug("addresses not collected error=%r", str(exc))

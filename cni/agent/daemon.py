@@ -14,8 +14,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from cni.agent.agent import Agent
@@ -40,6 +40,7 @@ from cni.routing.kernel import KernelState
 from cni.routing.router import Router
 from cni.routing.tunnels import carry_out
 from ipam.errors import DatastoreError
+from ipam.store_thread import store_thread
 from ipam.watch import follow
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.nft.monitor import TableMonitor
@@ -99,10 +100,10 @@ async def run(
         own_ports.add(guard.port)
         async with open_edge("rtnl", open_rtnl) as kernel:
             edge = await kernel(lambda rtnl: (KernelState(rtnl, KernelSysctls(), guard), rtnl.port))
-            # With each block that comes this would be another turn of the loop, for nothing.
-            monitor.leave_out_routes_of(edge[1])
             ipam_metrics = IpamMetrics(metrics.registry, node_name)
             router = Router(node_name, kernel, edge, KernelSysctls(), config.vxlan)
+            # Each neighbour that the node talks to, and each route that the agent writes, would wake it.
+            router.on_tunnel_links = partial(monitor.narrow, edge[1])
             agent = Agent(router, metrics, _open_speaker(node_name, config, metrics))
             lock = lock_file(config.socket_path or find_socket(os.environ))
             node_table = NodeTableKeeper(lock)
@@ -245,7 +246,7 @@ async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> Non
     router = agent.router
     known: tuple[str, ...] = ()
     retry: asyncio.TimerHandle | None = None
-    with ThreadPoolExecutor(1, "tunnels") as executor:
+    with store_thread("tunnels") as (executor, ended):
         while True:
             await agent.tunnels_due.wait()
             agent.tunnels_due.clear()
@@ -254,7 +255,7 @@ async def _keep_tunnels(agent: Agent, node_name: str, datastore_url: str) -> Non
                 continue
             try:
                 problems = await loop.run_in_executor(
-                    executor, carry_out, datastore_url, node_name, labels, plan
+                    executor, carry_out, datastore_url, node_name, labels, plan, ended
                 )
             except DatastoreError as exc:
                 problems = (str(exc),)

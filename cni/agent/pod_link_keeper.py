@@ -6,6 +6,7 @@ off while it is found once more and done: a link's name is the pod's, and may go
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,6 +66,7 @@ class PodLinkKeeper:
         self._suspects: dict[int, float] = {}
         self._fallen: set[str] = set()
         self._stripped: set[int] = set()
+        self._ended = threading.Event()
 
     async def run(self, ready: asyncio.Event) -> None:
         """Keep the links for as long as the task lives.
@@ -75,9 +77,13 @@ class PodLinkKeeper:
         await ready.wait()
         # A thread of its own: it waits for ADDs and DELs, the routes must not.
         async with open_edge("pods", open_rtnl) as self._kernel:
-            self._own_port = await self._kernel(lambda rtnl: rtnl.port)
-            self._runner.trigger(full=True)
-            await self._runner.run()
+            try:
+                self._own_port = await self._kernel(lambda rtnl: rtnl.port)
+                self._runner.trigger(full=True)
+                await self._runner.run()
+            finally:
+                # What is under way in the thread waits for no server any more.
+                self._ended.set()
 
     def take_event(self, event: Event) -> None:
         """Take the kernel's word that something changed."""
@@ -151,5 +157,5 @@ class PodLinkKeeper:
     def _read_held(self, links: tuple[PodLink, ...]) -> Held:
         if not links:
             return {}
-        with open_datastore(self._datastore_url, create=False) as datastore:
+        with open_datastore(self._datastore_url, create=False, ended=self._ended) as datastore:
             return datastore.read(lambda ledger: read_held(ledger, links))

@@ -34,6 +34,7 @@ from nodeplane.datapath.rtnl import (
 from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
+    ForwardingEvent,
     LinkEvent,
     LinkState,
     NeighbourEvent,
@@ -104,7 +105,7 @@ def concerns_pods(event: Event, own_port: int) -> bool:
         case AddressEvent(version=version, is_deleted=is_deleted):
             # The gateway of IPv6 (that of IPv4 is no address), perhaps; the event does not name the link.
             return version == 6 and is_deleted
-        case NeighbourEvent() | LinkState():
+        case NeighbourEvent() | LinkState() | ForwardingEvent():
             return False
         case Overrun():
             return True

@@ -21,6 +21,7 @@ from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, FdbEntry, Neighbour, Network
 from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
+    ForwardingEvent,
     LinkEvent,
     LinkState,
     NeighbourEvent,
@@ -74,8 +75,8 @@ def concerns_agent(event: Event, watched: Watched) -> bool:
             return version == 4 or is_near
         case NeighbourEvent(index):
             return index in watched.links and _is_damage(event, watched.entries, watched.links[index])
-        case Overrun():
-            return True
+        case Overrun() | ForwardingEvent():
+            return isinstance(event, Overrun) or not event.is_on
 
 
 def _is_ours(event: RouteEvent, watched: Watched) -> bool:

@@ -66,6 +66,7 @@ class Router:
         on_failed: Called after each that failed.
         on_announced: Called with what this node announces by BGP, at first and when it changes.
         on_tunnels: Called after each sync with what there is to do about the node's own addresses.
+        on_tunnel_links: Called with the indexes of our VXLAN links, each time they are read.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Router:
         self.on_failed: Callable[[], None] = lambda: None
         self.on_announced: Callable[[frozenset[Network]], None] = lambda _networks: None
         self.on_tunnels: Callable[[TunnelPlan], None] = lambda _plan: None
+        self.on_tunnel_links: Callable[[Iterable[int]], None] = lambda _indexes: None
         self.node = node
         self._kernel = kernel
         self._state, self._port = edge
@@ -258,6 +260,7 @@ class Router:
             return read_own(rtnl, peer)
 
         self.own = await self._kernel(read)
+        self.on_tunnel_links(self.own.vxlan_links)
 
     def _build_step(
         self,

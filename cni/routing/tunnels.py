@@ -4,6 +4,7 @@ Peers learn of them from the datastore. They are given once (`Allocator.assign_t
 last pool of the family that is routed by VXLAN is gone, and the link with it.
 """
 
+import threading
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
@@ -63,14 +64,22 @@ def plan_tunnels(
     return TunnelPlan(tuple(assign), tuple(release))
 
 
-def carry_out(datastore_url: str, node: str, labels: Mapping[str, str], plan: TunnelPlan) -> tuple[str, ...]:
+def carry_out(
+    datastore_url: str,
+    node: str,
+    labels: Mapping[str, str],
+    plan: TunnelPlan,
+    ended: threading.Event | None = None,
+) -> tuple[str, ...]:
     """Give a node its addresses, and give back those that it needs no more; return what could not be done.
+
+    Whoever sets `ended`, from another thread, has it wait for no server any more.
 
     Raises:
         DatastoreError: the datastore can't be used.
     """
     problems: list[str] = []
-    with open_datastore(datastore_url, create=False) as datastore:
+    with open_datastore(datastore_url, create=False, ended=ended) as datastore:
         allocator = Allocator(datastore, ())
         for pools in plan.assign:
             problems += _assign(allocator, node, labels, pools)

@@ -7,7 +7,7 @@ from nodeplane.datapath.sysctl import Sysctls
 from nodeplane.errors import KernelNotFoundError
 
 _DISABLED = "net.ipv6.conf.all.disable_ipv6"
-_FORWARDING = "net.ipv6.conf.all.forwarding"
+FORWARDING = "net.ipv6.conf.all.forwarding"
 
 
 def require_ipv6(sysctls: Sysctls) -> None:
@@ -26,15 +26,15 @@ def require_ipv6(sysctls: Sysctls) -> None:
         )
 
 
-def ensure_forwarding(sysctls: Sysctls, host: Rtnl) -> None:
-    """Make the node a router of IPv6 if it is none.
+def ensure_forwarding(sysctls: Sysctls, host: Rtnl) -> bool:
+    """Make the node a router of IPv6 if it is none; say whether it was none.
 
     IPv6 has one switch for all links (net/ipv6/ip6_output.c, ip6_forward). A router no longer listens to
     other routers unless told twice (accept_ra 2, Documentation/networking/ip-sysctl.rst), so links that did
     are told.
     """
-    if sysctls.read(_FORWARDING) == "1":
-        return
+    if sysctls.read(FORWARDING) == "1":
+        return False
     for name in host.links():
         setting = f"net/ipv6/conf/{name}/accept_ra"
         try:
@@ -43,4 +43,5 @@ def ensure_forwarding(sysctls: Sysctls, host: Rtnl) -> None:
         except KernelNotFoundError:
             # The link has just gone, or has no IPv6 (its MTU is too small).
             continue
-    sysctls.write(_FORWARDING, 1)
+    sysctls.write(FORWARDING, 1)
+    return True

@@ -6,10 +6,10 @@ Whose they are and what they say, the callers decide. One that reads too slowly 
 import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from nodeplane.datapath.netlink_socket import force_buffer, open_socket
-from nodeplane.datapath.socket_filter import attach, build_drop
+from nodeplane.datapath.socket_filter import Rule, attach, build_filter
 from nodeplane.errors import kernel_error
 
 _SO_RCVBUFFORCE = 33
@@ -48,14 +48,14 @@ class NetlinkListener:
         """Close the socket; it can't be used any more."""
         self._socket.close()
 
-    def leave_out(self, kinds: Sequence[int], port: int) -> None:
-        """Hear no more of messages of these types whose author is `port`.
+    def narrow(self, rules: Iterable[Rule]) -> None:
+        """Hear from now on only what these rules let in.
 
         Raises:
             KernelError: the kernel refused.
         """
         try:
-            attach(self._socket, build_drop(kinds, port))
+            attach(self._socket, build_filter(rules))
         except OSError as exc:
             raise kernel_error(f"filter {self._what}", exc.errno or errno.EIO) from exc
 

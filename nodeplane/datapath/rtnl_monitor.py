@@ -3,6 +3,7 @@
 from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
+    ForwardingEvent,
     LinkEvent,
     LinkState,
     NeighbourEvent,
@@ -15,6 +16,7 @@ from nodeplane.datapath.rtnl.monitor import (
 __all__ = [
     "AddressEvent",
     "Event",
+    "ForwardingEvent",
     "LinkEvent",
     "LinkState",
     "NeighbourEvent",

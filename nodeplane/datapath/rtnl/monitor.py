@@ -9,7 +9,7 @@ of them, as deleted by port 0 (net/ipv6/route.c: rt6_sync_down_dev).
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +22,14 @@ from nodeplane.datapath.netlink_listener import NetlinkListener
 from nodeplane.datapath.rtnl import neighbour_codec as neighbours
 from nodeplane.datapath.rtnl.address import Address
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
+from nodeplane.datapath.socket_filter import PORT_OFFSET, Rule
 
 # linux/rtnetlink.h: message types, multicast groups as bits, attributes.
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE = 16, 17, 20, 21, 24, 25
-# RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE
-_GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10
+_NEWNETCONF = 80
+# RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
+# RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF
+_GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 23 | 1 << 24
 _NEIGHBOURS = 1 << 2  # RTNLGRP_NEIGH
 _RTA_DST, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
 # RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA
@@ -35,6 +38,9 @@ _UNICAST, _LOCAL = 1, 2  # RTN_UNICAST, RTN_LOCAL
 _SCOPE_LINK = 253
 # A pod's start brings a dozen; what comes meanwhile is read at once, without a turn of the loop for each.
 _REST_S = 0.01
+# linux/netconf.h: attributes; a setting of all links together, `conf.all`.
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING = 1, 2
+_ALL_LINKS = (1 << 32) - 1
 _IFF_UP, _IFF_LOWER_UP = 1, 1 << 16
 _ALL_FLAGS = (1 << 32) - 1
 _RTM_F_CLONED = 0x200
@@ -43,6 +49,11 @@ _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
 _ADDRESS = struct.Struct("=BxxxI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _U32 = struct.Struct("=I")
+# Behind struct nlmsghdr; struct ndmsg: family, two paddings, index.
+_NEIGHBOUR_LINK_OFFSET = nl.NLMSG.size + 4
+# struct netconfmsg, padded, and the header of the first attribute, the index (inet_netconf_fill_devconf).
+_NETCONF_BYTES = 4
+_NETCONF_LINK_OFFSET = nl.NLMSG.size + _NETCONF_BYTES + 4
 _VERSIONS = {int(socket.AF_INET): 4, int(socket.AF_INET6): 6}
 
 
@@ -95,11 +106,18 @@ class NeighbourEvent(msgspec.Struct, frozen=True):
     item: Neighbour | FdbEntry | None
 
 
+class ForwardingEvent(msgspec.Struct, frozen=True):
+    """Somebody made the node a router of a family, or none (`ip_forward`, `conf.all.forwarding`)."""
+
+    version: int
+    is_on: bool
+
+
 class Overrun(msgspec.Struct, frozen=True):
     """Events were lost (ENOBUFS): whatever there is must be read again."""
 
 
-Event = RouteEvent | LinkEvent | LinkState | AddressEvent | NeighbourEvent | Overrun
+Event = RouteEvent | LinkEvent | LinkState | AddressEvent | NeighbourEvent | ForwardingEvent | Overrun
 
 
 class RtnlMonitor:
@@ -135,13 +153,19 @@ class RtnlMonitor:
     ) -> None:
         self._listener.close()
 
-    def leave_out_routes_of(self, port: int) -> None:
-        """Hear no more of routes that this netlink port writes or deletes, as of the caller's own ones.
+    def narrow(self, own_port: int, neighbour_links: Iterable[int]) -> None:
+        """Hear no more of routes that this netlink port writes, nor of neighbours on other links than these.
+
+        Of settings only what holds for all links is heard: each new link is told of with all of its own.
 
         Raises:
             KernelError: the kernel refused.
         """
-        self._listener.leave_out((_NEWROUTE, _DELROUTE), port)
+        own_routes = Rule((_NEWROUTE, _DELROUTE), PORT_OFFSET, (own_port,), is_let_in=False)
+        kinds = (neighbours.NEWNEIGH, neighbours.DELNEIGH)
+        near = Rule(kinds, _NEIGHBOUR_LINK_OFFSET, tuple(neighbour_links), is_let_in=True)
+        for_all = Rule((_NEWNETCONF,), _NETCONF_LINK_OFFSET, (_ALL_LINKS,), is_let_in=True)
+        self._listener.narrow((own_routes, near, for_all))
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield each event, for as long as it is read.
@@ -172,6 +196,8 @@ def decode_events(data: bytes) -> Iterator[Event]:
             yield from _decode_address(body, is_deleted=kind == _DELADDR)
         elif kind in {neighbours.NEWNEIGH, neighbours.DELNEIGH}:
             yield from _decode_neighbour(body, is_deleted=kind == neighbours.DELNEIGH)
+        elif kind == _NEWNETCONF:
+            yield from _decode_settings(body)
 
 
 def _decode_route(body: memoryview, port: int, *, is_deleted: bool) -> Iterator[RouteEvent]:
@@ -235,3 +261,12 @@ def _decode_neighbour(body: memoryview, *, is_deleted: bool) -> Iterator[Neighbo
     if key is not None:
         item = None if is_deleted else neighbours.decode(body, "")
         yield NeighbourEvent(neighbours.decode_index(body), key, item)
+
+
+def _decode_settings(body: memoryview) -> Iterator[ForwardingEvent]:
+    facts = nl.attribute_map(body[_NETCONF_BYTES:])
+    index, forwarding = facts.get(_NETCONFA_IFINDEX, b""), facts.get(_NETCONFA_FORWARDING, b"")
+    if len(body) < _NETCONF_BYTES or len(index) < _U32.size or len(forwarding) < _U32.size:
+        return
+    if body[0] in _VERSIONS and _U32.unpack_from(index)[0] == _ALL_LINKS:
+        yield ForwardingEvent(_VERSIONS[body[0]], is_on=bool(_U32.unpack_from(forwarding)[0]))

@@ -1,12 +1,14 @@
 """`cni-agent run` in each mode of a pool: real processes, routes and packets."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ipam.model import Mode
 from nodeplane.datapath.rtnl import FdbEntry, Neighbour
+from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.errors import KernelNotFoundError
 from tests.cni.agent_process import stop
 from tests.cni.routing.lookups import lookups
@@ -103,6 +105,11 @@ def test_damage_is_repaired_and_what_is_foreign_stays(nodes: Racks) -> None:
         done = run_in(nodes.paths["n1"], *command.split())
         assert done.returncode == 0, (command, done.stderr)
         eventually(lambda: everything(nodes, "n1"), lambda found: found == before)
+
+    sysctls = KernelSysctls(nodes.paths["n1"])
+    for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+        sysctls.write(setting, 0)
+        eventually(partial(sysctls.read, setting), lambda value: value == "1")
 
     stray = "bridge fdb append 02:00:00:00:00:99 dev np-vxlan4 dst 192.0.2.99 self permanent"
     assert run_in(nodes.paths["n1"], *stray.split()).returncode == 0

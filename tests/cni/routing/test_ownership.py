@@ -11,6 +11,7 @@ from nodeplane.datapath.rtnl import FdbEntry, Neighbour, Network, NextHop, Route
 from nodeplane.datapath.rtnl_monitor import (
     AddressEvent,
     Event,
+    ForwardingEvent,
     LinkEvent,
     LinkState,
     NeighbourEvent,
@@ -107,6 +108,8 @@ def fdb(mac: str, destination: str | None, index: int = 7) -> NeighbourEvent:
         pytest.param(fdb(MAC, "192.0.2.3"), True, id="a forwarding entry changed"),
         pytest.param(fdb(MAC, "192.0.2.2"), False, id="a forwarding entry as it should be"),
         pytest.param(fdb(OTHER_MAC, "192.0.2.2"), True, id="a forwarding entry that is not wanted"),
+        pytest.param(ForwardingEvent(4, is_on=False), True, id="forwarding off"),
+        pytest.param(ForwardingEvent(6, is_on=True), False, id="forwarding on"),
         pytest.param(Overrun(), True, id="events lost"),
     ],
 )

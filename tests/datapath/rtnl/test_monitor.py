@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodeplane.datapath.rtnl import Route, Rtnl, open_rtnl
+from nodeplane.datapath.rtnl import Neighbour, Replacement, Route, Rtnl, open_rtnl
 from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
+    ForwardingEvent,
     LinkEvent,
     LinkState,
     Overrun,
@@ -84,21 +85,58 @@ def test_first_event_of_a_step(step: Callable[[Rtnl], object], expected: Event) 
 
 
 @pytest.mark.netns
-def test_routes_that_are_left_out() -> None:
-    """Of one port no routes are heard, in neither family; what else it does is, and all that others do."""
+@pytest.mark.parametrize("is_narrowed", [False, True])
+@pytest.mark.parametrize(
+    ("setting", "version"), [("net.ipv4.ip_forward", 4), ("net.ipv6.conf.all.forwarding", 6)]
+)
+def test_forwarding(setting: str, version: int, is_narrowed: bool) -> None:
+    """It is told when it changes for all links; of one link's, or another setting, nothing is."""
+    with namespace() as path, open_rtnl(path) as rtnl, RtnlMonitor(path) as monitor:
+        rtnl.add_veth("v0", "v1")
+        if is_narrowed:
+            monitor.narrow(rtnl.port, ())
+        sysctls = KernelSysctls(path)
+        for value in (1, 0):
+            sysctls.write(f"net.ipv{version}.conf.v0.forwarding", value)
+            sysctls.write("net.ipv4.conf.all.rp_filter", value)
+            sysctls.write(setting, value)
+        sysctls.write("net.ipv4.ip_forward", 1)
+        last = [ForwardingEvent(4, is_on=True)]
+
+        async def until_last() -> list[Event]:
+            heard: list[Event] = []
+            async with aclosing(monitor.events()) as events, asyncio.timeout(30):
+                async for event in events:
+                    heard += [event] if isinstance(event, ForwardingEvent) else []
+                    if heard[2:] == last:
+                        break
+            return heard
+
+        told = [ForwardingEvent(version, is_on=is_on) for is_on in (True, False)]
+        assert asyncio.run(until_last()) == told + last
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("links", [(), ("v1",), ("v0", "v1")])
+def test_narrowed(links: tuple[str, ...]) -> None:
+    """Of one port no routes are heard, of neighbours those on some links; of all else everything."""
     with namespace() as path, open_rtnl(path) as rtnl, open_rtnl(path) as other:
         KernelSysctls(path).write("net.ipv6.conf.default.disable_ipv6", 1)
         rtnl.add_veth("v0", "v1")
-        with RtnlMonitor(path) as monitor:
-            monitor.leave_out_routes_of(rtnl.port)
+        indexes = {name: rtnl.link(name).index for name in ("v0", "v1")}
+        with RtnlMonitor(path, has_neighbours=True) as monitor:
+            monitor.narrow(rtnl.port, [indexes[name] for name in links])
             for route in (BLACKHOLE, BLACKHOLE_6):
                 rtnl.add_route(route)
                 rtnl.delete_route(route)
                 other.add_route(route)
+            for name in indexes:
+                rtnl.apply([Replacement(Neighbour(name, ip_address("192.0.2.2"), "02:00:00:00:00:02"))])
             rtnl.set_mtu("v0", 1400)
-            events = asyncio.run(take(monitor, 3))
+            events = asyncio.run(take(monitor, 3 + len(links)))
 
-        assert [getattr(event, "port", None) for event in events] == [other.port, other.port, None]
+        heard = [getattr(event, "port", getattr(event, "link_index", None)) for event in events]
+        assert heard == [other.port, other.port, *(indexes[name] for name in links), None]
 
 
 @pytest.mark.netns
