@@ -5,6 +5,7 @@ The kernel takes what comes to the VXLAN port from anybody, whatever the packet 
 away). So a pod that writes such frames could send as any other pod. As with Calico's nodes, only nodes may:
 
     UDP to the VXLAN port? no ─► on                       (prerouting, raw: before conntrack and masquerade)
+      ├─ of another network (VNI) ─► on: some other tunnel's, whose peers are not for us to know
       ├─ from a pod's link ─┬─ to another pod, here or elsewhere: a network of the pods' own ─► on
       │                     └─ else dropped: to this node, or masqueraded as this node to another one
       ├─ not to this node ─► on
@@ -12,7 +13,7 @@ away). So a pod that writes such frames could send as any other pod. As with Cal
       └─ dropped
 
 A frame in several pieces is judged whole where conntrack puts packets together (nf_defrag_ipv4), and else by
-its first piece, without which the others are nothing.
+its first piece, without which the others are nothing. One that ends before its network counts as ours.
 """
 
 import struct
@@ -30,6 +31,8 @@ NAME = "nodeplane-vxlan"
 
 _ENTRY, _JUDGE, _FROM_PODS = "to-the-vxlan-port", "judge", "from-pods"
 _PREROUTING, _RAW = 0, -300
+# RFC 7348, section 5: behind the UDP header of 8 bytes come flags and reserved bits, then the number.
+_VNI_OFFSET, _VNI_BYTES = 8 + 4, 3
 _UDP = 17
 
 
@@ -38,8 +41,8 @@ def nodes_of(family: Family) -> str:
     return f"nodes-{family}"
 
 
-def build_table(port: int) -> Table:
-    """Build what is constant of the table, for one VXLAN port."""
+def build_table(port: int, vni: int) -> Table:
+    """Build what is constant of the table, for one VXLAN port and network."""
     maps = (
         *(Map(nodes_of(family), "other nodes", (ADDRESS_TYPES[family],)) for family in FAMILIES),
         *(
@@ -57,7 +60,7 @@ def build_table(port: int) -> Table:
             Chain(_FROM_PODS, "between pods?"),
         ),
         maps=maps,
-        rules=tuple(_build_rules(port)),
+        rules=tuple(_build_rules(port, vni)),
         fixed={},
     )
 
@@ -72,7 +75,7 @@ def build_elements(nodes: Iterable[Address], pools: Iterable[Pool]) -> Elements:
     return elements
 
 
-def _build_rules(port: int) -> Iterator[Rule]:
+def _build_rules(port: int, vni: int) -> Iterator[Rule]:
     is_tunnelled = (
         expr.load_meta("l4proto", 0)
         + expr.compare("==", bytes((_UDP,)), 0)
@@ -82,7 +85,12 @@ def _build_rules(port: int) -> Iterator[Rule]:
     is_pods = expr.load_meta("iifname", 0) + expr.compare("==", HOST_LINK_PREFIX.encode(), 0)
     type_of_target = expr.load_address_type("daddr", 0)
     local = struct.pack("=I", expr.LOCAL)
+    is_others = expr.load_transport(_VNI_OFFSET, _VNI_BYTES, 0) + expr.compare(
+        "!=", vni.to_bytes(_VNI_BYTES, "big"), 0
+    )
     yield Rule(_ENTRY, is_tunnelled + expr.verdict("jump", _JUDGE), "VXLAN")
+    # Where there is nothing to load the rule ends: a short first piece is no way past the others.
+    yield Rule(_JUDGE, is_others + expr.verdict("return"), "another network")
     yield Rule(_JUDGE, is_pods + expr.verdict("goto", _FROM_PODS), "from a pod")
     yield Rule(_JUDGE, type_of_target + expr.compare("!=", local, 0) + expr.verdict("return"), "only passes")
     for family in FAMILIES:

@@ -238,7 +238,9 @@ class Router:
         full = full or links != self._links or not self._present() <= versions
         self.desired.set_own(self.own.subnets, frozenset(versions), self.own.subnet_links)
         changed = self.desired.take_changed()
-        guard = Guard(self._config.port, self.desired.others, self.pools) if versions else None
+        guard = None
+        if versions:
+            guard = Guard(self._config.port, self._config.vni, self.desired.others, self.pools)
         step = self._build_step(None if full else changed, links, kept, guard)
         report = await self._kernel(lambda _: self._state.apply(step))
         self._links, self._leftovers = links, report.leftovers

@@ -12,9 +12,10 @@ from nodeplane.errors import KernelExistsError, KernelNotFoundError
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """Whom the guard lets through: other nodes by their addresses, to the VXLAN port; and the pools."""
+    """Whom the guard lets through: other nodes by their addresses, to one port and network; and the pools."""
 
     port: int
+    vni: int
     nodes: frozenset[Address] = frozenset()
     pools: tuple[Pool, ...] = ()
 
@@ -46,11 +47,11 @@ class TunnelGuard:
         before = self._actual
         if wanted == before:
             return False
-        if before is None or before.port != wanted.port:
+        if before is None or (before.port, before.vni) != (wanted.port, wanted.vni):
             return self.sync(wanted)
         changes = _diff(_elements(before), _elements(wanted))
         try:
-            self._edge.update(build_table(wanted.port), changes)
+            self._edge.update(build_table(wanted.port, wanted.vni), changes)
         except (KernelExistsError, KernelNotFoundError):
             # Somebody else was here.
             return self.sync(wanted)
@@ -58,7 +59,7 @@ class TunnelGuard:
         return bool(changes)
 
     def _mend(self, wanted: Guard) -> bool:
-        table, elements = build_table(wanted.port), _elements(wanted)
+        table, elements = build_table(wanted.port, wanted.vni), _elements(wanted)
         state = self._edge.read(table)
         if state is None or not state.holds(table):
             # In one transaction: there is no moment without it.

@@ -131,6 +131,47 @@ def test_nobody_but_another_node(nodes: Racks, place: str, source: str, node: st
         assert victim.received(nodes.paths[place]) == []
 
 
+def test_a_frame_in_pieces(nodes: Racks) -> None:
+    """The first piece ends before the network's number, which so can't be asked for."""
+    victim = Victim(nodes, "n2", 4)
+    target = ADDRESSES["n2"][0]
+    datagram = bytes(UDP(sport=9, dport=4789) / victim.forged())
+    with victim.socket, netns.inside(nodes.paths["n3"]):
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with raw:
+            for start, end in ((0, 8), (8, len(datagram))):
+                head = IP(
+                    src=STRANGER, dst=target, id=77, proto=17, frag=start // 8, flags="MF" * (not start)
+                )
+                raw.sendto(bytes(head / datagram[start:end]), (target, 0))
+
+        assert victim.received(nodes.paths["n3"]) == []
+
+
+def test_another_network_is_left_alone(nodes: Racks) -> None:
+    """A VXLAN link of somebody else's on the same port hears its peers, whoever they are."""
+    group = [
+        "ip link add theirs type vxlan id 7 dstport 4789 nolearning",
+        "ip link set theirs up",
+        "ip addr add 203.0.113.2/24 dev theirs",
+    ]
+    for command in group:
+        done = run_in(nodes.paths["n2"], *command.split())
+        assert done.returncode == 0, (command, done.stderr)
+    mac = nodes.rtnl("n2").link("theirs").mac
+    inner = IP(src="203.0.113.3", dst="203.0.113.2") / UDP(sport=9, dport=PORT) / b"theirs"
+    frame = bytes(VXLAN(vni=7, flags=0x08) / Ether(dst=mac, src="02:00:00:00:00:33") / inner)
+    with netns.inside(nodes.paths["n2"]):
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with receiver, sender(nodes.paths["n3"], 4, STRANGER) as stranger:
+        receiver.bind(("203.0.113.2", PORT))
+        receiver.settimeout(_LIMIT_S)
+        stranger.sendto(frame, (ADDRESSES["n2"][0], 4789))
+
+        assert receiver.recv(64) == b"theirs"
+    run_in(nodes.paths["n2"], "ip", "link", "del", "theirs")
+
+
 def test_a_pod_may_send_to_a_pods_port(nodes: Racks) -> None:
     """Overlays inside of pods are theirs: what goes from pod to pod is no tunnel of ours."""
     with netns.inside(nodes.paths["other"]):

@@ -19,8 +19,8 @@ from tests.netns_fixture import namespace, run_in
 POOL = Pool("default", ip_network("10.244.0.0/16"), 26, mode="vxlan")
 POOL_6 = Pool("six", ip_network("fd00:10:244::/64"), 122, mode="vxlan")
 N2, N3, N2_6 = map(ip_address, ("192.0.2.2", "192.0.2.3", "2001:db8::2"))
-GUARD = Guard(4789, frozenset({N2, N2_6}), (POOL, POOL_6))
-TABLE = build_table(4789)
+GUARD = Guard(4789, 4096, frozenset({N2, N2_6}), (POOL, POOL_6))
+TABLE = build_table(4789, 4096)
 
 
 @pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.netns)])
@@ -37,7 +37,7 @@ def edge(request: pytest.FixtureRequest) -> Iterator[TableEdge]:
 
 def holds(edge: TableEdge, guard: Guard | None) -> bool:
     """Say whether the table is what a guard asks for, to the last element."""
-    table = TABLE if guard is None else build_table(guard.port)
+    table = TABLE if guard is None else build_table(guard.port, guard.vni)
     state = edge.read(table)
     if state is None or guard is None:
         return state is None and guard is None
@@ -75,6 +75,7 @@ def test_damage_is_repaired(edge: TableEdge, damage: Callable[[TableEdge], objec
         pytest.param(msgspec.structs.replace(GUARD, nodes=frozenset()), id="no nodes"),
         pytest.param(msgspec.structs.replace(GUARD, pools=(POOL,)), id="one pool less"),
         pytest.param(msgspec.structs.replace(GUARD, port=8472), id="another port"),
+        pytest.param(msgspec.structs.replace(GUARD, vni=7), id="another network"),
         pytest.param(GUARD, id="the same"),
     ],
 )
