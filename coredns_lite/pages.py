@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
-from nodeplane.runtime.http import Handler, Request, Response, keep_serving, route
 from nodeplane.runtime.listen import ListenAddress
+from nodeplane.runtime.page import Handler, Request, Response, route
 
 PageTable = Mapping[ListenAddress, Mapping[str, Handler]]
 """Handlers by address and path."""
@@ -24,7 +24,13 @@ class Pages:
         self._table = table
         for address in self._serving.keys() - table.keys():
             self._serving.pop(address).cancel()
-        for address in table.keys() - self._serving.keys():
+        fresh = table.keys() - self._serving.keys()
+        if not fresh:
+            return
+        # Late: an HTTP server takes half a megabyte.
+        from nodeplane.runtime.http import keep_serving
+
+        for address in fresh:
             main = keep_serving(address, partial(self._answer, address))
             self._serving[address] = self._tasks.create_task(main)
 

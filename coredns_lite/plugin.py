@@ -14,8 +14,8 @@ from coredns_lite.client import Client, Transport
 from coredns_lite.corefile.parser import Directive
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.reply import Answer
-from nodeplane.runtime.http import Handler as PageHandler
 from nodeplane.runtime.listen import ListenAddress
+from nodeplane.runtime.page import Handler as PageHandler
 
 if TYPE_CHECKING:
     from coredns_lite.workers.crew import Crew

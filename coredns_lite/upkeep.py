@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from coredns_lite.config import Listener, Site
-from nodeplane.runtime.http import Handler
 from nodeplane.runtime.listen import ListenAddress
+from nodeplane.runtime.page import Handler
 
 if TYPE_CHECKING:
     from coredns_lite.workers.crew import Crew

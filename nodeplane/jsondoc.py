@@ -7,10 +7,10 @@ two thirds of the time, does not tell of it.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nodeplane.yamlloader import MAX_DEPTH
+from nodeplane.nesting import MAX_DEPTH
 
 _NO_BRACKETS = bytes({*range(256)} - {*b"{}[]"})
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -24,7 +24,7 @@ class DoubleKeyError(Exception):
         self.line = line
 
 
-class _DoubleError(Exception):
+class _DoubleError(ValueError):
     """The same, before anybody knows where."""
 
 
@@ -41,17 +41,48 @@ def parse_json(text: str) -> Any:
         ValueError: it is not JSON, or holds a value that we don't read.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        value, end = _parse_at(text, _skip(text, 0), MAX_DEPTH)
     except _DoubleError:
         raise _find_double(text) from None
-    except RecursionError as exc:
-        raise ValueError("nested too deep") from exc
-    if not _is_surely_flat(text, MAX_DEPTH) and _is_deeper(value, MAX_DEPTH):
-        raise ValueError("nested too deep")
-    if "\\u" in text:
-        # Half of a surrogate pair is no character.
-        json.dumps(value, ensure_ascii=False).encode()
+    _expect_end(text, end)
     return value
+
+
+def iterate_items(text: str) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Yield each entry of the list `items` of a JSON object, with the object's fields that are known by then.
+
+    The fields are the same mapping each time; it is complete when the last entry was taken. Of a large list
+    one entry at a time is in memory.
+
+    Raises:
+        ValueError: there is no such list, or something that `parse_json` refuses; maybe behind some entries.
+    """
+    fields: dict[str, Any] = {}
+    at = _expect(text, 0, "{")
+    while True:
+        name, at = _parse_at(text, at, 1)
+        if not isinstance(name, str) or name in fields:
+            raise ValueError("expected the name of another field")
+        at = _expect(text, at, ":")
+        if name == "items" and text.startswith("[", at):
+            fields[name], at = [], _expect(text, at, "[")
+            is_more = not text.startswith("]", at)
+            while is_more:
+                value, at = _parse_at(text, at, MAX_DEPTH - 2)
+                yield fields, value
+                at = _skip(text, at)
+                is_more = not text.startswith("]", at)
+                at = _expect(text, at, ",") if is_more else at
+            at += 1
+        else:
+            fields[name], at = _parse_at(text, at, MAX_DEPTH - 1)
+        at = _skip(text, at)
+        if text.startswith("}", at):
+            break
+        at = _expect(text, at, ",")
+    _expect_end(text, at + 1)
+    if "items" not in fields:
+        raise ValueError("expected items")
 
 
 def find_in_json(text: str, path: Sequence[str | int]) -> tuple[int, str | None]:
@@ -68,15 +99,48 @@ def find_in_json(text: str, path: Sequence[str | int]) -> tuple[int, str | None]
     return _line(text, at), value if isinstance(value, str) else text[at:end]
 
 
+def _parse_at(text: str, at: int, max_depth: int) -> tuple[Any, int]:
+    """Parse the value at a place; return it and the place behind it."""
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+    except RecursionError as exc:
+        raise ValueError("nested too deep") from exc
+    # Most values have few brackets, those inside of strings too.
+    is_short = text.count("{", at, end) + text.count("[", at, end) <= max_depth
+    if not is_short and not _is_surely_flat(text[at:end], max_depth) and _is_deeper(value, max_depth):
+        raise ValueError("nested too deep")
+    if text.find("\\u", at, end) >= 0:
+        # Half of a surrogate pair is no character.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value, end
+
+
+def _expect(text: str, at: int, mark: str) -> int:
+    """Return the place of what follows a mark, which must be next."""
+    at = _skip(text, at)
+    if not text.startswith(mark, at):
+        raise json.JSONDecodeError(f"Expecting {mark!r}", text, at)
+    return _skip(text, at + 1)
+
+
+def _expect_end(text: str, at: int) -> None:
+    at = _skip(text, at)
+    if at != len(text):
+        raise json.JSONDecodeError("Extra data", text, at)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise _DoubleError
+        raise _DoubleError("a key stands twice")
     return value
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse)
 
 
 def _is_surely_flat(text: str, depth: int) -> bool:

@@ -17,14 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 from msgspec import inspect
-from yaml.reader import ReaderError
 
 from nodeplane.errors import ConfigError
 from nodeplane.jsondoc import DoubleKeyError, find_in_json, looks_like_json, parse_json
-from nodeplane.yamlloader import Loader
-from nodeplane.yamlplain import NotPlainError, parse_plain
 
 T = TypeVar("T")
 
@@ -90,6 +86,15 @@ def read_documents(path: Path, name: str | None = None) -> list[YamlDocument]:
         ConfigError: the file can't be read, is none (a pipe, a device), or is not YAML; names the line.
     """
     file = name or str(path)
+    return parse_documents(read_text(path, file), file)
+
+
+def read_text(path: Path, file: str) -> str:
+    """Read a file's text; `file` is the name that errors carry.
+
+    Raises:
+        ConfigError: the file can't be read, is none (a pipe, a device), or is not UTF-8; names the line.
+    """
     try:
         # A pipe without a writer would stop the program here for good.
         with open(path, "rb", buffering=0, opener=_open_without_waiting) as stream:
@@ -99,12 +104,10 @@ def read_documents(path: Path, name: str | None = None) -> list[YamlDocument]:
     except OSError as exc:
         raise ConfigError(file, "", f"expected a readable file: {exc.strerror}") from exc
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as exc:
-        raise ConfigError(
-            f"{file}:{_line(content, exc.start)}", "", f"expected UTF-8 text: {exc.reason}"
-        ) from exc
-    return parse_documents(text, file)
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(f"{file}:{line}", "", f"expected UTF-8 text: {exc.reason}") from exc
 
 
 def parse_documents(text: str, file: str) -> list[YamlDocument]:
@@ -113,41 +116,24 @@ def parse_documents(text: str, file: str) -> list[YamlDocument]:
     Raises:
         ConfigError: the text is not YAML; names the line.
     """
-    values, refusal = _parse_fast(text, file)
-    if values is None:
-        values = _parse_yaml(text, file, refusal)
+    values = _parse(text, file)
     return [YamlDocument(file, index, value, text) for index, value in enumerate(values) if value is not None]
 
 
-def _parse_fast(text: str, file: str) -> tuple[list[Any] | None, json.JSONDecodeError | None]:
-    """Parse a text that is JSON, or plain YAML; None, and why it is no JSON, if it is neither."""
+def _parse(text: str, file: str) -> list[Any]:
+    """Parse the documents of a text that is JSON, or else YAML."""
+    refusal = None
     if looks_like_json(text):
         try:
-            return [parse_json(text)], None
+            return [parse_json(text)]
         except DoubleKeyError as exc:
             raise ConfigError(f"{file}:{exc.line}", "", f"expected JSON: {exc}") from exc
         except ValueError as exc:
-            return None, exc if isinstance(exc, json.JSONDecodeError) else None
-    with suppress(NotPlainError):
-        return parse_plain(text), None
-    return None, None
+            refusal = exc if isinstance(exc, json.JSONDecodeError) else None
+    # Late: PyYAML takes 1 MB, which who has JSON, or no files, need not pay.
+    from nodeplane.yamltext import parse_yaml
 
-
-def _parse_yaml(text: str, file: str, refusal: json.JSONDecodeError | None) -> list[Any]:
-    try:
-        return list(yaml.load_all(text, Loader=Loader))
-    except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        if refusal is not None and mark and refusal.pos > mark.index:
-            # As YAML it is wrong before that: so it is meant to be JSON.
-            problem = refusal.msg[:1].lower() + refusal.msg[1:]
-            raise ConfigError(f"{file}:{refusal.lineno}", "", f"expected JSON: {problem}") from exc
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(file + line, "", f"expected YAML: {exc.problem or exc.context}") from exc
-    except ReaderError as exc:
-        # libyaml counts in bytes.
-        line = f":{_line(text.encode(), exc.position)}"
-        raise ConfigError(file + line, "", f"expected YAML: {exc.reason}") from exc
+    return parse_yaml(text, file, refusal)
 
 
 def field_text(path: FieldPath) -> str:
@@ -231,33 +217,6 @@ def _find(text: str, index: int, path: FieldPath) -> tuple[int, str | None]:
         with suppress(ValueError, DoubleKeyError):
             parse_json(text)
             return find_in_json(text, path)
-    node = _document_node(text, index)
-    line = node.start_mark.line + 1 if node else 1
-    for step in path:
-        node = _child(node, step)
-        if node is None:
-            return line, None
-        line = node.start_mark.line + 1
-    return line, node.value if isinstance(node, yaml.ScalarNode) else None
+    from nodeplane.yamltext import find_in_yaml
 
-
-def _document_node(text: str, index: int) -> yaml.Node | None:
-    for number, node in enumerate(yaml.compose_all(text, Loader=Loader)):
-        if number == index:
-            return node
-    return None
-
-
-def _line(content: bytes, offset: int) -> int:
-    return content.count(b"\n", 0, offset) + 1
-
-
-def _child(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        child: yaml.Node = node.value[step]
-        return child
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == step:
-                return value  # type: ignore[no-any-return]  # the stubs leave a mapping's pairs untyped
-    return None
+    return find_in_yaml(text, index, path)

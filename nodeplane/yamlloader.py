@@ -13,9 +13,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-# libyaml's binding composes by recursion in C: some 25,000 levels end the process (8 MiB stack, PyYAML 6.0).
-# Building takes four Python frames a level, of 1000. The deepest of real manifests, CRDs, come to about 50.
-MAX_DEPTH = 128
+from nodeplane.nesting import MAX_DEPTH
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1's own patterns (yaml.org/type) without base 60.

@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from nodeplane.yamlloader import MAX_DEPTH, Loader
+from nodeplane.nesting import MAX_DEPTH
+from nodeplane.yamlloader import Loader
 
 # What is one plain scalar in the block context, whatever stands around it (YAML 1.1, section 9.1.3): no
 # indicator at its beginning, no colon at its end and no `#` in it.

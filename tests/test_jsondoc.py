@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeplane.errors import ConfigError
-from nodeplane.jsondoc import DoubleKeyError, find_in_json, looks_like_json, parse_json
+from nodeplane.jsondoc import DoubleKeyError, find_in_json, iterate_items, looks_like_json, parse_json
 from nodeplane.yamldoc import FieldPath, parse_documents
 
 
@@ -120,3 +120,57 @@ def test_garbage(text: str) -> None:
     """Any text gives a value or one of two errors."""
     with suppress(ValueError, DoubleKeyError):
         parse_json(text)
+
+
+def read_items(text: str) -> dict[str, Any]:
+    """Put an object together again from what is yielded of it."""
+    entries = list(iterate_items(text))
+    fields = entries[-1][0] if entries else parse_json(text)
+    return {**fields, "items": [item for _, item in entries]}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        pytest.param('{"kind": "L",\n "items": [1, {"a": [2]}]}', {"kind", "items"}, id="fields before"),
+        pytest.param(' { "items" : [ 1 , [] ] , "kind": "L" } ', {"items"}, id="fields behind"),
+    ],
+)
+def test_items(text: str, known: set[str]) -> None:
+    """Fields that stand behind the list are known at its end."""
+    fields, first = next(iterate_items(text))
+
+    assert (first, set(fields)) == (1, known)
+    assert read_items(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        pytest.param('{"items": [1,]}', "Expecting value", id="comma at the end"),
+        pytest.param('{"items": [1 2]}', "Expecting ','", id="no comma"),
+        pytest.param('{"items": [1]', "Expecting ','", id="not closed"),
+        pytest.param('{"items": [1]} 2', "Extra data", id="more behind it"),
+        pytest.param('{"items": [1], "items": [2]}', "another field", id="two lists"),
+        pytest.param('{"items": [{"a": 1, "a": 2}]}', "twice", id="a key twice"),
+        pytest.param('{"items": ["\\ud83d"]}', "surrogates not allowed", id="half a surrogate pair"),
+        pytest.param(
+            '{"items": [1, ' + 127 * "[" + 127 * "]" + "]}", "nested too deep", id="nested too deep"
+        ),
+        pytest.param('{"kind": "L"}', "expected items", id="no list"),
+        pytest.param("[1]", "Expecting '{'", id="no object"),
+    ],
+)
+def test_items_refused(text: str, error: str) -> None:
+    """What `parse_json` does not take, and what has no items."""
+    with pytest.raises(ValueError, match=error):
+        read_items(text)
+
+
+@given(st.text(alphabet='{}[]:,"i 1', max_size=20))
+@settings(deadline=None)
+def test_items_are_those_of_the_whole(text: str) -> None:
+    """Whatever is read one by one, reads the same as a whole."""
+    text = '{"items":[' + text + "]}"
+    with suppress(ValueError):
+        assert read_items(text) == parse_json(text)

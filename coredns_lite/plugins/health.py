@@ -32,8 +32,8 @@ from coredns_lite.corefile.parser import Directive
 from coredns_lite.metrics import REGISTRY
 from coredns_lite.options import decode_duration, decode_listen_address, one_value, read_options
 from coredns_lite.plugin import Handler, Surroundings
-from nodeplane.runtime.http import Request, Response
 from nodeplane.runtime.listen import ListenAddress
+from nodeplane.runtime.page import Request, Response
 
 REPEATS = False
 

@@ -4,16 +4,20 @@ Decides what counts as a good file; when it is read, and what a bad one means, i
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from nodeplane.errors import ConfigError
+from nodeplane.jsondoc import iterate_items, looks_like_json
 from nodeplane.kube.objects import CLUSTER_SCOPED, KINDS, Object, ObjectKey
 from nodeplane.kube.source import Shrink, keep_whole
 from nodeplane.kube.validation import problems
-from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
+from nodeplane.yamldoc import FieldPath, YamlDocument, parse_documents, read_text
 
 log = logging.getLogger(__name__)
 
@@ -26,25 +30,63 @@ def read_manifest(path: Path, shrink: Shrink = keep_whole) -> dict[ObjectKey, Ob
     Raises:
         ConfigError: the file is not YAML, or an object is not what Kubernetes would take.
     """
+    file = str(path)
+    text = read_text(path, file)
+    if looks_like_json(text) and '"items"' in text:
+        # What is wrong is read again as a whole, which knows what to say of it.
+        with suppress(ValueError, ConfigError):
+            return _collect(_decode_items(text, file), shrink)
+    return _collect(
+        (
+            (document, where, item)
+            for document in parse_documents(text, file)
+            for where, item in decode_objects(document)
+        ),
+        shrink,
+    )
+
+
+_Place = tuple[YamlDocument, FieldPath, Object]
+
+
+def _collect(places: Iterable[_Place], shrink: Shrink) -> dict[ObjectKey, Object]:
+    """Shrink objects one by one; each may be there once."""
     objects: dict[ObjectKey, Object] = {}
     keys: set[ObjectKey] = set()
-    for document in read_documents(path):
-        for where, item in decode_objects(document):
-            if item.key in keys:
-                raise document.error(
-                    (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"
-                )
-            keys.add(item.key)
-            kept = shrink(item)
-            if kept is not None:
-                objects[kept.key] = kept
+    for document, where, item in places:
+        if item.key in keys:
+            raise document.error(
+                (*where, "metadata", "name"), f"expected each object once, {item.key} is here twice"
+            )
+        keys.add(item.key)
+        kept = shrink(item)
+        if kept is not None:
+            objects[kept.key] = kept
     return objects
 
 
-def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple[FieldPath, Object]]:
+def _decode_items(text: str, file: str) -> Iterator[_Place]:
+    """Yield the objects of a List in JSON, whose entries are parsed one after the other.
+
+    Raises:
+        ValueError: the text is something else, or its kind stands behind entries that don't say theirs.
+        ConfigError: an object is not what Kubernetes would take; its place is not known here.
+    """
+    fields: Mapping[str, Any] = {}
+    for fields, value in iterate_items(text):
+        entry = YamlDocument(file, 0, value, "{}")
+        for where, item in decode_objects(entry, outer=_kind_of_items(fields)):
+            yield entry, where, item
+    if not _is_list(fields):
+        raise ValueError("expected a List")
+
+
+def decode_objects(
+    document: YamlDocument, at: FieldPath = (), outer: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[tuple[FieldPath, Object]]:
     """Yield the object at `at` in a document, or those of the List there, also of Lists in it, with paths.
 
-    Kinds that nodeplane does not use are left out.
+    Kinds that nodeplane does not use are left out; `outer` is what a List around it says of its kind.
 
     Raises:
         ConfigError: an object is not what Kubernetes would take; names file, line and field.
@@ -52,11 +94,9 @@ def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple
     value = document.at(at)
     if not isinstance(value, dict):
         raise document.error(at, "expected a Kubernetes object (a mapping)")
-    if not _is_list(value):
-        items, outer = [at], {}
-    else:
-        # An API server's ServiceList says in its head what kind its items are; in kubectl's List each does.
-        outer = {"apiVersion": value.get("apiVersion"), "kind": value["kind"].removesuffix("List") or None}
+    items = [at]
+    if _is_list(value):
+        outer = _kind_of_items(value)
         if not isinstance(value.get("items") or [], list):
             raise document.error((*at, "items"), "expected a list of objects")
         items = [(*at, "items", index) for index in range(len(value.get("items") or []))]
@@ -69,8 +109,15 @@ def decode_objects(document: YamlDocument, at: FieldPath = ()) -> Iterator[tuple
             yield where, item
 
 
+def _kind_of_items(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a List says of the kind of its items: an API server's does, in kubectl's each says it."""
+    kind = fields.get("kind")
+    named = kind.removesuffix("List") if isinstance(kind, str) else None
+    return {"apiVersion": fields.get("apiVersion"), "kind": named or None}
+
+
 def _is_list(value: object) -> bool:
-    kind = value.get("kind") if isinstance(value, dict) else None
+    kind = value.get("kind") if isinstance(value, Mapping) else None
     return isinstance(kind, str) and kind.endswith("List")
 
 

@@ -7,15 +7,16 @@ are plain functions that answer at once; several servers, each with its listener
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TypeAlias, cast
+from typing import cast
 
 import h11
-import msgspec
 
 from nodeplane.errors import KernelError
 from nodeplane.runtime.listen import ListenAddress, open_listener
+from nodeplane.runtime.page import Handler, Request, Response, route
+
+__all__ = ["Handler", "Request", "Response", "keep_serving", "route", "serve"]
 
 # A scraper keeps its connection between two scrapes, up to minutes apart (Prometheus: scrape_interval).
 _IDLE_LIMIT_S = 150.0
@@ -24,37 +25,6 @@ _RETRY_S = 5.0
 _ACCEPT_RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What was asked for; header names are in lower case."""
-
-    path: str
-    query: str = ""
-    method: str = "GET"
-    headers: Mapping[str, str] = {}
-
-
-class Response(msgspec.Struct, frozen=True):
-    """What is answered."""
-
-    body: bytes
-    status: int = 200
-    content_type: str = "text/plain; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-Handler: TypeAlias = Callable[[Request], Response]
-
-
-def route(handlers: Mapping[str, Handler]) -> Handler:
-    """Return the handler that chooses by path; a path that nobody has is not found."""
-
-    def handle(request: Request) -> Response:
-        handler = handlers.get(request.path)
-        return handler(request) if handler else Response(b"404 page not found\n", 404)
-
-    return handle
 
 
 async def serve(listener: socket.socket, handler: Handler) -> None:

@@ -8,7 +8,7 @@ from prometheus_client import (
     exposition,
 )
 
-from nodeplane.runtime.http import Request, Response
+from nodeplane.runtime.page import Request, Response
 from nodeplane.runtime.version import build_labels
 
 

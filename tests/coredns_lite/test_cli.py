@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,14 @@ def test_wrong_usage(arguments: list[str]) -> None:
     code, output, error = run(*arguments)
 
     assert (code, output, len(error.splitlines())) == (2, "", 1)
+
+
+def test_nothing_is_loaded_that_is_not_needed() -> None:
+    """PyYAML and importlib.metadata take a megabyte each, HTTP's server a half and its client eight."""
+    script = (
+        "import sys, coredns_lite.cli, coredns_lite.plugins.kubernetes, nodeplane.kube.manifests\n"
+        "print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert not {"yaml", "importlib.metadata", "h11", "httpcore2", "rich"} & set(run.stdout.split())

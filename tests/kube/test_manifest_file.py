@@ -62,6 +62,24 @@ SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [
         ),
         pytest.param(manifest(WEB, DB), (WEB, DB), id="JSON"),
         pytest.param(
+            '{"apiVersion": "v1", "items": [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}},'
+            ' {"apiVersion": "v1", "kind": "NamespaceList", "items": [{"metadata": {"name": "n"}}]}],'
+            ' "kind": "List"}',
+            (Node(Metadata("n1")), namespace("n")),
+            id="kubectl's List in JSON: the kind stands behind",
+        ),
+        pytest.param(
+            '{"apiVersion": "v1", "items": [{"metadata": {"name": "n"}}], "kind": "NamespaceList"}',
+            (namespace("n"),),
+            id="the kind of all stands behind",
+        ),
+        pytest.param(
+            '{"apiVersion": "example.org/v1", "kind": "Bag", "items":'
+            ' [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}]}',
+            (),
+            id="items of what is no List",
+        ),
+        pytest.param(
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}\n",
             (Namespace(Metadata("a", "b")),),
             id="namespace of a cluster-scoped object",
@@ -118,6 +136,12 @@ def test_a_recorded_list_is_a_manifest(name: str) -> None:
             "- {apiVersion: v1,\n   kind: Service, metadata: {name: a, namespace: A_B}}\n",
             ":6: items[1].metadata.namespace: expected a DNS label (lower case, digits, '-'), got 'A_B'",
             id="in a list",
+        ),
+        pytest.param(
+            '{"apiVersion": "v1", "kind": "NamespaceList", "items": [\n{"metadata": {"name": "n"}},\n'
+            '{"metadata": {"name": "A_B"}}]}',
+            ":3: items[1].metadata.name: expected a DNS label (lower case, digits, '-'), got 'A_B'",
+            id="in a list in JSON",
         ),
         pytest.param(
             "apiVersion: v1\nkind: List\nitems: 5\n",

@@ -1,6 +1,7 @@
 """The metrics page, read as Prometheus does."""
 
 import os
+from importlib.metadata import version
 
 import pytest
 from prometheus_client import Counter
@@ -33,3 +34,8 @@ def test_formats(accept: str, content_type: str) -> None:
     assert (samples["things_total"].value, "things_created" in samples) == (3, False)
     assert samples["nodeplane_build_info"].labels["version"] == NODEPLANE_VERSION
     assert samples["process_open_fds"].value <= os.sysconf("SC_OPEN_MAX")
+
+
+def test_version_is_that_of_the_package() -> None:
+    """It stands in two places."""
+    assert version("nodeplane") == NODEPLANE_VERSION
