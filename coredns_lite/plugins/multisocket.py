@@ -6,11 +6,12 @@ Syntax:
 
 UDP queries to each address and port of the server block come to NUM_SOCKETS sockets (by default as many as
 there are CPUs that the program may use, at most 1024), among which the kernel spreads clients (SO_REUSEPORT).
+With two addresses after `bind` these are twice as many, as in CoreDNS.
 Each has a process of its own with the replies that it has given before; what it does not have it asks the
 program, which follows the cluster, has all plugins, and tells every process what a change makes untrue. So
 there is one watch, one `cache` and one limit of `forward` however many processes there are; and a process
-takes about 18 MB. A process that ends is replaced, and what has come to its socket meanwhile is answered. All
-end with the program.
+takes about 18 MB. A process that ends, or hangs for 5 s, is replaced, and what has come to its socket
+meanwhile is answered. All end with the program.
 
 Queries over TCP and TLS, and those for what has no lasting reply (names of upstreams, `acl`, `autopath`),
 are answered by the program itself. While a thousand queries of a process wait for it, more get SERVFAIL.

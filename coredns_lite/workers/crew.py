@@ -3,16 +3,14 @@
     start ─► Ready (each) ─► serve: a socket for each ─► run: their questions ─► stop ─► all have left
 
 A worker that dies is replaced by one that serves the same socket, which the program keeps: what has come to
-it meanwhile waits there. One that does not hear what changed would answer with what is no longer true: it is
-killed, and so replaced. One thread (`run`) answers what they ask; the asyncio loop starts them and says what
-changed.
+it meanwhile waits there. One that does not hear what changed would answer with what is no longer true, and
+one that hangs would answer nobody: it is killed, and so replaced. One thread (`run`) answers what they ask;
+the asyncio loop starts them and says what changed.
 """
 
 import asyncio
 import logging
 import select
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -46,12 +44,14 @@ from coredns_lite.workers.channel import (
     suggest,
 )
 from coredns_lite.workers.launch import launch
+from coredns_lite.workers.seat import Seat
 from nodeplane.errors import SetupError
 
 _RESTART_PAUSE_S = 0.1
 _RETRY_PAUSE_S = 1.0
 # A worker that has its orders to leave answers what is queued, which is a matter of milliseconds.
 _LEAVE_WITHIN_S = 5.0
+_LOOK_INTERVAL_S = 0.5
 # Messages of one worker that are taken before the others have their turn.
 _TURN = 64
 
@@ -69,21 +69,6 @@ class Way(msgspec.Struct, frozen=True, eq=False):
     defer: Defer
     query_log: QueryLog | None = None
     tally: Tally | None = None
-
-
-class Seat:
-    """A place in the crew: a socket, and the process that serves it now."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.channel: socket.socket | None = None
-        self.listening: Listening | None = None
-        self.late: LateReplies | None = None
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self.process:
-            self.process.kill()
 
 
 class Crew:
@@ -162,7 +147,7 @@ class Crew:
 
     def run(self) -> None:
         """Answer what the processes ask, until they have left after `stop`."""
-        limit = float("inf")
+        limit, looked_at = float("inf"), time.monotonic()
         while not self._is_leaving or any(seat.channel for seat in self._seats):
             if self._is_leaving:
                 limit = min(limit, time.monotonic() + _LEAVE_WITHIN_S)
@@ -172,9 +157,21 @@ class Crew:
                 )
                 if seat:
                     self._hear(seat)
-            if time.monotonic() > limit:
+            now = time.monotonic()
+            if now > limit:
                 for seat in self._seats:
                     seat.kill()
+            elif now > looked_at + _LOOK_INTERVAL_S:
+                # Time that this program did not have itself (it was stopped, say) is nobody's silence.
+                self._end_silent(min(now - looked_at, 2 * _LOOK_INTERVAL_S))
+                looked_at = now
+
+    def _end_silent(self, passed_s: float) -> None:
+        for seat in self._seats:
+            if seat.is_silent(passed_s) and seat.process:
+                log.warning("worker process hangs, ending it pid=%d", seat.process.pid)
+                seat.kill()
+                seat.note_word()
 
     def stop(self) -> None:
         """Have the processes answer what has come to their sockets, and end."""
@@ -199,6 +196,7 @@ class Crew:
         launched = await launch()
         if launched is None:
             return False
+        seat.note_word()
         seat.process, seat.channel = launched
         if seat.listening:
             self._employ(seat)
@@ -207,6 +205,7 @@ class Crew:
     def _employ(self, seat: Seat) -> None:
         """Give a process its socket."""
         if self._way and seat.channel and seat.listening:
+            seat.note_word()
             give(seat.channel, self._way.serve, seat.listening.socket)
             if self._is_leaving:
                 say(seat.channel, Leave())
@@ -226,6 +225,7 @@ class Crew:
                 message = hear_worker(seat.channel)
             except BlockingIOError:
                 return
+            seat.note_word()
             if isinstance(message, Ask):
                 self._answer(seat, message)
             elif isinstance(message, Counted):

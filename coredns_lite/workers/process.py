@@ -160,13 +160,14 @@ class Reports:
             self.report()
 
     def report(self, *, waits: bool = False) -> None:
-        """Say what was done since this was last said; what does not get through is said the next time."""
+        """Say what was done since this was last said; what does not get through is said the next time.
+
+        Also that it was nothing: the program ends whoever is silent.
+        """
         with self._lock:
             now = self._worker.counters
             # A batch is counted in one and then in the other.
             slices = self._tally.take() if self._tally else {}
-            if now == self._said and not slices:
-                return
             done = now.minus(self._said)
             if say(self._channel, Counted(done, tuple(slices.items())), waits=waits):
                 self._said = now

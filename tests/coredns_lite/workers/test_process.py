@@ -1,7 +1,10 @@
 """What must not go wrong between the program and a worker process, whatever is said."""
 
 import asyncio
+import signal
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -80,16 +83,8 @@ def test_a_worker_that_does_not_understand_is_replaced(
     """It would not hear what changes any more, and answer what is no longer true."""
 
     async def main() -> None:
-        crew = Crew(1)
-        is_ready = asyncio.Event()
-        keeping = asyncio.ensure_future(crew.keep_running(is_ready.set))
-        listening = open_udp("127.0.0.1", 0)
-        try:
+        async with working(1) as crew:
             async with asyncio.timeout(LIMIT_S):
-                await is_ready.wait()
-                way = Way(Serve(None, {}, logs_errors=False, is_counted=False), refuse_to_defer)
-                crew.serve([listening], Responder(ZoneTable({})), way)
-                running = asyncio.get_running_loop().run_in_executor(None, crew.run)
                 (seat,) = crew._seats
                 first, channel = seat.process, seat.channel
                 assert first
@@ -103,15 +98,27 @@ def test_a_worker_that_does_not_understand_is_replaced(
                 while seat.process is first:
                     await asyncio.sleep(0.01)
                 assert first.returncode == 1
-                crew.stop()
-                await running
-        finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
-            crew.close()
-            listening.socket.close()
 
     asyncio.run(main())
+
+
+def test_a_worker_that_hangs_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """Though nobody has a change to tell it; one that only has nothing to do stays."""
+
+    async def main() -> None:
+        async with working(2) as crew:
+            stopped, idle = crew._seats
+            first, other = stopped.process, idle.process
+            assert first
+            first.send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(LIMIT_S):
+                while stopped.process is first:
+                    await asyncio.sleep(0.05)
+            assert first.returncode == -signal.SIGKILL
+            assert idle.process is other
+
+    asyncio.run(main())
+    assert caplog.text.count("worker process hangs") == 1
 
 
 @pytest.mark.parametrize("executable", ["/bin/false", "/nowhere/python"])
@@ -122,6 +129,30 @@ def test_a_crew_that_does_not_start_is_not_ready(executable: str, monkeypatch: p
     with pytest.raises(SetupError, match="expected worker processes to start"):
         asyncio.run(Crew(2).keep_running(is_ready.set))
     assert not is_ready.is_set()
+
+
+@asynccontextmanager
+async def working(size: int) -> AsyncIterator[Crew]:
+    """Have a crew serve sockets."""
+    crew = Crew(size)
+    is_ready = asyncio.Event()
+    keeping = asyncio.ensure_future(crew.keep_running(is_ready.set))
+    listening = [open_udp("127.0.0.1", 0) for _ in range(size)]
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await is_ready.wait()
+        way = Way(Serve(None, {}, logs_errors=False, is_counted=False), refuse_to_defer)
+        crew.serve(listening, Responder(ZoneTable({})), way)
+        running = asyncio.get_running_loop().run_in_executor(None, crew.run)
+        yield crew
+        crew.stop()
+        await running
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        crew.close()
+        for each in listening:
+            each.socket.close()
 
 
 def refuse_to_defer(pending: Pending, _origin: Origin, _send: SendLater) -> bool:
