@@ -16,8 +16,9 @@ from pathlib import Path
 
 import dns.message
 
-from bench.dns_udp import ZONE, build_services, cpu_s, rss_mb, serve_ours
+from bench.dns_services import ZONE, build_services, serve_ours
 from bench.figure import report
+from bench.pinned import cpu_s, rss_mb
 
 PACKETS, QUICK_PACKETS = 1_000_000, 50_000
 BATCH = 200

@@ -11,28 +11,25 @@ process's (with its children's processes, as nsd has), user and system, from /pr
 """
 
 import argparse
-import json
-import os
 import random
-import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.dns_peers import PEERS, Running, Service, serve_peer
+from bench.dns_services import SERVICES, ZONE, build_services, own_address, serve_ours, service_address
+from bench.dnsperf import Run, measure
 from bench.figure import median, report
+from bench.pinned import pin, pin_all, processes, rss_mb
 
-SERVICES = 1000
 MANY_SERVICES = 10_000
-NAMESPACES = 20
-ZONE = "cluster.local"
 # Names that a pod's resolver asks for on the way through its search path (ndots:5).
 SEARCH_SUFFIX = "svc.cluster.local"
 
@@ -47,15 +44,6 @@ PEER_NAME = "recvfrom/sendto echo loop in Python"
 # What a right server answers to each mix; the peer says NOERROR to everything.
 RCODES = {"hits": {"NOERROR"}, "mix": {"NOERROR", "NXDOMAIN"}}
 PEER_RCODES = {"NOERROR"}
-
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-class Run(NamedTuple):
-    """What one run of dnsperf against one server gave."""
-
-    cpu_us_per_query: float
-    queries_per_s: float
 
 
 class Case(NamedTuple):
@@ -171,16 +159,6 @@ def write_queries(directory: Path, case: Case) -> Path:
     return path
 
 
-def build_services(count: int = SERVICES) -> list[tuple[str, str]]:
-    """Name the services: (name, namespace)."""
-    return [(f"service-{number}", f"team-{number % NAMESPACES}") for number in range(count)]
-
-
-def service_address(number: int) -> str:
-    """Return the cluster IP of a service."""
-    return f"10.96.{number >> 8}.{number & 255}"
-
-
 def build_mix(mix: str, count: int) -> list[str]:
     """Build the lines of dnsperf's input for a mix."""
     shuffled = random.Random(1)
@@ -195,63 +173,6 @@ def build_mix(mix: str, count: int) -> list[str]:
             lines.append(f"_http._tcp.{name} SRV")
     shuffled.shuffle(lines)
     return lines
-
-
-def write_services(manifests: Path, count: int) -> None:
-    """Write the Services into a directory of manifests."""
-    manifests.mkdir(parents=True, exist_ok=True)
-    (manifests / "services.json").write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "ServiceList",
-                "items": [
-                    {
-                        "apiVersion": "v1",
-                        "kind": "Service",
-                        "metadata": {"name": name, "namespace": namespace},
-                        "spec": {
-                            "clusterIP": service_address(number),
-                            "ports": [{"name": "http", "port": 80}],
-                        },
-                    }
-                    for number, (name, namespace) in enumerate(build_services(count))
-                ],
-            }
-        )
-    )
-
-
-@contextmanager
-def serve_ours(directory: Path, count: int = SERVICES, workers: int = 1) -> Iterator[tuple[int, str, int]]:
-    """Run coredns-lite over the services; yield its process id, address and port once it is ready."""
-    manifests = directory / "manifests"
-    write_services(manifests, count)
-    with socket.socket() as probe:
-        probe.bind((own_address(), 0))
-        address, port = probe.getsockname()
-    corefile = directory / "Corefile"
-    corefile.write_text(
-        f"{ZONE}:{port} {{\n bind {address}\n multisocket {workers}\n"
-        f" prometheus {address}:{free_tcp_port()}\n loadbalance\n"
-        f" kubernetes {{\n manifests {manifests}\n }}\n}}\n"
-    )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-        ready.bind(str(directory / "notify"))
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "coredns-lite", "run", "--conf", corefile],
-            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            ready.settimeout(60)
-            assert ready.recv(64) == b"READY=1"
-            pin_all(process.pid, 0)
-            yield process.pid, address, port
-        finally:
-            process.terminate()
-            process.wait()
-            (directory / "notify").unlink()
 
 
 @contextmanager
@@ -286,96 +207,6 @@ def bind_free() -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     sock.bind((own_address(), 0))
     return sock
-
-
-def own_address() -> str:
-    """Return a loopback address of this process's own."""
-    return f"127.{os.getpid() >> 8 & 127}.{os.getpid() & 255}.53"
-
-
-def free_tcp_port() -> int:
-    """Find a TCP port that is free on our address."""
-    with socket.socket() as probe:
-        probe.bind((own_address(), 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def processes(pid: int) -> list[int]:
-    """Return a process and those that it started, and they."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(found for child in children for found in processes(int(child)))]
-
-
-def pin_all(pid: int, core: int) -> None:
-    """Keep a process and those that it started on one core."""
-    for found in processes(pid):
-        pin(found, core)
-
-
-def pin(pid: int, core: int) -> None:
-    """Keep all threads of a process on one core, if the load can have another."""
-    if len(os.sched_getaffinity(0)) > 1:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {sorted(os.sched_getaffinity(0))[core]})
-
-
-def measure(
-    pid: int,
-    address: str,
-    port: int,
-    *,
-    queries: Path,
-    seconds: int,
-    rcodes: set[str],
-    more: Sequence[str] = (),
-) -> Run:
-    """Run dnsperf once, check what was answered, and say what a query cost the server."""
-    before_s = cpu_s(pid)
-    load = subprocess.Popen(
-        [
-            "dnsperf",
-            "-s",
-            address,
-            "-p",
-            str(port),
-            "-d",
-            queries,
-            "-l",
-            str(seconds),
-            "-c",
-            "4",
-            "-q",
-            "200",
-            *more,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    pin(load.pid, -1)
-    output, _ = load.communicate()
-    spent_s = cpu_s(pid) - before_s
-    assert load.returncode == 0, output
-    assert set(re.findall(r"([A-Z]+) \d+ \([\d.]+%\)", output)) == rcodes, output
-    figures = dict(re.findall(r"^ *(Queries [a-z ]+): +([\d.]+)", output, re.MULTILINE))
-    if int(figures["Queries lost"]):
-        print(f"{figures['Queries lost']} queries lost by {address}:{port}", file=sys.stderr)
-    return Run(spent_s * 1e6 / float(figures["Queries completed"]), float(figures["Queries per second"]))
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process and those it started have used, user and system (proc(5), stat)."""
-    ticks = 0
-    for found in processes(pid):
-        fields = Path(f"/proc/{found}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS_PER_S
-
-
-def rss_mb(pid: int) -> float:
-    """Return the memory that a process has in use."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def report_case(case: Case, runs: Mapping[str, list[Run]]) -> None:
