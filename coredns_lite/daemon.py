@@ -19,7 +19,6 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -29,6 +28,7 @@ from coredns_lite.corefile.parser import Block, load_corefile
 from coredns_lite.metrics import PLUGIN_ENABLED
 from coredns_lite.pages import Pages
 from coredns_lite.plugins import reload
+from coredns_lite.probation import NotReadyError, Probation
 from coredns_lite.server.memory import settle
 from coredns_lite.serving import Server
 from coredns_lite.upkeep import SiteSurroundings, Upkeep
@@ -40,9 +40,6 @@ from nodeplane.runtime.sd_notify import notify
 # How long a packet loop that wants the interpreter waits while the asyncio loop computes. Python's default is
 # 5 ms: with a file of 1,500 Services read over and over, queries took 9 ms (p99 30 ms), so 0.6 ms (p99 5 ms).
 _SWITCH_INTERVAL_S = 0.0005
-# A new configuration that is not ready by then is given up for now: the cluster that it names can't be had.
-_READY_LIMIT_S = 60.0
-
 log = logging.getLogger(__name__)
 
 
@@ -64,10 +61,6 @@ class InForce(msgspec.Struct, frozen=True, eq=False):
     configuration: Configuration
     mains: asyncio.Task[None]
     serving: Sequence[asyncio.Task[None]]
-
-
-class NotReadyError(NodeplaneError):
-    """A new configuration does not have what it needs; it may at another time."""
 
 
 class Daemon:
@@ -177,7 +170,7 @@ class Daemon:
             NodeplaneError: it did not come up; everything is as it was.
         """
         old = self._force
-        probation = _Probation(configuration.upkeep)
+        probation = Probation(configuration.upkeep)
         mains = tasks.create_task(probation.run())
         try:
             await probation.until_ready()
@@ -226,43 +219,6 @@ class Daemon:
         return InForce(configuration, mains, serving)
 
 
-class _Probation:
-    """Runs the tasks of a configuration that is not in force yet: their failure is not the program's."""
-
-    def __init__(self, upkeep: Upkeep) -> None:
-        self.is_over = False
-        self._upkeep = upkeep
-        self._failed: asyncio.Future[NodeplaneError] = asyncio.get_running_loop().create_future()
-
-    async def run(self) -> None:
-        try:
-            await self._upkeep.run()
-        except* NodeplaneError as group:
-            if self.is_over:
-                raise
-            if not self._failed.done():
-                self._failed.set_result(_first(group))
-
-    async def until_ready(self) -> None:
-        """Wait until the configuration is ready.
-
-        Raises:
-            NotReadyError: it took too long.
-            NodeplaneError: one of its tasks failed.
-        """
-        ready = asyncio.ensure_future(self._upkeep.until_ready())
-        either: set[asyncio.Future[Any]] = {ready, self._failed}
-        try:
-            await asyncio.wait(either, timeout=_READY_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-        if self._failed.done():
-            raise self._failed.result()
-        unready = self._upkeep.unready()
-        if unready and not ready.done():
-            raise NotReadyError(f"not ready within {_READY_LIMIT_S:.0f} s: {', '.join(unready)}")
-
-
 def _publish(servers: Sequence[Server], about: Collection[Hashable] | None) -> None:
     for server in servers:
         server.publish(about)
@@ -304,9 +260,3 @@ def _on_signal(number: signal.Signals) -> Iterator[asyncio.Event]:
         yield event
     finally:
         loop.remove_signal_handler(number)
-
-
-def _first(group: BaseExceptionGroup[NodeplaneError]) -> NodeplaneError:
-    for exc in group.exceptions:
-        return _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
-    raise AssertionError("an exception group is never empty")

@@ -18,7 +18,7 @@ import dns.query
 import dns.rcode
 import pytest
 
-from coredns_lite import daemon
+from coredns_lite import probation
 from coredns_lite.daemon import Daemon
 from coredns_lite.plugins import kubernetes
 from coredns_lite.plugins.kubernetes.facts import Scope
@@ -315,7 +315,7 @@ def test_a_reload_waits_for_the_cluster(
         assert await reloading.answer() == ["NOERROR", f"{WEB}. 7 IN A 10.96.0.1"]
 
         with monkeypatch.context() as patch:
-            patch.setattr(daemon, "_READY_LIMIT_S", 0.05)
+            patch.setattr(probation, "_READY_LIMIT_S", 0.05)
             await reloading.read(8)
             assert (await reloading.result()).endswith("error='not ready within 0 s: kubernetes'")
         assert await reloading.answer() == ["NOERROR", f"{WEB}. 7 IN A 10.96.0.1"]

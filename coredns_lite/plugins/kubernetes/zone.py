@@ -10,7 +10,8 @@
     <1-2-3-4>.<ns>.pod                         A, AAAA
 
 Answers are built from the index when they are asked for; whoever asks keeps them until something changes.
-What an ExternalName leads to outside the zone is `external_name`'s business.
+What a Service's names say is `service_answers`' business, what an ExternalName leads to outside the zone
+`external_name`'s.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -19,18 +20,22 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from coredns_lite.plugins.kubernetes.facts import IPV4_BYTES, Port, ServiceFacts, dash, service_name, undash
+from coredns_lite.plugins.kubernetes.facts import Port, ServiceFacts, dash, service_name, undash
 from coredns_lite.plugins.kubernetes.index import APEX, EVERYTHING, Entry, Index
 from coredns_lite.plugins.kubernetes.name_servers import NS_DNS, NameServer, find_name_servers
+from coredns_lite.plugins.kubernetes.service_answers import (
+    ServiceAnswers,
+    address_record,
+    by_port,
+    endpoints_of,
+)
 from coredns_lite.wire.names import MAX_NAME_BYTES, encode_label, label_offsets
 from coredns_lite.wire.query import Query
 from coredns_lite.wire.record import (
-    OF_QUESTION,
     Record,
     RecordType,
     name_record,
     soa_record,
-    srv_record,
     txt_record,
 )
 from coredns_lite.wire.reply import Answer, Rcode
@@ -40,12 +45,8 @@ PodMode = Literal["disabled", "insecure", "verified"]
 SPECIFICATION_VERSION = b"1.1.0"
 # CoreDNS's (plugin/kubernetes/kubernetes.go).
 _VERSION_TTL_S = 28_800
-_TOTAL_WEIGHT = 100
 _DNS_VERSION = encode_label(b"dns-version")
 _POD = encode_label(b"pod")
-
-Endpoint = tuple[bytes, bytes, tuple[Port, ...]]
-"""A ready endpoint: its packed address, its label, the ports of its slice."""
 
 
 class ZoneOptions(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ class Zone:
         self.index = index
         self.options = options or ZoneOptions()
         self._own = tuple(own)
+        self._services = ServiceAnswers(origin, self.options.ttl_s, ignores_empty=self.options.ignores_empty)
 
     def answer(self, query: Query) -> Answer | Lead:
         """Answer a question for a name in this zone, or say which name to ask for instead.
@@ -115,7 +117,8 @@ class Zone:
         return Answer(
             answers=tuple(name_record(RecordType.NS, name, self.options.ttl_s) for name in names),
             additional=tuple(
-                _address(server.address, self.options.ttl_s, server.name + self.origin) for server in servers
+                address_record(server.address, self.options.ttl_s, server.name + self.origin)
+                for server in servers
             ),
         )
 
@@ -141,35 +144,35 @@ class Zone:
         for server in servers:
             # One that is a Service is among the Services.
             if server.name == NS_DNS:
-                yield server.name + self.origin, _address(server.address, self.options.ttl_s)
+                yield server.name + self.origin, address_record(server.address, self.options.ttl_s)
         yield _DNS_VERSION + self.origin, self._version()
         for entry in entries:
             yield from dict.fromkeys(self._records_of(entry))
         for namespace, label, address in pods:
             owner = encode_label(label) + encode_label(namespace.encode()) + _POD + self.origin
-            yield owner, _address(address, self.options.ttl_s)
+            yield owner, address_record(address, self.options.ttl_s)
         yield soa
 
     def _records_of(self, entry: Entry) -> Iterator[tuple[bytes, Record]]:
         """Yield the records at a Service's name and below it."""
         base = service_name(entry.namespace, entry.name) + self.origin
         service = entry.service
-        if service is None or not self._exists(entry, service):
+        if service is None or not self._services.exists(entry, service):
             return
         if service.is_external:
             yield base, name_record(RecordType.CNAME, service.external_name, self.options.ttl_s)
             return
-        endpoints = _endpoints(entry)
+        endpoints = endpoints_of(entry)
         for rtype in (RecordType.A, RecordType.AAAA):
-            for record in _answers(self._service(entry, service, rtype)):
+            for record in _answers(self._services.answer(entry, service, rtype)):
                 yield base, record
         for address, label, _ports in endpoints:
-            yield encode_label(label) + base, _address(address, self.options.ttl_s)
+            yield encode_label(label) + base, address_record(address, self.options.ttl_s)
         ports = {port for *_, ports in endpoints for port in ports} if service.is_headless else service.ports
-        for port in sorted(ports, key=_by_port):
+        for port in sorted(ports, key=by_port):
             if port.name:
                 owner = encode_label(b"_" + port.name) + encode_label(b"_" + port.protocol) + base
-                for record in _answers(self._service(entry, service, RecordType.SRV, port)):
+                for record in _answers(self._services.answer(entry, service, RecordType.SRV, port)):
                     yield owner, record
 
     def _find(self, labels: list[bytes], qtype: int) -> Answer | Lead | None:
@@ -183,7 +186,7 @@ class Zone:
             case [b"dns"] | [b"svc"] | [b"pod"]:
                 found = Answer()
             case [b"ns", b"dns"]:
-                found = self._addresses((server.address for server in self.name_servers()), qtype)
+                found = self._services.addresses((server.address for server in self.name_servers()), qtype)
             case [*rest, namespace, b"svc"]:
                 found = self._find_service(rest, namespace.decode("latin-1"), qtype)
             case [*rest, namespace, b"pod"]:
@@ -201,7 +204,7 @@ class Zone:
         *below, name = rest
         entry = self.index.entry(namespace, name.decode("latin-1"))
         service = entry.service if entry else None
-        if entry is None or service is None or not self._exists(entry, service):
+        if entry is None or service is None or not self._services.exists(entry, service):
             return None
         if not service.is_external:
             return self._find_below(below, entry, service, qtype)
@@ -216,80 +219,13 @@ class Zone:
         found = None
         match below:
             case []:
-                found = self._service(entry, service, qtype)
+                found = self._services.answer(entry, service, qtype)
             case [label]:
-                found = self._endpoint(entry, label, qtype)
+                found = self._services.endpoint(entry, label, qtype)
             # An unnamed port has no name here.
             case [port, protocol] if port[:1] == protocol[:1] == b"_" and port[1:]:
-                found = self._service(entry, service, qtype, Port(port[1:], protocol[1:], 0))
+                found = self._services.answer(entry, service, qtype, Port(port[1:], protocol[1:], 0))
         return found
-
-    def _exists(self, entry: Entry, service: ServiceFacts) -> bool:
-        """Say whether a Service has a name: it leads to something, now."""
-        if service.is_external:
-            return bool(service.external_name)
-        if service.is_headless:
-            return entry.has_endpoints()
-        if self.options.ignores_empty and not entry.has_endpoints():
-            return False
-        return bool(service.addresses)
-
-    def _service(
-        self, entry: Entry, service: ServiceFacts, qtype: int, wanted: Port | None = None
-    ) -> Answer | None:
-        """Answer for a Service, or for one of its named ports; None if it has no such port."""
-        base = service_name(entry.namespace, entry.name) + self.origin
-        if service.is_headless:
-            endpoints = [
-                (address, label, ports)
-                for address, label, of in _endpoints(entry)
-                if (ports := _select(of, wanted)) or wanted is None
-            ]
-            return self._endpoints(base, endpoints, qtype) if endpoints else None
-        ports = _select(service.ports, wanted)
-        if wanted is not None and not ports:
-            return None
-        if qtype != RecordType.SRV:
-            return self._addresses(service.addresses, qtype)
-        return self._srv(
-            [(base, port.number) for port in ports], [(base, each) for each in service.addresses]
-        )
-
-    def _endpoint(self, entry: Entry, label: bytes, qtype: int) -> Answer | None:
-        """Answer for the endpoints of one label; they may be several (specification, section 2.4.1)."""
-        endpoints = [
-            (address, label, piece.ports) for piece in entry.slices for address in piece.named(label)
-        ]
-        base = service_name(entry.namespace, entry.name) + self.origin
-        return self._endpoints(base, endpoints, qtype) if endpoints else None
-
-    def _endpoints(self, base: bytes, endpoints: list[Endpoint], qtype: int) -> Answer:
-        if qtype != RecordType.SRV:
-            return self._addresses((address for address, *_ in endpoints), qtype)
-        named = [(encode_label(label) + base, address, ports) for address, label, ports in endpoints]
-        # What does not fit into a name (RFC 1035 section 3.1) can't be told of.
-        named = [each for each in named if len(each[0]) <= MAX_NAME_BYTES]
-        targets = [(name, port.number) for name, _, ports in named for port in ports]
-        return self._srv(targets, [(name, address) for name, address, ports in named if ports])
-
-    def _addresses(self, addresses: Iterable[bytes], qtype: int) -> Answer:
-        size_bytes = {int(RecordType.A): 4, int(RecordType.AAAA): 16}.get(qtype, 0)
-        chosen = sorted({address for address in addresses if len(address) == size_bytes})
-        return Answer(answers=tuple(Record(qtype, self.options.ttl_s, address) for address in chosen))
-
-    def _srv(self, targets: list[tuple[bytes, int]], glue: list[tuple[bytes, bytes]]) -> Answer:
-        """Answer with targets and ports, all of the same weight, and the targets' addresses."""
-        unique = sorted(set(targets))
-        weight = max(_TOTAL_WEIGHT // len(unique), 1) if unique else 0
-        ttl_s = self.options.ttl_s
-        return Answer(
-            answers=tuple(srv_record(name, port, ttl_s, weight=weight) for name, port in unique),
-            additional=tuple(
-                _address(address, ttl_s, name)
-                for name, address in sorted(set(glue), key=lambda each: (each[0], len(each[1]), each[1]))
-            ),
-            zone=self.origin,
-        )
 
     def _find_pod(self, rest: list[bytes], namespace: str, qtype: int) -> Answer | None:
         if self.options.pods == "disabled" or not self.index.has_namespace(namespace):
@@ -303,7 +239,7 @@ class Zone:
             pod.metadata.namespace != namespace for pod in self.index.pods_at(address)
         ):
             return None
-        return self._addresses((address,), qtype)
+        return self._services.addresses((address,), qtype)
 
 
 def _about(labels: list[bytes], relative: bytes) -> Hashable:
@@ -320,26 +256,6 @@ def _about(labels: list[bytes], relative: bytes) -> Hashable:
 
 def _answers(answer: Answer | None) -> tuple[Record, ...]:
     return answer.answers if answer else ()
-
-
-def _endpoints(entry: Entry) -> list[Endpoint]:
-    return [(address, label, piece.ports) for piece in entry.slices for address, label in piece.endpoints()]
-
-
-def _select(ports: tuple[Port, ...], wanted: Port | None) -> tuple[Port, ...]:
-    """Return the ports of a name and protocol, or all of them."""
-    if wanted is None:
-        return ports
-    return tuple(port for port in ports if port.name == wanted.name and port.protocol == wanted.protocol)
-
-
-def _by_port(port: Port) -> tuple[bytes, bytes, int]:
-    return port.name, port.protocol, port.number
-
-
-def _address(address: bytes, ttl_s: int, owner: bytes = OF_QUESTION) -> Record:
-    rtype = RecordType.A if len(address) == IPV4_BYTES else RecordType.AAAA
-    return Record(int(rtype), ttl_s, address, owner)
 
 
 def _pod_names(index: Index) -> Iterator[tuple[str, bytes, bytes]]:
