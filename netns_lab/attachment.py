@@ -14,9 +14,10 @@ from typing import TypeVar
 import msgspec
 
 from netns_lab.cluster import PodAddresses
+from netns_lab.launch import call
 from netns_lab.names import UPLINK, fabric_namespace
 from netns_lab.netlink import open_whole_rtnl
-from netns_lab.programs import call, environment
+from netns_lab.programs import environment
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Address, Family, Interface, Link, Network

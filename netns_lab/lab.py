@@ -18,6 +18,7 @@ from netns_lab.faults.overlay import crashed, expected, frozen, overlay, overlay
 from netns_lab.faults.record import drop_fault, read_faults
 from netns_lab.impairments.rules import healthy, is_healthy
 from netns_lab.lab_server import begin_datastore, choose_server, cluster_api, load_remote, prepare_server
+from netns_lab.launch import Launch, launching
 from netns_lab.loader import LabSpec, Manifest
 from netns_lab.names import API_SERVER, fabric_namespace, lab_of
 from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
@@ -33,12 +34,10 @@ from netns_lab.processes import (
     stop,
 )
 from netns_lab.programs import (
-    Launch,
     Program,
     completed,
     exit_codes,
     forget,
-    launching,
     missing,
     running,
     to_stop,

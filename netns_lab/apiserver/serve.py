@@ -1,6 +1,7 @@
 """The server as a whole: store, state, writer, controllers and HTTPS, from one configuration."""
 
 import asyncio
+import asyncio.sslproto
 import contextlib
 import logging
 import secrets
@@ -30,6 +31,10 @@ from nodeplane.errors import SetupError
 from nodeplane.runtime.sd_notify import notify
 
 _SHUTDOWN_LIMIT_S = 3
+
+# One record of TLS (RFC 8446, 5.1) and what is around it. asyncio gives each connection a buffer that it fills
+# with zeros, of 256 KiB: of a hundred nodes with their eight connections each that is all of our memory.
+_TLS_BUFFER_BYTES = 32 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +172,7 @@ async def _running(
     api = ApiServer(
         registry, tokens=server.tokens, address=url.removeprefix("https://"), settings=config.watch
     )
+    asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
     http = _HttpServer(
         uvicorn.Config(
             api.app,

@@ -10,6 +10,7 @@ from types import TracebackType
 import msgspec
 
 from netns_lab.launcher.messages import PACKET_BYTES, Await, Request, Start
+from netns_lab.launcher.preload import Kind
 from netns_lab.launcher.title import has_room, padding
 from nodeplane.errors import NodeplaneError
 
@@ -17,13 +18,13 @@ from nodeplane.errors import NodeplaneError
 class ForkServer:
     """A running fork server; it ends with the `with` block, the programs stay."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], kind: Kind = "programs") -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         word, variable = padding()
         number = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "netns_lab.launcher.server", str(number), word),
+                (sys.executable, "-m", "netns_lab.launcher.server", str(number), kind, word),
                 cwd="/",
                 env={**environment, **variable},
                 stdin=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import distribution
 from typing import NoReturn
 
 import msgspec
@@ -13,18 +12,20 @@ from netns_lab.commands import bare_module, module_of, program_folder
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A module's function; `is_given_words` if it does not look for them in `sys.argv` itself."""
+    """A module's function; one `is_bare` that imports little, and is given its words."""
 
     module: str
     function: str
     words: tuple[str, ...]
-    is_given_words: bool = False
+    is_bare: bool = False
 
     def run(self) -> NoReturn:
         """Run it as the main program."""
-        function = getattr(import_module(self.module), self.function)
+        # Without the import system, which would take memory, where the module is there.
+        module = sys.modules.get(self.module) or import_module(self.module)
+        function = getattr(module, self.function)
         sys.argv = [*self.words]
-        sys.exit(function(list(self.words[1:])) if self.is_given_words else function())
+        sys.exit(function(list(self.words[1:])) if self.is_bare else function())
 
 
 def find_entry(command: Sequence[str]) -> Entry | None:
@@ -32,7 +33,7 @@ def find_entry(command: Sequence[str]) -> Entry | None:
     module = module_of(command)
     if module is not None:
         # Without the folder that it imports from.
-        return Entry(module, "main", ("-c", *command[len(bare_module(module)) :]), is_given_words=True)
+        return Entry(module, "main", ("-c", *command[len(bare_module(module)) :]), is_bare=True)
     folder, _, name = command[0].rpartition("/")
     if folder != str(program_folder()):
         return None
@@ -43,5 +44,8 @@ def find_entry(command: Sequence[str]) -> Entry | None:
 @cache
 def _own_scripts() -> dict[str, tuple[str, str]]:
     """Return module and function of each of nodeplane's commands."""
+    # Late: it imports what costs each fork memory, see `netns_lab.launcher.preload`.
+    from importlib.metadata import distribution
+
     scripts = distribution("nodeplane").entry_points.select(group="console_scripts")
     return {script.name: (script.module, script.attr) for script in scripts}

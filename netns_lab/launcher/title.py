@@ -8,12 +8,20 @@ that execve(2) has filled (proc(5)); a process may write over it, and may not mo
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 _COMMAND_ROOM_BYTES = 4096
 _ENVIRONMENT_ROOM_BYTES = 2048
 _FILLER = "x"
 
-_OWN = Path("/proc/self")
+_STAT = Path("/proc/self/stat")
+
+
+class Title(NamedTuple):
+    """Pieces of memory, each with the place that it is written to, and the process's name."""
+
+    pieces: tuple[tuple[int, bytes], ...]
+    name: bytes
 
 
 def padding() -> tuple[str, dict[str, str]]:
@@ -27,24 +35,34 @@ def has_room(command: Sequence[str], environment: Mapping[str, str]) -> bool:
     return fits and len(_render_variables(environment)) <= _ENVIRONMENT_ROOM_BYTES
 
 
-def become_seen_as(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Take this environment, and show it and this command line in /proc.
-
-    The libraries' own view of the old environment must be gone before its memory is written over: they get
-    copies (putenv(3)).
-    """
-    os.environ.clear()
-    os.environ.update(environment)
+def build_title(command: Sequence[str], environment: Mapping[str, str]) -> Title:
+    """Return what makes a fork of the calling process seen as this command; both have the same places."""
     # proc(5), fields 48 to 51: arg_start, arg_end, env_start, env_end.
-    fields = (_OWN / "stat").read_bytes().rpartition(b")")[2].split()
-    starts, ends = (int(fields[45]), int(fields[47])), (int(fields[46]), int(fields[48]))
+    fields = _STAT.read_bytes().rpartition(b")")[2].split()
     contents = (_render(command), _render_variables(environment))
-    with (_OWN / "mem").open("r+b", buffering=0) as memory:
-        for start, end, content in zip(starts, ends, contents, strict=True):
-            memory.seek(start)
-            memory.write(content.ljust(end - start, b"\0"))
+    starts, ends = (int(fields[45]), int(fields[47])), (int(fields[46]), int(fields[48]))
+    pieces = (
+        (start, content.ljust(end - start, b"\0"))
+        for start, end, content in zip(starts, ends, contents, strict=True)
+    )
     # What `ps -o comm` and `top` show; the kernel keeps 15 bytes of it.
-    (_OWN / "comm").write_text(command[0].rpartition("/")[2])
+    return Title(tuple(pieces), os.fsencode(command[0].rpartition("/")[2]))
+
+
+def show_title(title: Title) -> None:
+    """Be seen under it.
+
+    The libraries' own view of the environment must not be the memory that is written over: they have copies
+    of what `os.environ` was given later (putenv(3)).
+    """
+    # By system calls alone: each object of Python's that a fork uses costs it a page.
+    memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+    for start, content in title.pieces:
+        os.pwrite(memory, content, start)
+    os.close(memory)
+    name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(name, title.name)
+    os.close(name)
 
 
 def _render(words: Sequence[str]) -> bytes:

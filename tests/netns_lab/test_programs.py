@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from netns_lab.commands import bare_module
+from netns_lab.launch import start
 from netns_lab.processes import Process, lab_processes, namespace_id, read_process, stop
-from netns_lab.programs import Program, ProgramRecord, exit_codes, forget, missing, running, start, to_stop
+from netns_lab.programs import Program, ProgramRecord, exit_codes, forget, missing, running, to_stop
 from netns_lab.state import StateDirectory
 from nodeplane.errors import NodeplaneError
 from tests import netns_fixture

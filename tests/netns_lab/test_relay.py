@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from netns_lab.commands import bare_module
+from netns_lab.launch import start
 from netns_lab.processes import lab_processes, stop
-from netns_lab.programs import Program, running, start
+from netns_lab.programs import Program, running
 from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
 from tests import netns_fixture

@@ -7,7 +7,7 @@ import pytest
 
 from netns_lab.commands import bare_module, program_path
 from netns_lab.launcher.entry import Entry, find_entry
-from netns_lab.launcher.server import PRELOADED
+from netns_lab.launcher.preload import PRELOADED
 
 KUBEPROXY, SCHEMA = program_path("kubeproxy"), program_path("netns-lab")
 
@@ -22,7 +22,7 @@ KUBEPROXY, SCHEMA = program_path("kubeproxy"), program_path("netns-lab")
         ),
         pytest.param(
             bare_module("netns_lab.workload", '{"ports": []}', "x"),
-            Entry("netns_lab.workload", "main", ("-c", '{"ports": []}', "x"), is_given_words=True),
+            Entry("netns_lab.workload", "main", ("-c", '{"ports": []}', "x"), is_bare=True),
             id="a bare module",
         ),
         pytest.param((program_path("pytest"),), None, id="a program that is not ours"),
@@ -37,7 +37,7 @@ def test_find_entry(command: tuple[str, ...], entry: Entry | None) -> None:
     assert find_entry(command) == entry
 
 
-@pytest.mark.parametrize("name", PRELOADED)
+@pytest.mark.parametrize("name", [name for names in PRELOADED.values() for name in names])
 def test_what_is_preloaded_is_there(name: str) -> None:
     """A module that was renamed would cost every program its own import, and nobody would notice."""
     assert find_spec(name) is not None
