@@ -10,6 +10,7 @@ what they do here, where all that have come are taken at once (`bench/kube_sourc
 """
 
 import asyncio
+import asyncio.sslproto
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -155,6 +156,8 @@ class ByteStream(asyncio.BufferedProtocol, httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         """Speak TLS from here on, maybe inside of TLS with a proxy."""
         loop = asyncio.get_running_loop()
+        # asyncio fills a buffer with zeros for each connection: 256 KiB, to get pieces of this size.
+        asyncio.sslproto.SSLProtocol.max_size = _PIECE_BYTES
         try:
             async with asyncio.timeout(timeout):
                 self._transport = await loop.start_tls(
