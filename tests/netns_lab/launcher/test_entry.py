@@ -1,13 +1,11 @@
 """Which commands a fork can run."""
 
 import sys
-from importlib.util import find_spec
 
 import pytest
 
 from netns_lab.commands import bare_module, program_path
 from netns_lab.launcher.entry import Entry, find_entry
-from netns_lab.launcher.preload import PRELOADED
 
 KUBEPROXY, SCHEMA = program_path("kubeproxy"), program_path("netns-lab")
 
@@ -35,9 +33,3 @@ KUBEPROXY, SCHEMA = program_path("kubeproxy"), program_path("netns-lab")
 )
 def test_find_entry(command: tuple[str, ...], entry: Entry | None) -> None:
     assert find_entry(command) == entry
-
-
-@pytest.mark.parametrize("name", [name for names in PRELOADED.values() for name in names])
-def test_what_is_preloaded_is_there(name: str) -> None:
-    """A module that was renamed would cost every program its own import, and nobody would notice."""
-    assert find_spec(name) is not None

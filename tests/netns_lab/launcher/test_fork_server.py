@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from tests.netns_fixture import eventually, namespace
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", MARK: "forks/launcher"}
 ECHO = bare_module("netns_lab.workload", json.dumps({"identity": {"pod": "a"}, "ports": [["TCP", 8080]]}))
+
+_OWN_LIMIT_KIB = 1900
 
 pytestmark = pytest.mark.netns
 
@@ -46,9 +50,21 @@ def words(pid: int, name: str) -> list[str]:
     return Path(f"/proc/{pid}/{name}").read_text().rstrip("\0").split("\0")
 
 
+@pytest.fixture(scope="module")
+def lean_server() -> Iterator[ForkServer]:
+    with ForkServer(ENVIRONMENT, "workloads") as found:
+        yield found
+
+
 @pytest.fixture
 def echo(server: ForkServer, place: str, tmp_path: Path) -> Iterator[int]:
     """Start an echo server, wait until it says that it is ready, and return its process id."""
+    with echoing(server, place, tmp_path) as pid:
+        yield pid
+
+
+@contextmanager
+def echoing(server: ForkServer, place: str, tmp_path: Path) -> Iterator[int]:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(path)
@@ -56,10 +72,12 @@ def echo(server: ForkServer, place: str, tmp_path: Path) -> Iterator[int]:
         pid = server.start(start(ECHO, place, tmp_path / "log", NOTIFY_SOCKET=path))
         assert pid is not None
         assert notifications.recv(64) == b"READY=1"
-    yield pid
-    if Path(f"/proc/{pid}").exists():
-        os.kill(pid, signal.SIGKILL)
-        server.exit_code(pid)
+    try:
+        yield pid
+    finally:
+        if Path(f"/proc/{pid}").exists():
+            os.kill(pid, signal.SIGKILL)
+            server.exit_code(pid)
 
 
 def test_it_is_seen_like_any_other(echo: int, place: str, tmp_path: Path) -> None:
@@ -94,6 +112,26 @@ def _listening(pid: int) -> set[str]:
     """Return the inodes of the TCP sockets in a process's namespace."""
     tables = (Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
     return {line.split()[9] for table in tables for line in table}
+
+
+def test_what_a_workload_has_to_itself(lean_server: ForkServer, place: str, tmp_path: Path) -> None:
+    """A lab has thousands; as a fork of the programs' server it takes 2.3 MiB."""
+    # What the server goes on to write, it leaves to the fork before.
+    with echoing(lean_server, place, tmp_path) as pid, other_fork(lean_server, place, tmp_path):
+        own = re.findall(
+            r"^Private_\w+: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+        )
+
+    assert sum(map(int, own)) < _OWN_LIMIT_KIB
+
+
+@contextmanager
+def other_fork(server: ForkServer, place: str, tmp_path: Path) -> Iterator[None]:
+    pid = server.start(start(ECHO, place, tmp_path / "log"))
+    assert pid is not None
+    yield
+    os.kill(pid, signal.SIGKILL)
+    server.exit_code(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
