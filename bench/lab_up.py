@@ -18,9 +18,11 @@ from pathlib import Path
 import msgspec
 
 from bench.figure import median, report
+from bench.room import NEIGHBOURS, room
 from netns_lab.commands import program_folder
 from netns_lab.loader import read_lab
 from netns_lab.names import node_namespace, pod_namespace
+from netns_lab.neighbour_table import LabSize, find_shortage, read_limit
 from netns_lab.processes import lab_processes
 from netns_lab.topology import Topology
 from netns_lab.wiring import Bridge, Cable, Namespace, build_wiring
@@ -80,13 +82,16 @@ def measure(size: Size, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lab.yaml"
         file.write_text(json.dumps(build_topology(size, name)))
-        for _ in range(rounds):
-            limits.append(_links_alone(file))
-            try:
-                ups.append(_timed(_NETNS_LAB, "up", str(file)))
-                memory.append(_memory_bytes(name))
-            finally:
-                downs.append(_timed(_NETNS_LAB, "down", name))
+        # As `netns-lab up` advises for a lab of this size.
+        shortage = find_shortage(4, LabSize(size.nodes, size.pods).needed, read_limit(4))
+        with room(NEIGHBOURS, shortage.advised if shortage else 0):
+            for _ in range(rounds):
+                limits.append(_links_alone(file))
+                try:
+                    ups.append(_timed(_NETNS_LAB, "up", str(file)))
+                    memory.append(_memory_bytes(name))
+                finally:
+                    downs.append(_timed(_NETNS_LAB, "down", name))
     words = f"{size.nodes} nodes, {size.pods} pods, {size.services} services"
     report(
         f"lab up, {words}",

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 from pathlib import Path
 
 from bench.program import Process, Readiness, start
+from bench.room import INSTANCES, NEIGHBOURS, room
 from ipam.allocator import Allocator
 from ipam.datastore import Datastore, open_datastore
 from ipam.ledger import Ledger
@@ -34,9 +35,6 @@ _AGAIN_S = 0.002
 # The blocks that rounds claim begin here; those of nodes begin at a hash of their names, far above.
 _FIRST_BLOCK = 16
 _CLAIMS_AT_ONCE = 20
-# inotify(7); arp(7): the most neighbours of all namespaces together.
-_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-_NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 _INSTANCES_EACH, _NEIGHBOURS_EACH = 4, 2
 _REFLECTORS = 2
 _MESH: Mapping[str, object] = {}
@@ -302,24 +300,10 @@ def nodes(
         found.write_nodes()
         found.open_ledger(stack)
         found.claim(count - 1, blocks_before)
-        stack.enter_context(_room(_INSTANCES, count * _INSTANCES_EACH))
-        stack.enter_context(_room(_NEIGHBOURS, count * count * _NEIGHBOURS_EACH))
+        stack.enter_context(room(INSTANCES, count * _INSTANCES_EACH))
+        stack.enter_context(room(NEIGHBOURS, count * count * _NEIGHBOURS_EACH))
         found.start_agents(stack)
         yield found
-
-
-@contextmanager
-def _room(setting: Path, needed: int) -> Iterator[None]:
-    """Let there be so many of something that nodes share here, and that machines of their own would not."""
-    before = int(setting.read_text())
-    if before >= needed:
-        yield
-        return
-    setting.write_text(str(needed))
-    try:
-        yield
-    finally:
-        setting.write_text(str(before))
 
 
 def _end(process: Process, pid_file: Path) -> None:

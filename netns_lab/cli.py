@@ -123,7 +123,8 @@ def validate(files: tuple[Path, ...], output: str) -> None:
 @output_option
 def down_command(lab: str | None, every: bool, output: str) -> None:
     """Remove a LAB whole: processes, namespaces, files. Needs no topology file."""
-    from netns_lab.lab import down, labs
+    from netns_lab.presence import labs
+    from netns_lab.removal import down
     from netns_lab.state import StateDirectory
 
     need_root()
@@ -243,7 +244,7 @@ def main() -> None:
 @contextmanager
 def _removed_at_the_end(state: "StateDirectory", *, keep: bool) -> Iterator[None]:
     """Remove the lab afterwards, also after a failure, Ctrl-C, a closed terminal or SIGTERM."""
-    from netns_lab.lab import down
+    from netns_lab.removal import down
 
     endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in endings:

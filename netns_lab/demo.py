@@ -14,10 +14,11 @@ from netns_lab.capture import Packet, await_packets, capture, read_packets
 from netns_lab.commands import bare_module
 from netns_lab.evidence import ClientResult, Stage, build_evidence, build_stage
 from netns_lab.judge import Evidence, judge, tolerance
-from netns_lab.lab import read_running, up
+from netns_lab.lab import up
 from netns_lab.loader import DEMO_FILE, LabSpec, read_lab
 from netns_lab.names import UPLINK, node_namespace, pod_namespace
 from netns_lab.plan import build_plan, pod_command
+from netns_lab.presence import read_running
 from netns_lab.programs import environment
 from netns_lab.report import node_rows, pod_rows, service_rows
 from netns_lab.state import StateDirectory

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from netns_lab.attachment import attached, unwanted
+from netns_lab.changes import Change
 from netns_lab.cluster import PodAddresses, build_cluster
 from netns_lab.faults.record import read_faults
-from netns_lab.lab import Change, homes, read_running
 from netns_lab.lab_server import cluster_api, load_remote
 from netns_lab.loader import LabSpec
 from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
+from netns_lab.presence import homes, read_running
 from netns_lab.processes import lab_processes
 from netns_lab.programs import completed, exit_codes, to_stop
 from netns_lab.remote_server import RemoteServer

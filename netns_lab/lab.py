@@ -1,4 +1,4 @@
-"""`up` and `down`: from what is asked for, through what is there, to what is missing.
+"""`up`: from what is asked for, through what is there, to what is missing.
 
 Each step reads the world, compares and does the rest, so it does not matter what earlier commands did or
 where they were killed. Steps are ordered so that nothing is used before it is there, and nothing is taken
@@ -12,24 +12,22 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from netns_lab.attachment import attach, attached, detach, unwanted
+from netns_lab.changes import Change, Changes
 from netns_lab.cluster import PodAddresses, PodEnds, build_cluster
 from netns_lab.faults.fault import Fault
 from netns_lab.faults.overlay import crashed, expected, frozen, overlay, overlay_plan
 from netns_lab.faults.record import drop_fault, read_faults
 from netns_lab.impairments.rules import healthy, is_healthy
-from netns_lab.lab_server import begin_datastore, choose_server, cluster_api, load_remote, prepare_server
+from netns_lab.lab_server import begin_datastore, choose_server, cluster_api, prepare_server
 from netns_lab.launch import Launch, launching
 from netns_lab.loader import LabSpec, Manifest
-from netns_lab.names import API_SERVER, fabric_namespace, lab_of
+from netns_lab.names import API_SERVER, fabric_namespace
+from netns_lab.neighbour_table import find_shortages
 from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
-from netns_lab.probe import await_probes, build_probes, split_probes
+from netns_lab.presence import processes_of, read_running
+from netns_lab.probe import build_probes, split_probes
+from netns_lab.probing import await_probes
 from netns_lab.processes import (
-    NamespaceId,
-    Process,
-    lab_processes,
-    machine_namespaces,
-    marked_labs,
-    namespace_id,
     send,
     stop,
 )
@@ -43,25 +41,16 @@ from netns_lab.programs import (
     to_stop,
 )
 from netns_lab.remote_server import RemoteServer
-from netns_lab.state import StateDirectory, saved_labs
+from netns_lab.state import StateDirectory
 from netns_lab.topology import Network, Topology
 from netns_lab.trouble import Trouble
 from netns_lab.wiring import Fact, build_fabric, build_wiring
 from netns_lab.wiring_kernel import converge, lab_namespaces, sweep
-from nodeplane.datapath import netns
-from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import Object
 
 IN_SERVICE_LIMIT_S = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One thing that was made, started, attached or removed."""
-
-    action: str
-    what: str
 
 
 class Lab(msgspec.Struct, frozen=True):
@@ -93,18 +82,6 @@ class Asked(msgspec.Struct, frozen=True):
         return build_cluster(known, addresses, ends, crashed(self.faults))
 
 
-class Changes:
-    """What a command did, in order."""
-
-    def __init__(self) -> None:
-        self.done: list[Change] = []
-
-    def add(self, action: str, what: object) -> None:
-        """Take one change down."""
-        self.done.append(Change(action, str(what)))
-        log.debug("%s %s", action, what)
-
-
 def up(
     spec: LabSpec,
     state: StateDirectory,
@@ -123,6 +100,8 @@ def up(
     """
     changes = Changes()
     asked = Asked(spec, faults)
+    for shortage in find_shortages(spec.topology):
+        log.warning("%s", shortage)
     if remote is not None:
         # Before anything is made: is it there, does it know us, is there room for the lab's objects?
         cluster_api(state, remote).check(asked.cluster({}))
@@ -135,7 +114,7 @@ def up(
         state.save_manifests([manifest.raw for manifest in spec.manifests])
         state.save_topology(spec.topology)
         thaw(state, spec.topology, over)
-        is_healed = trouble.must_be_healed(lambda: _processes(state.lab))
+        is_healed = trouble.must_be_healed(lambda: processes_of(state.lab))
         _stop_programs(plan, state, changes)
         if is_healed:
             trouble.heal(changes.add)
@@ -150,6 +129,13 @@ def up(
             changes.add("ended", f"fault {fault}")
         ended = missing(plan.programs, read_running(plan, state), exit_codes(state, plan.programs))
     return Lab(tuple(changes.done), addresses, tuple(objects), tuple(ended))
+
+
+def thaw(state: StateDirectory, topology: Topology, faults: Iterable[Fault]) -> None:
+    """Let programs go on that these faults have stopped."""
+    names = {f"{state.lab}/{name}" for name in frozen(topology, faults)}
+    if names:
+        send((process for process in processes_of(state.lab) if process.mark in names), signal.SIGCONT)
 
 
 def _bring(
@@ -200,58 +186,9 @@ def _bring(
     return addresses, objects
 
 
-def down(state: StateDirectory) -> list[Change]:
-    """Remove all that there is of a lab, whatever state it is in, and return what that was."""
-    changes = Changes()
-    if not state.exists() and not lab_namespaces(state.lab) and not _processes(state.lab):
-        return changes.done
-    with state.locked():
-        _delete_objects(state, changes)
-        # What a process forks while it is being ended is found by the next look.
-        while processes := _processes(state.lab):
-            stop(processes)
-            for process in processes:
-                changes.add("ended", f"process {process.pid} {process.mark}".rstrip())
-        sweep(state.lab, (), changes.add)
-        state.remove()
-    return changes.done
-
-
-def thaw(state: StateDirectory, topology: Topology, faults: Iterable[Fault]) -> None:
-    """Let programs go on that these faults have stopped."""
-    names = {f"{state.lab}/{name}" for name in frozen(topology, faults)}
-    if names:
-        send((process for process in _processes(state.lab) if process.mark in names), signal.SIGCONT)
-
-
-def labs() -> set[str]:
-    """Return the names of all labs of which there is anything on this machine."""
-    owners = {lab_of(name) for name in lab_namespaces()}
-    return saved_labs() | {owner for owner in owners if owner is not None} | marked_labs()
-
-
-def read_running(plan: Plan, state: StateDirectory) -> Mapping[str, Process]:
-    """Return the programs that run as planned."""
-    return running(state, plan.programs, _processes(state.lab))
-
-
-def _delete_objects(state: StateDirectory, changes: Changes) -> None:
-    """Delete what the lab has made on a server that stays; its own goes with all that it holds."""
-    remote = load_remote(state)
-    if remote is None:
-        return
-    try:
-        cluster_api(state, remote).sync((), changes.add)
-    except NodeplaneError as exc:
-        # The server may be gone for good, and the lab has to be able to go too.
-        log.warning(
-            "the lab's objects stay on the API server kubeconfig=%s error=%r", remote.kubeconfig, str(exc)
-        )
-
-
 def _stop_programs(plan: Plan, state: StateDirectory, changes: Changes) -> None:
     while True:
-        processes = _processes(state.lab)
+        processes = processes_of(state.lab)
         kept = {*running(state, plan.programs, processes), *completed(exit_codes(state, plan.programs))}
         surplus = to_stop(state.lab, kept, processes, _outliving(plan))
         if not surplus:
@@ -307,18 +244,3 @@ def _sync_files(state: StateDirectory, folder: str, files: Mapping[str, bytes], 
         changes.add("wrote", f"{folder}/{name}")
     for name in sorted(delta.delete):
         changes.add("removed", f"{folder}/{name}")
-
-
-def homes(lab: str) -> set[NamespaceId]:
-    """Return the lab's namespaces, whose processes are the lab's.
-
-    A name that holds no namespace (a killed `create` leaves one) is nobody's home. Nor is one that somebody
-    has given to the machine's own namespace (`ip netns attach`): every process would be the lab's.
-    """
-    paths = (netns.NETNS_DIR / name for name in lab_namespaces(lab))
-    found = {home for path in paths if netns.is_namespace(path) and (home := namespace_id(path))}
-    return found - machine_namespaces()
-
-
-def _processes(lab: str) -> list[Process]:
-    return lab_processes(lab, homes(lab))

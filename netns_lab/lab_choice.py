@@ -78,7 +78,7 @@ def choose_lab(lab: str | None) -> "StateDirectory":
     Raises:
         ConfigError: there is no such lab, or more than one.
     """
-    from netns_lab.lab import labs
+    from netns_lab.presence import labs
     from netns_lab.state import StateDirectory
 
     need_root()

@@ -4,10 +4,10 @@ from netns_lab.attachment import attached
 from netns_lab.cluster import build_cluster
 from netns_lab.faults.overlay import crashed, expected, frozen, overlay, overlay_plan
 from netns_lab.faults.record import read_faults
-from netns_lab.lab import read_running
 from netns_lab.lab_server import cluster_api, load_remote
 from netns_lab.loader import restore_lab
 from netns_lab.plan import build_plan, pod_ends
+from netns_lab.presence import read_running
 from netns_lab.programs import completed, exit_codes
 from netns_lab.programs import missing as missing_programs
 from netns_lab.report import (

@@ -32,8 +32,8 @@ from nodeplane.runtime.sd_notify import notify
 
 _SHUTDOWN_LIMIT_S = 3
 
-# One record of TLS (RFC 8446, 5.1) and what is around it. asyncio gives each connection a buffer that it fills
-# with zeros, of 256 KiB: of a hundred nodes with their eight connections each that is all of our memory.
+# Two records of TLS (RFC 8446, 5.1). asyncio fills a buffer with zeros for each connection, of 256 KiB: of a
+# hundred nodes with eight connections each they were most of our memory.
 _TLS_BUFFER_BYTES = 32 * 1024
 
 log = logging.getLogger(__name__)

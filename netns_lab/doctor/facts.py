@@ -10,7 +10,8 @@ from importlib.util import find_spec
 
 from netns_lab.doctor.findings import Facts
 from netns_lab.doctor.needs import FEATURES, MODULES, NEEDS, Feature
-from netns_lab.lab import labs
+from netns_lab.neighbour_table import read_limit
+from netns_lab.presence import labs
 from netns_lab.state import StateDirectory
 from netns_lab.status import read_status
 from nodeplane.datapath import netns
@@ -28,6 +29,7 @@ def read_facts() -> Facts:
         set() if lacks else {feature.name for feature in FEATURES if _works(feature)},
         {name for name in MODULES if find_spec(name) is not None},
         {} if lacks else {lab: state_of(StateDirectory(lab)) for lab in labs()},
+        read_limit(4),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from netns_lab.doctor.needs import FEATURES, MODULES, NEEDS
+from netns_lab.neighbour_table import LARGE, find_shortage
 
 State = Literal["there", "missing", "missing, optional", "left behind"]
 
@@ -23,7 +24,8 @@ class Facts(msgspec.Struct, frozen=True):
     """What is true of a machine.
 
     `lacks` says what right is missing; `labs` are those of which there is anything, each with what `status`
-    says, or nothing if it has no files.
+    says, or nothing if it has no files. `neighbours` is what the machine's neighbour table may hold, if that
+    can be seen.
     """
 
     lacks: str
@@ -31,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True):
     features: Collection[str]
     modules: Collection[str]
     labs: Mapping[str, str | None]
+    neighbours: int | None = None
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
@@ -63,6 +66,7 @@ def _findings(facts: Facts) -> Iterator[Finding]:
             yield _one(
                 "kernel", feature.name, feature.reason, advice, is_there=feature.name in facts.features
             )
+    yield _neighbour_table(facts.neighbours)
     for lab, state in sorted(facts.labs.items()):
         if state is None:
             yield Finding("lab", lab, "left behind", f"its files are gone: netns-lab down {lab}")
@@ -73,6 +77,14 @@ def _findings(facts: Facts) -> Iterator[Finding]:
             yield Finding("lab", lab, "left behind", advice)
         else:
             yield Finding("lab", lab, "there", state)
+
+
+def _neighbour_table(limit: int | None) -> Finding:
+    shortage = find_shortage(4, LARGE.needed, limit)
+    if shortage is None:
+        return Finding("kernel", "neighbour table", "there")
+    advice = f"{limit} of {LARGE.needed} entries: {shortage.command} (for labs of {LARGE.nodes} nodes)"
+    return Finding("kernel", "neighbour table", "missing, optional", advice)
 
 
 def _one(kind: str, name: str, reason: str, advice: str, *, is_there: bool) -> Finding:

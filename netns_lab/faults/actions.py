@@ -10,15 +10,17 @@ from collections.abc import Collection
 
 import msgspec
 
+from netns_lab.changes import Change, Changes
 from netns_lab.faults.fault import LINK_KINDS, Fault, Kind
 from netns_lab.faults.overlay import expected, overlay, overlay_plan, pinned_node
 from netns_lab.faults.record import drop_fault, next_number, read_faults, save_fault
 from netns_lab.faults.targets import check_fault, find_program
-from netns_lab.lab import Change, Changes, homes, thaw, up
+from netns_lab.lab import thaw, up
 from netns_lab.lab_server import load_remote
 from netns_lab.loader import restore_lab
 from netns_lab.names import node_namespace, pod_namespace
 from netns_lab.plan import build_plan
+from netns_lab.presence import homes
 from netns_lab.processes import Process, kill, lab_processes, namespace_id, send
 from netns_lab.state import StateDirectory
 from netns_lab.topology import NodeSpec, Topology

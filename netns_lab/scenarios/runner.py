@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from netns_lab.faults.actions import clear, end, inject
-from netns_lab.lab import down, up
+from netns_lab.lab import up
 from netns_lab.quantities import parse_duration
+from netns_lab.removal import down
 from netns_lab.scenarios.loader import LoadedScenario, build_fault
 from netns_lab.scenarios.scenario import ExpectStep, FaultStep, RunStep, Step
 from netns_lab.scenarios.stage import Stage, Traffic

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netns_lab.lab import down
 from netns_lab.processes import lab_processes
+from netns_lab.removal import down
 from netns_lab.scenarios.loader import read_scenario
 from netns_lab.scenarios.runner import run_scenario
 from netns_lab.state import StateDirectory

@@ -1,13 +1,12 @@
 """What is asked of a lab before it counts as in service."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import msgspec
 import pytest
 
-from netns_lab.probe import Connection, Name, Probe, Routes, build_probes, uncovered
+from netns_lab.probe import Connection, Name, Probe, Routes, build_probes
 from netns_lab.topology import Topology
-from nodeplane.datapath.rtnl import Route
 from tests.netns_lab.samples import CLIENT, TOPOLOGY, WEB_1, WEB_2, WEB_IP, held, service
 
 ADDRESSES = {
@@ -66,19 +65,3 @@ def test_build_probes(
             *(Connection(node, *door) for door in doors),
         )
     }
-
-
-BLOCK = IPv4Network("10.244.1.0/26")
-
-
-@pytest.mark.parametrize(
-    ("routes", "missing"),
-    [
-        pytest.param([], ["10.244.1.2"], id="no route"),
-        pytest.param([Route(BLOCK, gateway=IPv4Address("172.30.0.3"))], [], id="route to the block"),
-        pytest.param([Route(BLOCK, kind="blackhole")], ["10.244.1.2"], id="a blackhole leads nowhere"),
-        pytest.param([Route(IPv4Network("10.244.2.0/26"))], ["10.244.1.2"], id="another block"),
-    ],
-)
-def test_uncovered(routes: list[Route], missing: list[str]) -> None:
-    assert uncovered(ADDRESSES["default/web-2"], routes) == [IPv4Address(pod) for pod in missing]

@@ -43,6 +43,18 @@ def test_nothing_to_say() -> None:
             id="a program",
         ),
         pytest.param(
+            msgspec.structs.replace(WHOLE, neighbours=1024),
+            Finding(
+                "kernel",
+                "neighbour table",
+                "missing, optional",
+                "1024 of 22000 entries: sysctl -w net.ipv4.neigh.default.gc_thresh3=65536 "
+                "(for labs of 100 nodes)",
+            ),
+            True,
+            id="a table for small labs",
+        ),
+        pytest.param(
             without("programs", "busybox"),
             Finding("program", "busybox", "missing, optional", "apt-get install busybox-static (for vm)"),
             True,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netns_lab import processes
-from netns_lab.lab import homes
+from netns_lab.presence import homes
 from netns_lab.processes import machine_namespaces, namespace_id
 from netns_lab.wiring import Namespace
 from netns_lab.wiring_kernel import read_wiring
