@@ -1,5 +1,9 @@
 """The command line of netns-lab."""
 
+# First: Ctrl-C may come while the rest is imported.
+import nodeplane.runtime.interrupt  # noqa: F401
+
+# isort: split
 import json
 import logging
 import signal
@@ -61,9 +65,10 @@ def program() -> None:
     type=FILE_PATH,
     help="Use this API server in the place of one of the lab's own; the lab remembers it.",
 )
+@click.option("--lab", callback=lab_name, help="Name of the lab; left out, the topology's.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @output_option
-def up_command(file: Path, kubeconfig: Path | None, dry_run: bool, output: str) -> None:
+def up_command(file: Path, kubeconfig: Path | None, lab: str | None, dry_run: bool, output: str) -> None:
     """Bring the lab of a topology FILE up, or repair it, or change it; wait until it is in service."""
     from netns_lab.lab import up
     from netns_lab.loader import read_lab
@@ -71,6 +76,8 @@ def up_command(file: Path, kubeconfig: Path | None, dry_run: bool, output: str) 
     from netns_lab.state import StateDirectory
 
     spec = read_lab(file)
+    if lab is not None:
+        spec = spec.named(lab)
     remote = None if kubeconfig is None else read_remote(kubeconfig)
     need_root()
     if dry_run:
@@ -78,15 +85,15 @@ def up_command(file: Path, kubeconfig: Path | None, dry_run: bool, output: str) 
         return
     started = time.monotonic()
     with said_when_interrupted("run `up` again, or `down`"):
-        lab = up(spec, StateDirectory(spec.topology.name), remote)
-    count = len(lab.changes)
+        found = up(spec, StateDirectory(spec.topology.name), remote)
+    count = len(found.changes)
     summary = f"{count} change{'s' if count > 1 else ''}" if count else "nothing to change"
-    report: dict[str, object] = {"lab": spec.topology.name, "state": _word(lab.missing), "summary": summary}
+    report: dict[str, object] = {"lab": spec.topology.name, "state": _word(found.missing), "summary": summary}
     report["seconds"] = round(time.monotonic() - started, 2)
     if output != "table":
-        report["changes"] = [{"action": change.action, "what": change.what} for change in lab.changes]
-    if lab.missing:
-        report["missing"] = list(lab.missing)
+        report["changes"] = [{"action": change.action, "what": change.what} for change in found.changes]
+    if found.missing:
+        report["missing"] = list(found.missing)
     print_report(report, output)
     fail_if(report["state"] != "up")
 

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from netns_lab.names import LAB_NAME_WORDS, is_lab_name
 from nodeplane.errors import ConfigError, SetupError
@@ -60,16 +62,32 @@ def place_names(topology: "Topology") -> list[str]:
     ]
 
 
-lab_argument = click.argument(
-    "lab", required=False, callback=lab_name, envvar="NETNS_LAB_NAME", shell_complete=complete_lab
-)
-lab_option = click.option(
-    "--lab",
-    callback=lab_name,
-    envvar="NETNS_LAB_NAME",
-    shell_complete=complete_lab,
-    help="The lab; may be left out while there is one. The variable NETNS_LAB_NAME says it too.",
-)
+def _lab_option(variable: str) -> Callable[[F], F]:
+    return click.option(
+        "--lab",
+        variable,
+        callback=lab_name,
+        envvar="NETNS_LAB_NAME",
+        shell_complete=complete_lab,
+        help="The lab; may be left out while there is one. The variable NETNS_LAB_NAME says it too.",
+    )
+
+
+lab_option = _lab_option("lab")
+
+
+def lab_argument(command: F) -> F:
+    """Let a verb take a lab and nothing else: as its argument, or as the verbs that take more do."""
+
+    @wraps(command)
+    def with_one(*arguments: Any, lab: str | None, named: str | None, **options: Any) -> Any:
+        source = click.get_current_context().get_parameter_source("named")
+        if source is ParameterSource.COMMANDLINE and lab not in {None, named}:
+            raise ConfigError("--lab", "", f"expected the same lab as in the argument, {lab}; got {named}")
+        return command(*arguments, lab=lab or named, **options)
+
+    argument = click.argument("lab", required=False, callback=lab_name, shell_complete=complete_lab)
+    return cast("F", argument(_lab_option("named")(with_one)))
 
 
 def choose_lab(lab: str | None) -> "StateDirectory":

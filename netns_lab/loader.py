@@ -52,6 +52,10 @@ class LabSpec(msgspec.Struct, frozen=True):
     topology: Topology
     manifests: tuple[Manifest, ...]
 
+    def named(self, lab: str) -> "LabSpec":
+        """Return the same, asked for under another name."""
+        return LabSpec(msgspec.structs.replace(self.topology, name=lab), self.manifests)
+
 
 def read_lab(path: Path) -> LabSpec:
     """Read a topology file and the manifests that it names.

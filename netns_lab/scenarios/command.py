@@ -39,12 +39,9 @@ def run_command(
         signal.signal(number, signal.default_int_handler)
     runs = []
     for scenario in loaded:
-        topology = scenario.lab.topology
-        if lab is not None:
-            topology = msgspec.structs.replace(topology, name=lab)
-        spec = msgspec.structs.replace(scenario.lab, topology=topology)
-        state = StateDirectory(topology.name)
-        check_free(state, topology)
+        spec = scenario.lab if lab is None else scenario.lab.named(lab)
+        state = StateDirectory(spec.topology.name)
+        check_free(state, spec.topology)
         runs.append((msgspec.structs.replace(scenario, lab=spec), state))
     results = []
     for scenario, state in runs:

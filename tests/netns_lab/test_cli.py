@@ -37,6 +37,11 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
             "A: expected up to 20 lower case letters and digits, a letter first",
             id="a lab's name in capitals",
         ),
+        pytest.param(
+            ("status", "a", "--lab", "b"),
+            "--lab: expected the same lab as in the argument, a; got b",
+            id="two labs",
+        ),
         pytest.param(("exec", "n1"), "Missing argument 'COMMAND...'.", id="exec without a command"),
         pytest.param(
             ("status", "-o", "xml"),
@@ -52,7 +57,15 @@ def test_wrong_usage(arguments: tuple[str, ...], line: str) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("arguments", [("status", NO_LAB), ("exec", "--lab", NO_LAB, "n1", "--", "true")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", NO_LAB),
+        ("status", "--lab", NO_LAB),
+        ("graph", "--lab", NO_LAB),
+        ("exec", "--lab", NO_LAB, "n1", "--", "true"),
+    ],
+)
 def test_unknown_lab(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
 
@@ -61,8 +74,18 @@ def test_unknown_lab(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.netns
-def test_down_of_what_is_not_there() -> None:
-    done = run("down", NO_LAB, "-o", "json")
+def test_up_under_another_name() -> None:
+    done = run("up", "examples/two-nodes.yaml", "--lab", NO_LAB, "--dry-run", "-o", "json")
+
+    made = [change["what"] for change in json.loads(done.stdout)["changes"]]
+    assert f"namespace nl-{NO_LAB}-fabric" in made
+    assert json.loads(done.stdout)["lab"] == NO_LAB
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("lab", [(NO_LAB,), ("--lab", NO_LAB)], ids=["argument", "option"])
+def test_down_of_what_is_not_there(lab: tuple[str, ...]) -> None:
+    done = run("down", *lab, "-o", "json")
 
     words = f"netns-lab: {NO_LAB}: no lab of that name, nothing to remove\n"
     assert (done.returncode, done.stderr) == (0, words)

@@ -33,6 +33,8 @@ def end(script: str) -> tuple[int, list[str]]:
         ("cni.agent.cli", "cni.bgp.cli"),
         ("ipam.cli", "ipam.handles"),
         ("coredns_lite.cli", "coredns_lite.daemon"),
+        ("netns_lab.cli", "click"),
+        ("netns_lab.cli", "netns_lab.lab_choice"),
     ],
 )
 def test_interrupted_while_it_is_imported(program: str, module: str) -> None:
