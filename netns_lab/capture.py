@@ -7,7 +7,6 @@ since that takes half a second.
 import os
 import signal
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from netns_lab.programs import environment
-from nodeplane.datapath import netns
-from nodeplane.errors import NodeplaneError, SetupError
+from netns_lab.tcpdump import await_listening, start_tcpdump
+from nodeplane.errors import NodeplaneError
 
 _FILE_HEADER_BYTES = 24
 _RECORD_HEADER = struct.Struct("=4I")
@@ -51,27 +50,14 @@ def capture(
         SetupError: tcpdump is not installed.
         NodeplaneError: tcpdump refused; carries its message.
     """
-    # -U and immediate mode: what has passed is in the file at once. -Z: Debian's tcpdump would give up root
-    # before it opens the file.
-    options = ["-n", "-U", "--immediate-mode", "-B", "8192", "-s", str(head_bytes), "-Z", "root"]
-    with netns.inside(netns.NETNS_DIR / namespace):
-        try:
-            tcpdump = subprocess.Popen(
-                ["tcpdump", *options, "-i", link, "-w", str(file), expression],
-                env=environment(lab, f"capture/{link}"),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except FileNotFoundError as exc:
-            raise SetupError("tcpdump is missing: install the Debian package tcpdump") from exc
+    options = ("-B", "8192", "-s", str(head_bytes), "-w", str(file), expression)
+    tcpdump = start_tcpdump(namespace, link, environment(lab, f"capture/{link}"), *options)
     try:
         await_listening(tcpdump, link)
         yield file
     finally:
-        tcpdump.send_signal(signal.SIGINT)
-        tcpdump.communicate()
+        tcpdump.process.send_signal(signal.SIGINT)
+        tcpdump.process.communicate()
 
 
 def await_packets(file: Path, count: int, limit_s: float) -> None:
@@ -131,17 +117,3 @@ def _read_errors(file: Path, kinds: tuple[type[Exception], ...] = (OSError,)) ->
     except kinds as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise NodeplaneError(f"capture {file}: {reason}") from exc
-
-
-def await_listening(tcpdump: "subprocess.Popen[bytes]", link: str) -> None:
-    """Wait for the line that tcpdump writes once the kernel keeps packets for it.
-
-    Raises:
-        NodeplaneError: it has ended; carries its message.
-    """
-    said = []
-    for line in tcpdump.stderr or ():
-        said.append(line.decode(errors="replace").strip())
-        if "listening on" in said[-1]:
-            return
-    raise NodeplaneError(f"capture on {link}: {said[-1] if said else 'tcpdump ended'}")

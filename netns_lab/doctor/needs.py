@@ -27,6 +27,7 @@ NEEDS = (
     Need(Tool("unshare", "util-linux")),
     Need(Tool("mount", "mount")),
     Need(Tool("tcpdump", "tcpdump"), "demo, capture, trace, ui"),
+    Need(Tool("setpriv", "util-linux"), "demo, capture, trace, ui"),
     Need(Tool("curl", "curl"), "curl"),
     Need(Tool("kubectl", "kubernetes-client"), "kubectl"),
     Need(Tool("bird", "bird2"), "routers with `asn`, mode bgp"),

@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import struct
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,6 @@ from typing import TypeAlias
 import msgspec
 
 from netns_lab.attachment import host_link
-from netns_lab.capture import await_listening
 from netns_lab.execute import find_place, place_namespace
 from netns_lab.look.packet_lines import PacketPrinter
 from netns_lab.look.pcapng import PcapngWriter
@@ -26,9 +24,9 @@ from netns_lab.names import UPLINK
 from netns_lab.processes import MARK
 from netns_lab.programs import environment
 from netns_lab.state import StateDirectory
+from netns_lab.tcpdump import await_listening, start_tcpdump
 from netns_lab.topology import Topology
-from nodeplane.datapath import netns
-from nodeplane.errors import NodeplaneError, SetupError
+from nodeplane.errors import NodeplaneError
 
 # pcap-savefile(5): with nanoseconds; 24 bytes of header, 16 before each packet.
 _MAGIC_NS = 0xA1B23C4D
@@ -181,34 +179,15 @@ def _tcpdump(lab: str, link: Link, number: int, expression: str) -> Iterator[_St
     whole = environment(lab, f"capture/{link.name}")
     # Without the lab's mark: `up` leaves a person's processes alone.
     own = {name: value for name, value in whole.items() if name != MARK}
-    options = ["-n", "-U", "--immediate-mode", "-B", "8192", "--time-stamp-precision=nano", "-Z", "root"]
-    with netns.inside(netns.NETNS_DIR / link.namespace):
+    options = ("-B", "8192", "--time-stamp-precision=nano", "-w", "-")
+    filters = ("--", expression) if expression else ()
+    tcpdump = start_tcpdump(link.namespace, link.link, own, *options, *filters)
+    with tcpdump.process:
         try:
-            process = subprocess.Popen(
-                [
-                    "tcpdump",
-                    *options,
-                    "-i",
-                    link.link,
-                    "-w",
-                    "-",
-                    *(["--", expression] if expression else []),
-                ],
-                env=own,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except FileNotFoundError as exc:
-            raise SetupError("tcpdump is missing: install the Debian package tcpdump") from exc
-    with process:
-        try:
-            await_listening(process, link.name)
-            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-            yield _Stream(number, process.stdout.fileno())
+            await_listening(tcpdump, link.name)
+            yield _Stream(number, tcpdump.output.fileno())
         finally:
-            process.kill()
+            tcpdump.process.kill()
 
 
 @contextmanager
