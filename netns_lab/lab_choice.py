@@ -111,13 +111,15 @@ def choose_lab(lab: str | None) -> "StateDirectory":
 
 
 def open_lab(lab: str | None) -> "tuple[StateDirectory, Topology]":
-    """Return the directory of a lab and what it was asked for.
+    """Return the directory of a lab and what there is to look at: what it was asked for, and added nodes.
 
     Raises:
         ConfigError: there is no such lab, more than one, or no `up` of it came far enough.
     """
+    from netns_lab.faults.present import load_present
+
     state = choose_lab(lab)
-    topology = state.load_topology()
+    topology = load_present(state)
     if topology is None:
         raise ConfigError(state.lab, "", "expected a lab that is up")
     return state, topology

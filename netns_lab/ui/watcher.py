@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from netns_lab.execute import find_place, place_namespace
+from netns_lab.faults.present import load_present
 from netns_lab.live import read_live
 from netns_lab.state import StateDirectory
 from netns_lab.status import read_status
@@ -124,7 +125,7 @@ class Watcher:
         )
 
     def _topology(self) -> Topology:
-        topology = self._state.load_topology()
+        topology = load_present(self._state)
         if topology is None:
             raise NodeplaneError(f"lab {self._state.lab} is down, or half-built: run `up`")
         return topology

@@ -203,6 +203,10 @@ def test_node_add(lab: LabUnderTest) -> None:
     after = status(lab)
     assert [row["address"] for row in after["nodes"]][:2] == before
     assert (after["nodes"][2]["node"], after["nodes"][2]["zone"], after["state"]) == ("n3", "z", "up")
+    web = next(row["cluster_ip"] for row in after["services"] if row["service"] == "default/web")
+    traced = json.loads(run("trace", "--lab", lab.name, "n3", f"tcp:{web}:80", "-o", "json").stdout)
+    assert (traced["steps"][0]["where"], traced["verdict"]) == ("node n3", "answered")
+    assert "n3" in run("graph", lab.name).stdout
     clear(lab)
     assert [row["address"] for row in status(lab)["nodes"]] == before
 
