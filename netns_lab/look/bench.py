@@ -11,10 +11,12 @@ from netns_lab.state import StateDirectory
 from netns_lab.topology import Topology
 from nodeplane.errors import ConfigError
 
+_LIMIT_S = 120.0
+
 
 def measure(state: StateDirectory, topology: Topology, place: str, target: str, count: int) -> dict[str, Any]:
     """Send requests one after the other and return what they took."""
-    outcomes = Stage(state, topology).probe(ProbeStep(target, place, count))
+    outcomes = Stage(state, topology).probe(ProbeStep(target, place, count), _LIMIT_S)
     return {"from": place, "to": target, **summarize(outcomes)}
 
 

@@ -15,7 +15,7 @@ from netns_lab.faults.targets import check_fault
 from netns_lab.loader import LabSpec, decode_lab, read_lab
 from netns_lab.quantities import parse_duration
 from netns_lab.scenarios.request import parse_target
-from netns_lab.scenarios.scenario import Scenario, Step
+from netns_lab.scenarios.scenario import FaultStep, Scenario, Step
 from netns_lab.topology import NodeSpec, Topology
 from nodeplane.errors import ConfigError
 from nodeplane.kube.manifest_file import decode_objects
@@ -60,10 +60,8 @@ def read_scenario(path: Path) -> LoadedScenario:
     return LoadedScenario(scenario, lab, objects)
 
 
-def build_fault(step: Step) -> Fault:
+def build_fault(spec: FaultStep) -> Fault:
     """Return the fault that a step begins; its number is not known yet."""
-    spec = step.fault
-    assert spec is not None  # noqa: S101 - asked of steps with a fault alone
     node = NodeSpec(spec.target) if spec.kind == "node-add" else None
     return Fault(0, spec.kind, spec.target, spec.value, node)
 
@@ -86,7 +84,7 @@ def _problems(scenario: Scenario, topology: Topology) -> Iterator[Problem]:
         if step.stop and step.stop not in traffic - stopped:
             yield (*place, "stop"), "expected the name of traffic that runs"
         if step.fault is not None:
-            fault = build_fault(step)
+            fault = build_fault(step.fault)
             try:
                 check_fault(now, fault)
             except ConfigError as exc:

@@ -14,7 +14,7 @@ from netns_lab.quantities import parse_duration
 from netns_lab.removal import down
 from netns_lab.scenarios.loader import LoadedScenario, build_fault
 from netns_lab.scenarios.scenario import ExpectStep, FaultStep, RunStep, Step
-from netns_lab.scenarios.stage import Stage, Traffic
+from netns_lab.scenarios.stage import NotEndedError, Stage, Traffic
 from netns_lab.scenarios.verdict import judge_probe, judge_run, judge_traffic
 from netns_lab.state import StateDirectory
 from netns_lab.status import read_status
@@ -23,6 +23,8 @@ from nodeplane.errors import ConfigError, NodeplaneError
 from nodeplane.kube.objects import KINDS, ObjectKey
 
 _PAUSE_S = 0.05
+# A look begun at the very end has its chance.
+_LEAST_S = 1.0
 
 _KINDS = {kind.__name__: kind for kind in KINDS.values()}
 
@@ -86,7 +88,7 @@ def run_scenario(
         if not results[-1].failure:
             stage = Stage(state, loaded.lab.topology)
             for number, step in enumerate(loaded.scenario.steps):
-                work = _Run(stage, state, traffic, loaded.objects[number])
+                work = StepRun(stage, state, traffic, loaded.objects[number])
                 done(_timed(titles[number + 1], lambda work=work, step=step: work.step(step)))  # type: ignore[misc]
                 if results[-1].failure:
                     break
@@ -113,7 +115,7 @@ def title(step: Step) -> str:
     return f"{verb} {getattr(value, 'name', '') or getattr(value, 'to', '')}".rstrip()
 
 
-class _Run:
+class StepRun:
     """One step of a scenario that runs."""
 
     def __init__(
@@ -131,7 +133,7 @@ class _Run:
         elif step.delete:
             self._stage.delete(_key(name) for name in step.delete)
         elif step.fault is not None:
-            self._begin_fault(step)
+            self._begin_fault(step.fault)
         elif step.clear:
             clear(self._state)
         elif step.traffic is not None:
@@ -142,34 +144,40 @@ class _Run:
             return self._await(step)
         return ""
 
-    def _begin_fault(self, step: Step) -> None:
-        fault, spec = build_fault(step), step.fault
+    def _begin_fault(self, spec: FaultStep) -> None:
+        fault = build_fault(spec)
         begun = inject(self._state, fault.kind, fault.target, fault.value, fault.node)
-        if spec is not None and spec.for_:
+        if spec.for_:
             time.sleep(parse_duration(spec.for_))
             end(self._state, begun)
 
     def _await(self, step: Step) -> str:
         """Look again and again until it is so, or the time is up."""
         deadline, since_s = time.monotonic() + parse_duration(step.within), time.time()
-        while failure := self._look(step, max(deadline - time.monotonic(), 1.0), since_s):
+        failure = ""
+        while True:
+            try:
+                failure = self._look(step, max(deadline - time.monotonic(), _LEAST_S), since_s)
+            except NotEndedError as exc:
+                # Of the last look, which was cut short, the one before tells more.
+                return f"{failure or exc}, after {step.within}"
+            if not failure:
+                return ""
             if time.monotonic() > deadline:
                 return f"{failure}, after {step.within}"
             time.sleep(_PAUSE_S)
-        return ""
 
     def _look(self, step: Step, limit_s: float, since_s: float) -> str:
         if step.probe is not None:
-            return judge_probe(step.probe, self._stage.probe(step.probe))
+            return judge_probe(step.probe, self._stage.probe(step.probe, limit_s))
         if step.run is not None:
             done = self._stage.run(step.run.at, step.run.command, limit_s)
             has_output = re.search(step.run.output, done.stdout) is not None
             return judge_run(step.run, done.returncode, has_output)
-        assert step.expect is not None  # noqa: S101 - a step has one verb, and this is the last one
-        if step.expect.traffic:
-            outcomes = self._traffic[step.expect.traffic].outcomes()
-            return judge_traffic(step.expect, outcomes, since_s)
-        return _judge_status(step.expect, read_status(self._state))
+        expect = step.expect or ExpectStep()
+        if expect.traffic:
+            return judge_traffic(expect, self._traffic[expect.traffic].outcomes(), since_s)
+        return _judge_status(expect, read_status(self._state))
 
 
 def _judge_status(step: ExpectStep, status: dict[str, Any]) -> str:

@@ -29,8 +29,11 @@ from nodeplane.kube.objects import CLUSTER_SCOPED, ObjectKey
 
 # As a person's: what the lab has made and a scenario changes, `up` puts back.
 _MANAGER = "netns-lab-scenario"
-_PROGRAM_LIMIT_S = 120.0
 _END_LIMIT_S = 30.0
+
+
+class NotEndedError(NodeplaneError):
+    """What was begun in a place took longer than it may."""
 
 
 class Traffic:
@@ -74,11 +77,14 @@ class Stage:
         """The topology with the faults that are in force."""
         return expected(self._asked, read_faults(self._state))
 
-    def run(self, place: str, command: Sequence[str], limit_s: float) -> "subprocess.CompletedProcess[str]":
-        """Run a command in a place to its end.
+    def run(
+        self, place: str, command: Sequence[str], limit_s: float, what: str = "the command"
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a place to its end; `what` it is called if it has none.
 
         Raises:
-            NodeplaneError: it does not end in time.
+            NotEndedError: it does not end in time.
+            NodeplaneError: it can't be started.
         """
         found = find_place(self.topology, place)
         with netns.inside(netns.NETNS_DIR / place_namespace(self._state.lab, found)):
@@ -95,18 +101,19 @@ class Stage:
                     check=False,
                 )
             except subprocess.TimeoutExpired as exc:
-                raise NodeplaneError(f"the command has not ended after {limit_s:g} s") from exc
+                raise NotEndedError(f"{what} has not ended") from exc
             except OSError as exc:
                 raise NodeplaneError(f"can't start {command[0]}: {exc.strerror}") from exc
 
-    def probe(self, step: ProbeStep) -> list[Outcome]:
+    def probe(self, step: ProbeStep, limit_s: float) -> list[Outcome]:
         """Send a step's requests and return what became of them.
 
         Raises:
+            NotEndedError: they take too long.
             NodeplaneError: they can't be sent.
         """
         command = bare_module("netns_lab.scenarios.traffic", step.to, "0", str(step.count), "0")
-        done = self.run(step.from_, command, _PROGRAM_LIMIT_S)
+        done = self.run(step.from_, command, limit_s, f"the probe of {step.to}")
         if done.returncode != 0:
             raise NodeplaneError(f"probe: {done.stderr.rstrip().rpartition(chr(10))[2]}")
         return [Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
