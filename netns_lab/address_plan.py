@@ -44,9 +44,8 @@ class AddressPlan(msgspec.Struct, frozen=True):
     @property
     def server(self) -> IPv4Address:
         """The address that the API server is reached by from every node."""
-        first = next(iter(self.fabric.values()))[0].ip
-        assert isinstance(first, IPv4Address)  # noqa: S101 - IPv4 comes first in each range
-        return first
+        every = (interface.ip for addresses in self.fabric.values() for interface in addresses)
+        return next(address for address in every if isinstance(address, IPv4Address))
 
     def node_addresses(self, node: str) -> tuple[Address, ...]:
         """Return a node's addresses, IPv4 first."""

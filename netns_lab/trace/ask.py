@@ -22,12 +22,14 @@ class Answers(msgspec.Struct, frozen=True):
 
     Attributes:
         routes: The entry that an address is sent by; None if there is none.
+        barriers: Of those that are sent nowhere, the kind of the entry that says so.
         entries: The connection's own conntrack entries.
         links: By namespace and name.
         rulesets: By namespace.
     """
 
     routes: Mapping[tuple[str, Address], MatchedRoute | None] = {}
+    barriers: Mapping[tuple[str, Address], str] = {}
     entries: Mapping[str, tuple[Entry, ...]] = {}
     links: Mapping[str, Mapping[str, Link]] = {}
     rulesets: Mapping[str, Ruleset] = {}
@@ -65,6 +67,7 @@ def ask(
     ends = request_ends(passages)
     ruled = {passage.namespace for passage in passages if passage.sections}
     routes: dict[tuple[str, Address], MatchedRoute | None] = {}
+    barriers: dict[tuple[str, Address], str] = {}
     entries: dict[str, tuple[Entry, ...]] = {}
     links: dict[str, Mapping[str, Link]] = {}
     for namespace in namespaces:
@@ -75,10 +78,13 @@ def ask(
             with KernelRouting() as routing:
                 for address in wanted.get(namespace, ()):
                     routes[namespace, address] = routing.match(address.packed)
+                    kind = routing.barrier(address.packed)
+                    if kind:
+                        barriers[namespace, address] = kind
             if namespace in wanted:
                 entries[namespace] = tuple(_own(read_entries(family, protocol), ends))
     rulesets = {namespace: read_ruleset(namespace) for namespace in ruled}
-    return Answers(routes, entries, links, rulesets)
+    return Answers(routes, barriers, entries, links, rulesets)
 
 
 def read_ruleset(namespace: str) -> Ruleset:

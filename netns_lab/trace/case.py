@@ -39,6 +39,15 @@ class Case(msgspec.Struct, frozen=True):
         """Return the route that was found; None if there is none, or nobody asked."""
         return self.answers.routes.get((namespace, address))
 
+    def barrier(self, namespace: str, address: Address) -> str:
+        """Return the kind of the route that ends packets to an address; empty if none does."""
+        return self.answers.barriers.get((namespace, address), "")
+
+    def described_route(self, namespace: str, address: Address) -> str:
+        """Write the route that was found as ip(8) does."""
+        kind = self.barrier(namespace, address)
+        return f"{kind} route" if kind else described_route(self.route(namespace, address))
+
     def link(self, namespace: str, name: str) -> Link | None:
         """Return a link of a namespace."""
         return self.answers.links.get(namespace, {}).get(name)

@@ -4,10 +4,11 @@ from typing import Any
 
 import msgspec
 
-from netns_lab.trace.case import Case, described_route
+from netns_lab.trace.case import Case
+from netns_lab.trace.judge import judge
 from netns_lab.trace.passage import Passage
 from netns_lab.trace.steps import Step, build_steps
-from netns_lab.trace.verdict import Verdict, judge
+from netns_lab.trace.verdict import Verdict
 from nodeplane.runtime.output import Row
 
 _MILLISECOND_NS = 1_000_000
@@ -63,8 +64,7 @@ def _passage_data(case: Case, passage: Passage, start: int) -> Row:
         "last": str(passage.last),
         "times": passage.times,
         "routes": {
-            str(address): described_route(case.route(passage.namespace, address))
-            for address in passage.towards
+            str(address): case.described_route(passage.namespace, address) for address in passage.towards
         },
         "chains": [
             {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netns_lab.trace.case import Case, described_route, reasons
+from netns_lab.trace.case import Case, reasons
 from netns_lab.trace.facts import FABRIC
 from netns_lab.trace.head import Head
 from netns_lab.trace.passage import Passage, Section
@@ -84,8 +84,8 @@ def _passage(case: Case, passage: Passage) -> Iterator[Step]:
     if passage.drop in before:
         return
     for destination in _routed(case, passage):
-        route = case.route(passage.namespace, destination)
-        yield Step(None, place, "route", f"to {destination}", described_route(route))
+        route = case.described_route(passage.namespace, destination)
+        yield Step(None, place, "route", f"to {destination}", route)
     yield from _sections(case, passage, behind)
     if passage.first.ends != passage.last.ends:
         yield _translation(case, passage)

@@ -38,6 +38,9 @@ _NOWHERE = {
     errno.EADDRNOTAVAIL,
 }
 
+# What the lookup fails with at an entry of such a kind (net/ipv4/fib_semantics.c, fib_props).
+_BARRIERS = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable", errno.EACCES: "prohibit"}
+
 _FAMILIES = {4: socket.AF_INET, 16: socket.AF_INET6}
 
 PackedAddress = bytes
@@ -166,15 +169,30 @@ class KernelRouting:
             gateway=_gateway(facts, len(destination)),
         )
 
-    def _look_up(self, destination: PackedAddress, flags: int = 0) -> memoryview | None:
-        head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, flags)
+    def barrier(self, destination: PackedAddress) -> str:
+        """Return the kind of the entry that ends packets to an address, in ip-route(8)'s words; else nothing.
+
+        Raises:
+            KernelError: the kernel can't be asked.
+        """
         try:
-            operation = f"look up the route to {ip_address(destination)}"
-            return self._ask(operation, _GETROUTE, head + nl.attribute(_RTA_DST, destination))
+            self._find_entry(destination, _FIB_MATCH)
+        except KernelError as exc:
+            return _BARRIERS.get(exc.errno, "")
+        return ""
+
+    def _look_up(self, destination: PackedAddress, flags: int = 0) -> memoryview | None:
+        try:
+            return self._find_entry(destination, flags)
         except KernelError as exc:
             if exc.errno in _NOWHERE:
                 return None
             raise
+
+    def _find_entry(self, destination: PackedAddress, flags: int) -> memoryview:
+        head = _ROUTE.pack(_FAMILIES[len(destination)], 8 * len(destination), 0, 0, 0, 0, 0, 0, flags)
+        operation = f"look up the route to {ip_address(destination)}"
+        return self._ask(operation, _GETROUTE, head + nl.attribute(_RTA_DST, destination))
 
     def _link(self, facts: Mapping[int, memoryview]) -> str:
         return self._name(struct.unpack("=I", facts[_RTA_OIF])[0]) if _RTA_OIF in facts else ""

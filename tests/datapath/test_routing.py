@@ -129,3 +129,22 @@ def test_the_entry_that_an_address_is_sent_by() -> None:
         "fd00:3:1::9": MatchedRoute(ip_network("fd00:3:1::/64"), UNICAST, 2, "left"),
     }
     assert nowhere is None
+
+
+@pytest.mark.netns
+def test_routes_that_end_packets() -> None:
+    kinds = ("blackhole", "unreachable", "prohibit")
+    targets = {f"10.4.{number}.1": kind for number, kind in enumerate(kinds)}
+    targets |= {f"fd00:4:{number}::1": kind for number, kind in enumerate(kinds)}
+    with namespace() as ns:
+        assert run_in(ns, "ip", "link", "set", "lo", "up").returncode == 0
+        for target, kind in targets.items():
+            assert run_in(ns, "ip", "route", "add", kind, target).returncode == 0
+        with netns.inside(ns), KernelRouting() as routing:
+            found = {target: routing.barrier(packed(target)) for target in targets}
+            matches = [routing.match(packed(target)) for target in targets]
+            others = [routing.barrier(packed(target)) for target in ("127.0.0.1", "10.5.0.1", "fd00:5::1")]
+
+    assert found == targets
+    assert not any(matches)
+    assert others == ["", "", ""]

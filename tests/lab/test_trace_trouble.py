@@ -61,6 +61,20 @@ def test_a_missing_route(traced: TraceLab) -> None:
     assert found.reason.startswith(f"no route to block {block[0]} of node n2 in node n1")
 
 
+@pytest.mark.parametrize("kind", ["blackhole", "prohibit"])
+def test_a_route_that_ends_packets(traced: TraceLab, kind: str) -> None:
+    node, web = traced.lab.node("n1"), traced.pods["default/web-1"][0]
+    assert run_in(node, "ip", "route", "add", kind, web).returncode == 0
+    try:
+        found = traced.trace("client", f"tcp:{web}:8080")
+    finally:
+        assert run_in(node, "ip", "route", "del", kind, web).returncode == 0
+
+    assert found.verdict == "lost"
+    assert found.reason.startswith(f"{kind} route to block ")
+    assert found.reason.endswith(" of node n2 in node n1")
+
+
 def test_a_stopped_workload(traced: TraceLab) -> None:
     with _stopped(traced.lab, "pods/default/web-1"):
         http = traced.trace("client", "http://web/", 4)

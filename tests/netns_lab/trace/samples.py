@@ -192,6 +192,7 @@ def case(
     frontend: Frontend = FRONTEND,
     routes: Mapping[tuple[str, Address], MatchedRoute | None] | None = None,
     links: Mapping[str, Mapping[str, Link]] | None = None,
+    barriers: Mapping[tuple[str, Address], str] | None = None,
     words: str = "",
     without: str = "",
 ) -> Case:
@@ -204,5 +205,5 @@ def case(
         facts=facts(frontend),
         sent=Sent(state, SENT_NS, 0.002, SYN_SENT, words),
         passages=build_passages(observed, MARK, SENT_NS),
-        answers=Answers({**ROUTES, **(routes or {})}, {}, known, {N1: RULESET, N2: RULESET}),
+        answers=Answers({**ROUTES, **(routes or {})}, barriers or {}, {}, known, {N1: RULESET, N2: RULESET}),
     )

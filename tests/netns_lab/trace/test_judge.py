@@ -7,8 +7,9 @@ import pytest
 
 from netns_lab.trace.case import Case
 from netns_lab.trace.facts import Backend
+from netns_lab.trace.judge import judge
 from netns_lab.trace.resolve import Lookup
-from netns_lab.trace.verdict import Verdict, judge
+from netns_lab.trace.verdict import Verdict
 from netns_lab.trace.watch import Sighting
 from nodeplane.datapath.conntrack.entry import Ends
 from tests.netns_lab.trace.samples import (
@@ -182,6 +183,16 @@ def _first(ends: Ends) -> tuple[Sighting, ...]:
             case("timeout", *WAY_THERE[:4], routes={(N2, WEB_IP): None}),
             Verdict("lost", "no route to block 10.244.2.0/26 of node n2 in node n2", "node n2"),
             id="no route at all",
+        ),
+        pytest.param(
+            case(
+                "timeout",
+                *WAY_THERE[:4],
+                routes={(N2, WEB_IP): None},
+                barriers={(N2, WEB_IP): "blackhole"},
+            ),
+            Verdict("lost", "blackhole route to block 10.244.2.0/26 of node n2 in node n2", "node n2"),
+            id="a route that leads nowhere",
         ),
         pytest.param(
             case("timeout", *WAY_THERE[:3], links={N2: {"eth0": link("eth0", is_up=False)}}),
