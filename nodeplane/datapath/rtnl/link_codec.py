@@ -13,10 +13,12 @@ _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 20, 28, 29
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 
 # Counters are most of what the kernel would tell of a link.
 _SKIP_STATS = nl.host_u32(_IFLA_EXT_MASK, 1 << 3)
+_ONE_QUEUE = nl.host_u32(_IFLA_NUM_TX_QUEUES, 1) + nl.host_u32(_IFLA_NUM_RX_QUEUES, 1)
 
 _IFF_UP, _IFF_LOWER_UP = 1 << 0, 1 << 16
 
@@ -72,11 +74,17 @@ def new_veth(
     mtu_bytes: int | None,
     macs: tuple[str | None, str | None],
 ) -> bytes:
-    """Encode a veth pair to be made, its peer in the namespace of a file descriptor."""
+    """Encode a veth pair to be made, its peer in the namespace of a file descriptor.
+
+    Both ends have one queue. Not asked for, the kernel makes one for each processor, takes all but one out of
+    use, and waits twice for whoever may still look at those (drivers/net/veth.c, veth_init_queues;
+    net/core/dev.c, netif_set_real_num_tx_queues), and with it wait all who want the lock of rtnetlink.
+    """
     mac, peer_mac = macs
     where = b"" if peer_netns is None else nl.host_u32(_IFLA_NET_NS_FD, peer_netns)
-    far = link_head(peer) + _properties(peer_mac, mtu_bytes) + where
-    return new_link(name, "veth", nl.attribute(_VETH_INFO_PEER, far), mac=mac, mtu_bytes=mtu_bytes)
+    far = link_head(peer) + _ONE_QUEUE + _properties(peer_mac, mtu_bytes) + where
+    near = new_link(name, "veth", nl.attribute(_VETH_INFO_PEER, far), mac=mac, mtu_bytes=mtu_bytes)
+    return near + _ONE_QUEUE
 
 
 def link_index(payload: memoryview) -> int:
