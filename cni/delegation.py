@@ -14,6 +14,7 @@ from cni.prev_result import PrevResult, decode_result
 from nodeplane.cniresult import Result
 from nodeplane.cnispec import PLACE, CniError, ErrorCode, Request
 from nodeplane.errors import ConfigError
+from nodeplane.json_decoder import decode_json
 
 # Runtimes give a call two to four minutes; one that hangs must leave time to undo.
 _LIMIT_S = 100
@@ -83,7 +84,7 @@ def run_delegate(kind: str, command: str, request: Request) -> Result | None:
 
 def _decode_answer(kind: str, stdout: bytes) -> Result:
     try:
-        return decode_result(msgspec.json.decode(stdout, type=PrevResult), "result")
+        return decode_result(decode_json(stdout, PrevResult), "result")
     except (msgspec.DecodeError, UnicodeDecodeError, ConfigError) as exc:
         raise CniError(
             ErrorCode.DECODING_FAILURE, f"IPAM plugin {kind} answered with no result", str(exc)
@@ -92,7 +93,7 @@ def _decode_answer(kind: str, stdout: bytes) -> Result:
 
 def _decode_refusal(kind: str, command: str, exit_code: int, stdout: bytes) -> CniError:
     try:
-        refusal = msgspec.json.decode(stdout, type=_Refusal)
+        refusal = decode_json(stdout, _Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = stdout.decode(errors="replace").strip()
         details = f"exit code {exit_code}, stdout {text!r}"

@@ -12,6 +12,7 @@ import msgspec
 
 from ipam.keys import not_ours
 from ipam.model import Address, Allocation, Block, Handle, Lent, Mode, Network, PodRef, Pool, Released, Use
+from nodeplane.json_decoder import decode_json
 
 T = TypeVar("T")
 
@@ -222,7 +223,7 @@ def decode_table(value: bytes, kind: type[T]) -> T:
 
 def _decode(value: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(value, type=kind)
+        return decode_json(value, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise not_ours(exc) from exc
 

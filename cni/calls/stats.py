@@ -4,6 +4,8 @@ import socket
 
 import msgspec
 
+from nodeplane.json_decoder import decode_json
+
 COMMANDS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 
 
@@ -50,6 +52,6 @@ def build_stats(command: str, verdict: int, stdout: bytes, duration_s: float) ->
 
 def _read_code(stdout: bytes) -> int:
     try:
-        return msgspec.json.decode(stdout, type=_Error).code
+        return decode_json(stdout, _Error).code
     except msgspec.DecodeError:
         return 0

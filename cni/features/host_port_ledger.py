@@ -17,6 +17,7 @@ import msgspec
 from cni.call_lock import locked
 from cni.features.host_port import Claim
 from nodeplane.errors import kernel_error
+from nodeplane.json_decoder import decode_json
 
 _NAME, _LOCK, _FRESH = "host-ports.json", "host-ports.lock", "host-ports.json.new"
 
@@ -38,7 +39,7 @@ def read_claims(folder: Path) -> tuple[Claim, ...]:
     with open(descriptor, "rb") as file:
         data = file.read()
     try:
-        return msgspec.json.decode(data, type=tuple[Claim, ...])
+        return decode_json(data, tuple[Claim, ...])
     except msgspec.MsgspecError as exc:
         # Somebody else's doing, since it is replaced whole. A DEL has to succeed all the same.
         log.warning(

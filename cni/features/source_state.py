@@ -18,6 +18,7 @@ import msgspec
 
 from cni.call_lock import locked
 from nodeplane.errors import kernel_error
+from nodeplane.json_decoder import decode_json
 
 _FOLDER, _LOCK = "source-check", "source-check.lock"
 _FRESH = ".new"
@@ -66,7 +67,7 @@ def read_sender(folder: Path, name: str) -> Sender | None:
     except OSError as exc:
         raise kernel_error(f"read {path}", exc.errno or errno.EIO) from exc
     try:
-        return msgspec.json.decode(data, type=Sender)
+        return decode_json(data, Sender)
     except msgspec.MsgspecError as exc:
         # Somebody else's doing, since it is replaced whole. A DEL has to succeed all the same.
         log.warning("source check forgotten, its file makes no sense path=%s error=%r", path, str(exc))

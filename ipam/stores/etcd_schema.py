@@ -28,6 +28,7 @@ from nodeplane.etcd.messages import (
     encode,
     prefix_range_end,
 )
+from nodeplane.json_decoder import decode_json
 
 _PAGE = 1000
 
@@ -88,7 +89,7 @@ def decode_schema(client: EtcdClient, layout: Layout, found: KeyValue) -> Schema
         DatastoreError: it is not a schema, or one that we do not know.
     """
     try:
-        schema = msgspec.json.decode(found.value, type=Schema)
+        schema = decode_json(found.value, Schema)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DatastoreError(_damaged(client, layout, f"{layout.schema.decode()}: {exc}")) from exc
     if not 1 <= schema.version <= SCHEMA_VERSION or schema.target > SCHEMA_VERSION:

@@ -10,6 +10,7 @@ import msgspec
 
 from nodeplane.cnispec.error import CniError, ErrorCode
 from nodeplane.errors import ConfigError
+from nodeplane.json_decoder import decode_json
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def decode_config(config: bytes, kind: type[T]) -> T:
         ConfigError: a field is missing or of the wrong type.
     """
     try:
-        return msgspec.json.decode(config, type=kind)
+        return decode_json(config, kind)
     except msgspec.ValidationError as exc:
         expected, _, where = str(exc).partition(" - at `$")
         field = where.rstrip("`").lstrip(".")

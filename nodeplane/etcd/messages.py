@@ -7,6 +7,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from nodeplane.json_decoder import decode_json
+
 T = TypeVar("T")
 
 
@@ -185,7 +187,7 @@ def decode(content: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError: it is not etcd's.
     """
-    return msgspec.json.decode(content, type=kind, strict=False)
+    return decode_json(content, kind, strict=False)
 
 
 def prefix_range_end(prefix: bytes) -> bytes:
