@@ -10,27 +10,25 @@ wait to be accepted, which the shims then do themselves.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from cni.call_stderr import kept, telling_callers
-from cni.calls.protocol import (
-    CALL_HEAD_BYTES,
-    DECLINED,
-    decode_call,
-    decode_call_head,
-    render_answer,
-)
+from cni.calls.call import Call, receive
+from cni.calls.container_turns import Turns
+from cni.calls.listener import inode, listen
+from cni.calls.protocol import DECLINED
 from nodeplane.cnispec import CniError, ErrorCode, answer_version, render_defect, render_error
-from nodeplane.errors import ProtocolError, kernel_error
+from nodeplane.errors import ProtocolError
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +37,11 @@ Answer = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
 DEADLINE_S = 20.0
 """How long a call may take: longer than a runtime should wait, and less than the shims do."""
 
-# A shim has read its stdin before it connects, so its call comes at once.
-_RECEIVE_WITHIN_S = 10.0
 # There is always one that waits for a call. One that hangs keeps its thread, and so does each that waits for
 # its turn; of those that have nothing to do, some are kept.
 _MOST_THREADS, _IDLE_THREADS = 64, 8
 # How often the deadlines are looked at, within the time that a call has.
 _LOOKS = 20
-_BACKLOG = 1024
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _PAUSE_S = 0.1
 
@@ -82,13 +77,13 @@ class CallServer:
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._uid = uid
-        self._turns = _Turns()
+        self._turns = Turns()
         self._own_namespace = os.stat("/proc/self/ns/net")
         self._is_ending = False
         self._all_done = asyncio.Event()
         # What the threads share, under the lock.
         self._lock = threading.Lock()
-        self._calls: set[_Call] = set()
+        self._calls: set[Call] = set()
         self._threads = self._idle = 0
 
     async def run(self) -> None:
@@ -107,13 +102,13 @@ class CallServer:
 
     async def _take_all(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        inode = _inode(self._path)
+        mine = inode(self._path)
         log.debug("serving CNI calls socket=%s", self._path)
         with self._lock:
             self._start_thread(loop, listener)
         try:
             # A file that somebody took away comes back with another listener alone.
-            while _inode(self._path) is not None:
+            while inode(self._path) is not None:
                 await asyncio.sleep(self._deadline_s / _LOOKS)
                 self._answer_late()
             log.warning("socket for CNI calls is gone socket=%s", self._path)
@@ -121,7 +116,7 @@ class CallServer:
             # From here on the shims find no agent; those that wait in the backlog are told.
             self._is_ending = True
             with suppress(OSError):
-                if _inode(self._path) == inode:
+                if inode(self._path) == mine:
                     self._path.unlink()
             # Takes in no more and wakes those who wait (net/unix/af_unix.c, unix_accept: EINVAL), after
             # the backlog.
@@ -143,7 +138,7 @@ class CallServer:
         with self._lock:
             self._threads -= 1
             is_last = self._threads == 0
-        if is_last and self._is_ending:
+        if is_last:
             with suppress(RuntimeError):
                 # The loop is closed: this call outlasted the agent's patience.
                 loop.call_soon_threadsafe(self._all_done.set)
@@ -153,13 +148,14 @@ class CallServer:
         try:
             connection, _ = listener.accept()
         except OSError as exc:
-            if self._is_ending:
+            if self._is_ending or exc.errno == errno.EINVAL:
+                # Another process of the same socket may have shut it down first.
                 return False
             # Descriptors run out (EMFILE): calls that end give them back.
             log.warning("CNI call not accepted error=%r", str(exc))
             time.sleep(_PAUSE_S)
             return True
-        call = _Call(connection)
+        call = Call(connection)
         with self._lock:
             self._calls.add(call)
             self._idle -= 1
@@ -179,13 +175,13 @@ class CallServer:
             self._idle += 1
         return True
 
-    def _serve(self, call: "_Call") -> None:
+    def _serve(self, call: Call) -> None:
         pid, uid, _ = _PEER.unpack(
             call.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         )
         if uid != self._uid:
             raise ProtocolError(f"expected a caller with uid {self._uid}, got {uid}")
-        environ, config = _receive(call.connection)
+        environ, config = receive(call.connection)
         if self._is_ending or not self._is_neighbour(pid) or _is_relative(environ):
             call.reply(DECLINED, b"")
             return
@@ -219,7 +215,7 @@ class CallServer:
                     call.connection.shutdown(socket.SHUT_RDWR)
                     self._tell(call, 1, stdout)
 
-    def _tell(self, call: "_Call", code: int, stdout: bytes) -> None:
+    def _tell(self, call: Call, code: int, stdout: bytes) -> None:
         command = call.environ.get("CNI_COMMAND", "")
         self._metrics.count_call(command, code, stdout, time.perf_counter() - call.started_s)
         if code:
@@ -243,96 +239,7 @@ class CallServer:
             return True
 
 
-class _Call:
-    """A connection, what came by it, and whether it has its answer."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.started_s = time.perf_counter()
-        self.environ: Mapping[str, str] = {}
-        self.config = b""
-        self._lock = threading.Lock()
-        self._is_answered = False
-
-    def reply(self, verdict: int, stdout: bytes, stderr: bytes = b"") -> bool:
-        """Send the answer, unless another was sent before; say whether this was the first.
-
-        Raises:
-            OSError: the shim does not listen any more.
-        """
-        with self._lock:
-            if self._is_answered:
-                return False
-            self._is_answered = True
-        self.connection.sendall(render_answer(verdict, stdout + b"\n" if stdout else b"", stderr))
-        return True
-
-
-class _Turns:
-    """One lock for each container that somebody is at work on; the empty name has none."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def of(self, container_id: str) -> Iterator[None]:
-        """Wait for a container's turn and hold it."""
-        if not container_id:
-            yield
-            return
-        with self._lock:
-            lock, users = self._locks.get(container_id, (threading.Lock(), 0))
-            self._locks[container_id] = lock, users + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._lock:
-                users = self._locks[container_id][1]
-                if users == 1:
-                    del self._locks[container_id]
-                else:
-                    self._locks[container_id] = lock, users - 1
-
-
-def listen(path: Path) -> socket.socket:
-    """Make the socket and put it in the place of whatever is at `path`.
-
-    Raises:
-        KernelError: the folder or the socket can't be made.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
-        listener.bind(str(draft))
-        draft.chmod(0o600)
-        listener.listen(_BACKLOG)
-        # Whoever looks meanwhile finds the old one or the new one, never one that nobody listens to.
-        draft.rename(path)
-    except OSError as exc:
-        listener.close()
-        raise kernel_error(f"listen on {path}", exc.errno or 0) from exc
-    return listener
-
-
 def _is_relative(environ: Mapping[str, str]) -> bool:
     """Say whether a call names folders from where its caller stands, as `CNI_PATH=./bin cnitool` does."""
     paths = (environ.get("CNI_NETNS", ""), *environ.get("CNI_PATH", "").split(os.pathsep))
     return any(path and not path.startswith("/") for path in paths)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
-
-
-def _receive(connection: socket.socket) -> tuple[dict[str, str], bytes]:
-    connection.settimeout(_RECEIVE_WITHIN_S)
-    with connection.makefile("rb") as stream:
-        head = decode_call_head(stream.read(CALL_HEAD_BYTES))
-        return decode_call(head, stream.read(head.environment_bytes + head.config_bytes))

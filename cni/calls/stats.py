@@ -6,6 +6,9 @@ import msgspec
 
 from nodeplane.json_decoder import decode_json
 
+ALIVE, ALIVE_EVERY_S = b"alive", 1.0
+"""What a process says beside that, and how often; one that does not is taken for hung."""
+
 COMMANDS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 
 
@@ -29,15 +32,19 @@ class StatsSender:
 
     def count_call(self, command: str, verdict: int, stdout: bytes, duration_s: float) -> None:
         """See `cni.calls.server.Counts`."""
-        self._send(build_stats(command, verdict, stdout, duration_s))
+        self._send(msgspec.json.encode(build_stats(command, verdict, stdout, duration_s)))
 
     def count_refusal(self) -> None:
         """See `cni.calls.server.Counts`."""
-        self._send(CallStats())
+        self._send(msgspec.json.encode(CallStats()))
 
-    def _send(self, stats: CallStats) -> None:
+    def tell_alive(self) -> None:
+        """Tell that this process is at work."""
+        self._send(ALIVE)
+
+    def _send(self, data: bytes) -> None:
         try:
-            self._reader.send(msgspec.json.encode(stats), socket.MSG_DONTWAIT)
+            self._reader.send(data, socket.MSG_DONTWAIT)
         except OSError:
             # A reader that is busy, or gone: the figure is lost.
             return

@@ -3,7 +3,7 @@
     python -m cni.calls.worker SOCKET LISTENER LOG-FORMAT VERBOSITY
 
 LISTENER is the number of an open descriptor; stdin is a socket to the agent, which hears by it of each call
-that was answered, and whose end ends us: the calls that came are finished first.
+that was answered and that we live, and whose end ends us: the calls that came are finished first.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import cast
 from cni import plugin
 from cni.call_lock import lock_file
 from cni.calls.server import CallServer
-from cni.calls.stats import StatsSender
+from cni.calls.stats import ALIVE_EVERY_S, StatsSender
 from cni.features.node_table import keeping_sockets
 from ipam.warm_store import keeping_open
 from nodeplane.runtime.daemon import run_daemon
@@ -48,17 +48,27 @@ def main(arguments: list[str]) -> int:
 async def serve_calls(path: Path, listener: socket.socket, agent: socket.socket) -> None:
     """Answer calls until the agent is gone, or the socket's file; those that came are finished."""
     answer = partial(plugin.answer, lock=lock_file(path))
+    stats = StatsSender(agent)
     with keeping_open(), keeping_sockets():
-        server = asyncio.ensure_future(CallServer(path, answer, StatsSender(agent)).serve(listener))
+        server = asyncio.ensure_future(CallServer(path, answer, stats).serve(listener))
+        pulse = asyncio.ensure_future(_keep_telling(stats))
         # It says nothing; its end is an end of file, or a reset where it left figures unread (unix(7)).
         end = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(agent, 1))
         try:
             # An agent that is gone already: the server must have begun, to tell those who wait for it.
             await asyncio.wait([server, end], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # It says that we live for as long as calls are finished.
             for task in (server, end):
                 task.cancel()
             await asyncio.gather(server, end, return_exceptions=True)
+            pulse.cancel()
+
+
+async def _keep_telling(stats: StatsSender) -> None:
+    while True:
+        stats.tell_alive()
+        await asyncio.sleep(ALIVE_EVERY_S)
 
 
 if __name__ == "__main__":

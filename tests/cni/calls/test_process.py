@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cni.calls.listener import listen
 from cni.calls.metrics import CallMetrics
 from cni.calls.process import keep_serving_calls
 from cni.calls.protocol import DECLINED, decode_answer, render_call
-from cni.calls.server import listen
 from cni.calls.worker import serve_calls
 from nodeplane.errors import KernelError
 
 VERSION = {"CNI_COMMAND": "VERSION"}
 WRONG = {"CNI_COMMAND": "NONE"}
 _WITHIN_S = 60.0
+_COUNT = min(2, len(os.sched_getaffinity(0)))
 
 
 class Served:
@@ -56,6 +57,17 @@ def _command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def _is_at_work(pid: int) -> bool:
+    """Say whether a process has begun to take calls: it has a thread for them."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+
+
+def _is_frozen(pid: int) -> bool:
+    """Say whether all threads of a process are stopped (proc(5), stat: state T)."""
+    stats = (each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -99,11 +111,61 @@ def test_calls_are_answered_and_counted(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_is_followed_by_another(tmp_path: Path) -> None:
     async def test(there: Served) -> None:
+        await until(lambda: len(there.workers()) == _COUNT)
         assert await there.ask(VERSION) == 0
-        (first,) = there.workers()
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: bool(there.workers() - {first}))
+        first = there.workers()
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: len(there.workers() - first) == _COUNT)
         assert await there.ask(VERSION) == 0
+
+    run(tmp_path / "cni.sock", test)
+
+
+def test_one_that_dies_leaves_the_socket_to_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "cni.sock"
+
+    async def test(there: Served) -> None:
+        await until(lambda: len(there.workers()) == _COUNT)
+        made_ns = path.stat().st_ctime_ns
+        first = there.workers()
+        os.kill(min(first), signal.SIGKILL)
+        assert await there.ask(VERSION) == 0
+        await until(lambda: len(there.workers() - {min(first)}) == _COUNT)
+        assert (there.workers() >= first - {min(first)}, path.stat().st_ctime_ns) == (True, made_ns)
+
+    run(path, test)
+
+
+def test_one_that_ends_takes_the_socket_and_the_other_along(tmp_path: Path) -> None:
+    """As when the agent ends: shims do the work themselves until there is a new socket."""
+    path = tmp_path / "cni.sock"
+
+    async def test(there: Served) -> None:
+        await until(lambda: sum(map(_is_at_work, there.workers())) == _COUNT)
+        made_ns, first = path.stat().st_ctime_ns, there.workers()
+        os.kill(min(first), signal.SIGTERM)
+        await until(lambda: path.is_socket() and path.stat().st_ctime_ns != made_ns)
+        await until(lambda: not (there.workers() & first))
+        assert await there.ask(VERSION) == 0
+
+    run(path, test)
+
+
+def test_processes_that_hang_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the shims' patience ends: who called them meanwhile is answered."""
+    monkeypatch.setattr("cni.calls.process._SILENT_LOOKS", 2)
+    monkeypatch.setattr("cni.calls.process._START_LOOKS", 20)
+
+    async def test(there: Served) -> None:
+        await until(lambda: sum(map(_is_at_work, there.workers())) == _COUNT)
+        frozen = there.workers()
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        # One that has a call goes down with it.
+        await until(lambda: all(map(_is_frozen, frozen)))
+        assert await asyncio.wait_for(there.ask(VERSION), _WITHIN_S) == 0
+        await until(lambda: not (there.workers() & frozen))
 
     run(tmp_path / "cni.sock", test)
 
@@ -116,7 +178,7 @@ def test_the_end_finishes_the_process(tmp_path: Path) -> None:
         workers.update(there.workers())
 
     run(tmp_path / "cni.sock", test)
-    assert len(workers) == 1
+    assert len(workers) == _COUNT
     assert not any(map(_command_of, workers))
 
 
@@ -132,7 +194,7 @@ def test_a_frozen_process_does_not_outlive_its_agent(tmp_path: Path, monkeypatch
             os.kill(pid, signal.SIGSTOP)
 
     run(tmp_path / "cni.sock", test)
-    assert len(workers) == 1
+    assert len(workers) == _COUNT
     assert not any(map(_command_of, workers))
 
 
