@@ -130,6 +130,7 @@ def test_one_that_dies_leaves_the_socket_to_the_other(tmp_path: Path) -> None:
         made_ns = path.stat().st_ctime_ns
         first = there.workers()
         os.kill(min(first), signal.SIGKILL)
+        await until(lambda: min(first) not in there.workers())
         assert await there.ask(VERSION) == 0
         await until(lambda: len(there.workers() - {min(first)}) == _COUNT)
         assert (there.workers() >= first - {min(first)}, path.stat().st_ctime_ns) == (True, made_ns)
@@ -174,6 +175,7 @@ def test_the_end_finishes_the_process(tmp_path: Path) -> None:
     workers: set[int] = set()
 
     async def test(there: Served) -> None:
+        await until(lambda: len(there.workers()) == _COUNT)
         assert await there.ask(VERSION) == 0
         workers.update(there.workers())
 
@@ -188,6 +190,7 @@ def test_a_frozen_process_does_not_outlive_its_agent(tmp_path: Path, monkeypatch
     workers: set[int] = set()
 
     async def test(there: Served) -> None:
+        await until(lambda: len(there.workers()) == _COUNT)
         assert await there.ask(VERSION) == 0
         workers.update(there.workers())
         for pid in workers:
