@@ -132,7 +132,7 @@ def delete(request: Request) -> None:
             "configuration without IPAM plugin: no address is released container=%s", request.container_id
         )
     _remove_features(attachment, find_socket(request.environ).parent)
-    with open_rtnl() as host:
+    with open_rtnl(is_brief=True) as host:
         remove_links(host, _own_links(attachment, host))
     call_ipam(kind, "DEL", request)
 

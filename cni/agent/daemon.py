@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 _REOPEN_S = 1.0
 # Each address that comes or goes anywhere changes a block; what happens meanwhile comes as one. One after
 # a quiet moment waits for nothing.
-_FEED_REST_S = 0.005
+_FEED_REST_S = 0.02
 # A pool that is full may have room again; a datastore that was busy may not be.
 _TUNNEL_RETRY_S = 30.0
 

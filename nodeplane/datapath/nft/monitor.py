@@ -17,6 +17,8 @@ from nodeplane.datapath.nft.expr import NFPROTO, TableFamily
 
 _GROUPS = 1 << 6  # NFNLGRP_NFTABLES
 _BUFFER_BYTES = 8 << 20
+# Pods' starts and our own syncs write often; what comes meanwhile is read at once.
+_REST_S = 0.01
 _NEWGEN = nl.NFNL_SUBSYS_NFTABLES << 8 | nl.NEWGEN
 
 
@@ -112,6 +114,7 @@ class TableMonitor:
                 yield found or Disturbance(is_lost=not is_certain)
             elif found:
                 yield found
+            await asyncio.sleep(_REST_S)
 
     def read(self, data: bytes, open_ports: set[int]) -> Disturbance | None:
         """Return the last of the writes to our tables by others that a datagram of notifications ends.
