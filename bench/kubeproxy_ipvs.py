@@ -58,7 +58,7 @@ def measure_ours(number: int) -> tuple[float, float, float]:
         loaded = time.perf_counter()
         assert balancer.read()[VIRTUAL_SERVICES] == services
         read = time.perf_counter()
-        assert not balancer.bring(balancer.plan({LINK_ADDRESSES: ElementChange(add=addresses)}))
+        assert not balancer.bring_addresses(balancer.plan({LINK_ADDRESSES: ElementChange(add=addresses)}))
         addressed = time.perf_counter()
         balancer.delete_all()
         link.delete()

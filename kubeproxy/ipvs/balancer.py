@@ -3,7 +3,7 @@
 Neither IPVS nor a link's addresses know transactions. So that no packet meets half a service, what comes is
 written from the inside outward, the rules of the table in the middle, and what goes is taken away after them:
 
-    virtual services ─► addresses ─► (table) ─► virtual services that go ─► addresses that go
+    virtual services ─► (table) ─► addresses ─► virtual services that go ─► addresses that go
 """
 
 import errno
@@ -171,7 +171,7 @@ class Balancer:
         return (self._unwanted | {*change.go}) - {*change.come, *change.stay}
 
     def bring(self, change: BalancerChange) -> list[KernelError]:
-        """Write what comes and what changes, and return what the kernel refused.
+        """Write the virtual services that come and that change, and return what the kernel refused.
 
         Afterwards the table may lead clients here.
         """
@@ -183,7 +183,14 @@ class Balancer:
                 self._held[key] = step.after
         if changes:
             self._link.make()
-        return [*self._apply(changes), *self._link.add(change.come)]
+        return self._apply(changes)
+
+    def bring_addresses(self, change: BalancerChange) -> list[KernelError]:
+        """Give the link the addresses that come, and return what the kernel refused.
+
+        From then on they are this node's own: the table has to say already what their other ports are.
+        """
+        return self._link.add(change.come)
 
     def leave(self, change: BalancerChange, now_s: float) -> list[KernelError]:
         """Take away what goes, as far as no connection is left, and return what the kernel refused.

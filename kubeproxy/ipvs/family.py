@@ -12,9 +12,11 @@ from kubeproxy.flows.flow_cleaner import FlowCleaner
 from kubeproxy.ipvs.balancer import Balancer, BalancerChange, raise_first
 from kubeproxy.ipvs.desired_services import DesiredServices
 from kubeproxy.ipvs.layout import LINK, LINK_ADDRESSES, VIRTUAL_SERVICES
+from kubeproxy.ipvs.other_table import OtherTable
 from kubeproxy.ipvs.skeleton import build_skeleton
 from kubeproxy.rules.addresses import PackedAddress
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions
+from kubeproxy.rules.skeleton import build_skeleton as build_nftables_skeleton
 from nodeplane.datapath.ipvs.service import describe
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.kernel import TableEdge
@@ -80,6 +82,7 @@ class IpvsFamily:
         self.cleaner = cleaner
         self.desired = DesiredServices(family, scheduler, node_port_everywhere=options.node_port_everywhere)
         self._table = TableWriter(edge, build_skeleton(family, options), self.desired.table, cleaner)
+        self._before = OtherTable(edge, build_nftables_skeleton(family, options))
         self._balancer = balancer
         self._clock = clock
 
@@ -91,13 +94,20 @@ class IpvsFamily:
     def sync(self, *, full: bool) -> tuple[IpvsChange, int]:
         """See `Backend`; what comes is in IPVS before the table leads there, what goes stays until after.
 
-        The table refuses what is for an address for as long as the link has it: else the node's own sockets
-        would answer there.
+        For as long as the link has an address, a table refuses what no Service publishes there: else the
+        node's own sockets would answer.
         """
         change = self._plan(full=full)
         # What one virtual service is refused must not keep the others from being published.
         errors = self._balancer.bring(change.balancer)
-        commits = self._table.apply(change.table)
+        commits = 0
+        if change.table.replace and (guards := self._before.guard(change.balancer.come)) is not None:
+            # Mode nftables goes on serving until all is there that takes its place.
+            errors += self._balancer.bring_addresses(change.balancer)
+            commits += guards + self._table.apply(change.table)
+        else:
+            commits += self._table.apply(change.table)
+            errors += self._balancer.bring_addresses(change.balancer)
         errors += self._balancer.leave(change.balancer, self._clock())
         self.desired.set_lingering(self._balancer.lingering())
         commits += self._table.apply(self._table.plan(full=False))

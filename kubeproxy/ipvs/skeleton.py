@@ -2,6 +2,7 @@
 
     prerouting, output ─► services ─► kinds ─► … as in `rules.skeleton`, to
          (nat, -100)                             balance ─┬─ refuse, drop
+                                                          ├─ dropped, until its address is on the link
                                                           ├─ marked: this node and its pods, at a
                                                           │  frontend of policy Local
                                                           └─► accepted, its address is `kube-ipvs0`'s
@@ -86,6 +87,9 @@ def build_skeleton(family: Family, options: RuleOptions = DEFAULT_OPTIONS) -> Ta
 def _balance_rules() -> Iterator[tuple[bytes, str]]:
     priority = expr.load_meta("priority", 0)
     yield priority + expr.mask(CLASS_MASK, 0) + expr.look_up_verdict(CLASSES, 0), "nobody there"
+    # Routed onward, untranslated, it would leave this node. IPVS leads only what is for this node.
+    is_foreign = expr.load_address_type("daddr", 0) + expr.compare("!=", struct.pack("=I", expr.LOCAL), 0)
+    yield is_foreign + expr.verdict("drop"), "its address is not here yet: the client will try again"
     yield (
         priority
         + expr.has_bits(_POOL_MASK, 0)

@@ -1,6 +1,6 @@
 """The laws of the reconciler in mode ipvs, on fakes: what is written, in which order, and what is left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kubeproxy.family_proxier import FamilyProxier
 from kubeproxy.ipvs.address_link import AddressLink
 from kubeproxy.ipvs.balancer import Balancer
 from kubeproxy.ipvs.drain import Drain
 from kubeproxy.ipvs.family import IpvsFamily
 from kubeproxy.ipvs.layout import LINK, VIRTUAL_SERVICES, encode_service
 from kubeproxy.ipvs.leftover import Leftover
-from kubeproxy.ipvs.skeleton import TABLE_MAPS, build_skeleton
+from kubeproxy.ipvs.skeleton import TABLE_MAPS, build_skeleton, is_ipvs
 from kubeproxy.proxier import Proxier
 from kubeproxy.rules.layout import CLUSTER_IPS, encode_frontend
 from nodeplane.datapath.ipvs.fake import FakeIpvs
@@ -30,6 +31,7 @@ from nodeplane.datapath.ipvs.service import (
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.nft.table import ElementChange, Table
+from nodeplane.datapath.rtnl import Change
 from nodeplane.datapath.rtnl_fake import FakeRtnl
 from nodeplane.errors import KernelError
 from nodeplane.kube.objects import Object, ServicePort
@@ -84,6 +86,12 @@ class Node:
         state = self.table.read(build_skeleton("ip"))
         assert state is not None
         return {str(ip_address(address)) for address in state.elements[CLUSTER_IPS]}
+
+    def signature(self) -> str:
+        """Return the table's comment."""
+        state = self.table.read(build_skeleton("ip"))
+        assert state is not None
+        return state.signature
 
     def whole(self) -> tuple[object, ...]:
         """Return all that is there."""
@@ -206,6 +214,32 @@ def test_an_address_that_stays_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     restarted.drain()
     assert (node.addresses(), node.refused()) == ({"10.96.0.2"}, {"10.96.0.2"})
     assert not restarted.is_disturbed()
+
+
+@pytest.mark.parametrize("before", ["nothing", "nftables"])
+def test_an_address_that_comes_is_refused(monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """Before the link has it, a table says what its other ports are; mode nftables serves to the end."""
+    node = Node()
+    web = service(ingress=("198.51.100.7",))
+    if before == "nftables":
+        proxier = Proxier("n1", [FamilyProxier("ip", node.table)])
+        proxier.take(additions(web, BACKING))
+        proxier.sync(full=True)
+    seen: list[tuple[set[str], bool]] = []
+    apply = node.rtnl.apply
+
+    def spy(changes: Sequence[Change]) -> Mapping[int, KernelError]:
+        seen.append((node.refused(), is_ipvs(node.signature())))
+        return apply(changes)
+
+    monkeypatch.setattr(node.rtnl, "apply", spy)
+    proxier = node.proxier(web, BACKING)
+    proxier.take(additions(service("own", "10.96.0.2")))
+    proxier.sync(full=False)
+
+    two = {"10.96.0.1", "198.51.100.7"}
+    assert seen == [(two, before == "nothing"), ({*two, "10.96.0.2"}, True)]
+    assert not proxier.is_disturbed()
 
 
 def test_what_is_killed_is_found() -> None:

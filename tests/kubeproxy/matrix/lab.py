@@ -101,6 +101,7 @@ class Lab:
         """Returns what the walker asks about IPVS, in that mode."""
         self.witness = witness
         self._listings: dict[Family, TableListing] = {}
+        self._balancer: Balancer | None = None
         self._slices: dict[str, list[EndpointSlice]] = {}
 
     @property
@@ -132,7 +133,7 @@ class Lab:
         placed = place_node_ports(settings, node, [*here, ip_address("127.0.0.1"), ip_address("::1")])
         self._proxier.set_node_port_ips(pack_all(placed))
         self._proxier.sync(full=True)
-        self._listings = {}
+        self._forget()
         self.state = state
 
     def change(self, shape: str, endpoints: str) -> None:
@@ -141,7 +142,12 @@ class Lab:
         self._slices[shape] = build_slices(SHAPES[shape], endpoints)
         self._proxier.take(diff_objects(before, {item.key: item for item in self._slices[shape]}))
         self._proxier.sync(full=False)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what the walker was told: it is of before."""
         self._listings = {}
+        self._balancer = None
 
     def door(self, shape: str, name: str, version: int) -> tuple[str, int]:
         """Return the address and port behind a word of the table: `lb`, or with another port `lb:81`."""
@@ -187,8 +193,9 @@ class Lab:
         source = ip_address(self.source(client, host, version))
         packet = Packet(source, protocol, ip_address(host), port, source_port, node_link(client))
         with netns.inside(self.node):
-            balancer = self.look_up() if self.look_up else None
-            return trace(self._listings[family], packet, self._routing, balancer)
+            if self.look_up and (is_fresh or self._balancer is None):
+                self._balancer = self.look_up()
+            return trace(self._listings[family], packet, self._routing, self._balancer)
 
     def ask(
         self,
