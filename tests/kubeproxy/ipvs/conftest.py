@@ -8,6 +8,7 @@ import pytest
 from kubeproxy.backend import Backend
 from kubeproxy.ipvs.address_link import AddressLink
 from kubeproxy.ipvs.balancer import Balancer
+from kubeproxy.ipvs.drain import Drain
 from kubeproxy.ipvs.family import IpvsFamily
 from kubeproxy.ipvs.kernel_settings import apply_settings
 from kubeproxy.ipvs.lookup import Lookup
@@ -29,8 +30,14 @@ def lab() -> Iterator[Lab]:
     with ExitStack() as stack:
 
         def build(edges: Mapping[Family, KernelTable], options: Options) -> list[Backend]:
+            # Nobody waits for the connections of rows before: a state is as it will be when they have ended.
             return [
-                IpvsFamily(family, edge, Balancer(family, ipvs, AddressLink(family, rtnl)), options[family])
+                IpvsFamily(
+                    family,
+                    edge,
+                    Balancer(family, ipvs, AddressLink(family, rtnl), drain=Drain(0)),
+                    options[family],
+                )
                 for family, edge in edges.items()
             ]
 

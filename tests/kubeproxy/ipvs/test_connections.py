@@ -29,6 +29,7 @@ from tests.kubeproxy.ipvs.world import (
     build,
     build_world,
     exchange,
+    reset,
 )
 from tests.kubeproxy.objects import additions
 from tests.netns_fixture import eventually
@@ -74,12 +75,6 @@ def running(world: World) -> Iterator[Running]:
     found.proxier.drain()
     assert world.run("ipvsadm", "-Sn") == ""
     assert "inet " not in world.run("ip", "address", "show", LINK)
-
-
-def reset(connection: socket.socket) -> None:
-    """End a connection at once, so that nothing of it lingers."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def outcome(connection: socket.socket) -> str:

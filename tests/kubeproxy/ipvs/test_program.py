@@ -1,18 +1,13 @@
 """The program in mode ipvs: what it writes is what it shows, and what it takes away."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from kubeproxy.cli import main
 from kubeproxy.ipvs.layout import LINK
 from kubeproxy.rules.layout import TABLE
-from nodeplane.datapath import netns
+from tests.kubeproxy.ipvs.forked import run
 from tests.netns_fixture import namespace, run_in, veth_pair
 
 WEB = """\
@@ -33,28 +28,6 @@ addressType: IPv4
 ports: [{name: http, port: 8080}]
 endpoints: [{addresses: [10.244.0.1], nodeName: n1}, {addresses: [10.244.0.2], nodeName: n2}]
 """
-
-
-def run(ns: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program in a namespace, as a fork of this process: in a guest, imports take long."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        pid = os.fork()
-        if pid == 0:
-            code = 70
-            try:
-                sys.stdout, sys.stderr, sys.argv = out, err, ["kubeproxy", *words]
-                with netns.inside(ns):
-                    main()
-                code = 0
-            except SystemExit as exc:
-                code = exc.code if isinstance(exc.code, int) else 0
-            finally:
-                out.flush()
-                err.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        texts = [(file.seek(0), file.read())[1] for file in (out, err)]
-    return subprocess.CompletedProcess(["kubeproxy", *words], code, *texts)
 
 
 @pytest.mark.ipvs

@@ -6,6 +6,7 @@ client ── node ─┬─ one        echo servers: each word is answered with
 
 import selectors
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -111,6 +112,12 @@ def exchange(connection: socket.socket, words: str = "?") -> str:
     """Say something on an open connection and return who answers."""
     connection.send(words.encode())
     return connection.recv(64).decode()
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection at once, so that nothing of it lingers."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def build(*names: str, annotations: dict[str, str] | None = None, **spec: Any) -> list[Object]:
