@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from nodeplane.datapath.ipvs.service import (
@@ -23,6 +24,7 @@ from nodeplane.errors import kernel_error
 
 _FILE = Path("/proc/thread-self/net/ip_vs")
 _HEAD_LINES = 3
+_ARROW = "  -> "
 _BYTES_AT_ONCE = 1 << 16
 _READING = "list all real servers"
 _METHODS: Mapping[str, int] = {
@@ -80,18 +82,22 @@ def decode_listing(text: str, family: Family) -> Servers:
     found: Servers = {}
     length = 4 if family == "ip" else 16
     key: ServiceKey | None = None
+    held: dict[ServerKey, ServerUse] = {}
     for number, line in enumerate(text.splitlines()[_HEAD_LINES:], start=_HEAD_LINES + 1):
-        words = line.split()
         try:
-            if words[0] != "->":
-                key = _decode_key(words, family)
+            if not line.startswith(_ARROW):
+                key, held = _decode_key(line.split(), family), {}
                 if key is not None and not key.mark:
-                    found[key] = {}
+                    found[key] = held
             elif key is not None:
-                server, use = _decode_server(words)
+                name, _, rest = line[len(_ARROW) :].partition(" ")
+                address, _, port = name.rpartition(":")
+                packed = decode_address(address)
                 # The servers of a mark tell its family: they are of the same, but for tunnels.
-                if not key.mark or len(server.address) == length:
-                    found.setdefault(key, {})[server] = use
+                if not key.mark or len(packed) == length:
+                    if key.mark and not held:
+                        found[key] = held
+                    held[ServerKey(packed, int(port, 16))] = _decode_use(rest)
         except (ValueError, IndexError, KeyError, OSError) as exc:
             raise kernel_error(f"{_READING}: line {number}", errno.EBADMSG) from exc
     return found
@@ -119,11 +125,8 @@ def _decode_key(words: list[str], family: Family) -> ServiceKey | None:
     return ServiceKey(family, protocol, decode_address(address), int(port, 16))
 
 
-def _decode_server(words: list[str]) -> tuple[ServerKey, ServerUse]:
-    """Decode a real server's line: arrow, address with port, method, weight, connections."""
-    address, _, port = words[1].rpartition(":")
-    server = RealServer(int(words[3]), _METHODS[words[2]])
-    return (
-        ServerKey(decode_address(address), int(port, 16)),
-        ServerUse(server, int(words[4]), int(words[5])),
-    )
+@lru_cache(maxsize=1 << 10)
+def _decode_use(text: str) -> ServerUse:
+    """Decode the end of a real server's line: method, weight, connections. Most are alike."""
+    method, weight, active, inactive = text.split()[:4]
+    return ServerUse(RealServer(int(weight), _METHODS[method]), int(active), int(inactive))

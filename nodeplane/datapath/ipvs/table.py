@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from nodeplane.datapath import genetlink
 from nodeplane.datapath import netlink as nl
-from nodeplane.datapath.ipvs import message
+from nodeplane.datapath.ipvs import answer, message, number
 from nodeplane.datapath.ipvs.listing import Listing, Servers, decode_listing
 from nodeplane.datapath.ipvs.service import (
     Change,
@@ -79,7 +79,7 @@ class KernelIpvs:
     def __init__(self) -> None:
         self._socket = NetlinkSocket(genetlink.NETLINK_GENERIC)
         try:
-            self._family = genetlink.find_family(self._socket, message.FAMILY_NAME)
+            self._family = genetlink.find_family(self._socket, number.FAMILY_NAME)
         except KernelError:
             self._socket.close()
             raise
@@ -111,22 +111,22 @@ class KernelIpvs:
     def services(self) -> dict[ServiceKey, ServiceOptions]:
         """See `Ipvs`."""
         payloads = self._dump("list virtual services", message.encode_services_query(self._family))
-        return dict(message.decode_services(payloads))
+        return dict(answer.decode_services(payloads))
 
     def find(self, key: ServiceKey) -> ServiceOptions | None:
         """See `Ipvs`."""
         request = message.encode_service_query(self._family, key)
         try:
-            answer = self._socket.question("read a virtual service", request)
+            found = self._socket.question("read a virtual service", request)
         except KernelNotFoundError:
             return None
-        return next((options for _, options in message.decode_services([answer])), None)
+        return next((options for _, options in answer.decode_services([found])), None)
 
     def servers(self, key: ServiceKey) -> dict[ServerKey, ServerUse]:
         """See `Ipvs`."""
         # Of a service that is not there the kernel's dump is empty (ip_vs_genl_dump_dests).
         payloads = self._dump("list real servers", message.encode_servers_query(self._family, key))
-        return dict(message.decode_servers(key.family, payloads))
+        return dict(answer.decode_servers(key.family, payloads))
 
     def all_servers(self, family: Family) -> Servers:
         """See `Ipvs`."""
@@ -155,7 +155,7 @@ class KernelIpvs:
     def timeouts(self) -> Timeouts:
         """See `Ipvs`."""
         request = message.encode_timeouts_query(self._family)
-        return message.decode_timeouts(self._socket.question("read time-outs of IPVS", request))
+        return answer.decode_timeouts(self._socket.question("read time-outs of IPVS", request))
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         """See `Ipvs`."""

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeplane.datapath import netlink as nl
+from nodeplane.datapath.ipvs.answer import decode_servers, decode_services, decode_timeouts
 from nodeplane.datapath.ipvs.message import (
-    decode_servers,
-    decode_services,
-    decode_timeouts,
     encode_change,
     encode_end,
     encode_servers_query,
@@ -192,6 +190,27 @@ def test_decode() -> None:
     assert decode_timeouts(
         memoryview(bytes.fromhex("0d010000 08000400 84030000 08000500 78000000 08000600 2c010000"))
     ) == Timeouts(900, 120, 300)
+
+
+RR_TEXT = "07000600 727200 00"
+NUMBERS = ("0c000700 02000000 ffffffff", "08000800 00000000", "08000900 ffffffff")
+STATISTICS = nested(10, "08000100 05000000")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param((WEB_NAME, RR_TEXT, *NUMBERS, STATISTICS), id="as Linux 6.1"),
+        pytest.param((RR_TEXT, *NUMBERS, WEB_NAME), id="in another order"),
+        pytest.param((WEB_NAME, RR_TEXT, nested(11, "73697000"), *NUMBERS), id="with a persistence engine"),
+        pytest.param((WEB_NAME, *NUMBERS, RR_TEXT), id="the scheduler last"),
+    ],
+)
+def test_the_layout_does_not_matter(parts: tuple[str, ...]) -> None:
+    """What is read at its usual place is what is found by looking for it."""
+    dump = bytes.fromhex("01010000" + nested(1, *parts))
+
+    assert dict(decode_services([memoryview(dump)])) == {WEB: RR}
 
 
 def test_an_unknown_family_is_left_out() -> None:
