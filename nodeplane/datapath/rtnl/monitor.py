@@ -21,11 +21,13 @@ from nodeplane.datapath import netns
 from nodeplane.datapath.netlink_listener import NetlinkListener
 from nodeplane.datapath.rtnl import neighbour_codec as neighbours
 from nodeplane.datapath.rtnl.address import Address
+from nodeplane.datapath.rtnl.address_codec import DELADDR, FAMILIES, NEWADDR
+from nodeplane.datapath.rtnl.link_codec import DELLINK, NEWLINK
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
+from nodeplane.datapath.rtnl.route_codec import DELROUTE, NEWROUTE
 from nodeplane.datapath.socket_filter import PORT_OFFSET, Rule
 
-# linux/rtnetlink.h: message types, multicast groups as bits, attributes.
-_NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE = 16, 17, 20, 21, 24, 25
+# linux/rtnetlink.h: multicast groups as bits, attributes.
 _NEWNETCONF = 80
 # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
 # RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF
@@ -48,13 +50,12 @@ _RTM_F_CLONED = 0x200
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, …, table, protocol, scope, type, flags
 _ADDRESS = struct.Struct("=BxxxI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_U32 = struct.Struct("=I")
 # Behind struct nlmsghdr; struct ndmsg: family, two paddings, index.
 _NEIGHBOUR_LINK_OFFSET = nl.NLMSG.size + 4
 # struct netconfmsg, padded, and the header of the first attribute, the index (inet_netconf_fill_devconf).
 _NETCONF_BYTES = 4
 _NETCONF_LINK_OFFSET = nl.NLMSG.size + _NETCONF_BYTES + 4
-_VERSIONS = {int(socket.AF_INET): 4, int(socket.AF_INET6): 6}
+_VERSIONS = {number: version for version, number in FAMILIES.items()}
 
 
 class RouteEvent(msgspec.Struct, frozen=True):
@@ -161,7 +162,7 @@ class RtnlMonitor:
         Raises:
             KernelError: the kernel refused.
         """
-        own_routes = Rule((_NEWROUTE, _DELROUTE), PORT_OFFSET, (own_port,), is_let_in=False)
+        own_routes = Rule((NEWROUTE, DELROUTE), PORT_OFFSET, (own_port,), is_let_in=False)
         kinds = (neighbours.NEWNEIGH, neighbours.DELNEIGH)
         near = Rule(kinds, _NEIGHBOUR_LINK_OFFSET, tuple(neighbour_links), is_let_in=True)
         for_all = Rule((_NEWNETCONF,), _NETCONF_LINK_OFFSET, (_ALL_LINKS,), is_let_in=True)
@@ -188,12 +189,12 @@ class RtnlMonitor:
 def decode_events(data: bytes) -> Iterator[Event]:
     """Decode a datagram of rtnetlink notifications; what no event stands for is left out."""
     for kind, port, body in nl.notifications(data):
-        if kind in {_NEWROUTE, _DELROUTE}:
-            yield from _decode_route(body, port, is_deleted=kind == _DELROUTE)
-        elif kind in {_NEWLINK, _DELLINK}:
-            yield from _decode_link(body, is_deleted=kind == _DELLINK)
-        elif kind in {_NEWADDR, _DELADDR}:
-            yield from _decode_address(body, is_deleted=kind == _DELADDR)
+        if kind in {NEWROUTE, DELROUTE}:
+            yield from _decode_route(body, port, is_deleted=kind == DELROUTE)
+        elif kind in {NEWLINK, DELLINK}:
+            yield from _decode_link(body, is_deleted=kind == DELLINK)
+        elif kind in {NEWADDR, DELADDR}:
+            yield from _decode_address(body, is_deleted=kind == DELADDR)
         elif kind in {neighbours.NEWNEIGH, neighbours.DELNEIGH}:
             yield from _decode_neighbour(body, is_deleted=kind == neighbours.DELNEIGH)
         elif kind == _NEWNETCONF:
@@ -249,8 +250,8 @@ def _decode_link(body: memoryview, *, is_deleted: bool) -> Iterator[LinkEvent | 
     # Statistics, a carrier, an MTU or a bridge's port state come as the same message. Of a carrier the kernel
     # does not say that it is that which has changed (net/core/link_watch.c: netdev_state_change).
     if not is_deleted and not change & _IFF_UP:
-        if family == socket.AF_UNSPEC and len(facts.get(_IFLA_MTU, b"")) >= _U32.size:
-            yield LinkState(index, bool(flags & _IFF_LOWER_UP), _U32.unpack_from(facts[_IFLA_MTU])[0])
+        if family == socket.AF_UNSPEC and len(facts.get(_IFLA_MTU, b"")) >= 4:
+            yield LinkState(index, bool(flags & _IFF_LOWER_UP), nl.read_host_u32(facts[_IFLA_MTU]))
         return
     name = nl.read_text(facts.get(_IFLA_IFNAME, memoryview(b"")))
     yield LinkEvent(name, is_up=bool(flags & _IFF_UP) and not is_deleted)
@@ -266,7 +267,7 @@ def _decode_neighbour(body: memoryview, *, is_deleted: bool) -> Iterator[Neighbo
 def _decode_settings(body: memoryview) -> Iterator[ForwardingEvent]:
     facts = nl.attribute_map(body[_NETCONF_BYTES:])
     index, forwarding = facts.get(_NETCONFA_IFINDEX, b""), facts.get(_NETCONFA_FORWARDING, b"")
-    if len(body) < _NETCONF_BYTES or len(index) < _U32.size or len(forwarding) < _U32.size:
+    if len(body) < _NETCONF_BYTES or len(index) < 4 or len(forwarding) < 4:
         return
-    if body[0] in _VERSIONS and _U32.unpack_from(index)[0] == _ALL_LINKS:
-        yield ForwardingEvent(_VERSIONS[body[0]], is_on=bool(_U32.unpack_from(forwarding)[0]))
+    if body[0] in _VERSIONS and nl.read_host_u32(index) == _ALL_LINKS:
+        yield ForwardingEvent(_VERSIONS[body[0]], is_on=bool(nl.read_host_u32(forwarding)))
