@@ -111,7 +111,6 @@ def build_block_routes(around: Surroundings, block: Block, mode: Mode) -> BlockR
 
     def lead(destination: Network, node: str) -> None:
         way = find_way(around, node, mode, version)
-        routes.pop(destination, None)
         if way is not None:
             routes[destination] = way.route(destination)
         elif node in around.peers:
@@ -126,6 +125,10 @@ def build_block_routes(around: Surroundings, block: Block, mode: Mode) -> BlockR
         lead(block.network, block.node)
     for item in block.lent:
         destination = ip_network(block.network[item.ordinal])
+        # Of a block of one address that is all of it: what was said of its node does not hold.
+        routes.pop(destination, None)
+        held.discard(destination)
+        announced.discard(destination)
         if item.node == own:
             # Where the pod is, its wiring has the route.
             announced.add(destination)

@@ -181,8 +181,26 @@ OWN = {BLOCK: Route(BLOCK, kind="blackhole")}
         pytest.param(
             Block(LENT, "p", "n1", 1, lent=(Lent(0, "n2"),)),
             "bgp",
-            BlockRoutes(held=frozenset({LENT}), announced=frozenset({LENT})),
-            id="a block of one address, lent, bgp",
+            BlockRoutes(held=frozenset({LENT})),
+            id="a block of one address, lent, bgp: its borrower announces it",
+        ),
+        pytest.param(
+            Block(LENT, "p", "n2", 1, lent=(Lent(0, "n1"),)),
+            "direct",
+            BlockRoutes(),
+            id="a peer's block of one address, borrowed: the pod's own route is there",
+        ),
+        pytest.param(
+            Block(LENT, "p", "n2", 1, lent=(Lent(0, "n1"),)),
+            "bgp",
+            BlockRoutes(announced=frozenset({LENT})),
+            id="the same by bgp, announced",
+        ),
+        pytest.param(
+            Block(LENT, "p", "new", 1, lent=(Lent(0, "n2"),)),
+            "vxlan",
+            BlockRoutes({LENT: VIA_TUNNEL.route(LENT)}),
+            id="of one without a tunnel yet, lent to one with",
         ),
     ],
 )
