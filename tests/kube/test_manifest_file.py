@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nodeplane.errors import ConfigError
+from nodeplane.kube import manifest_file
 from nodeplane.kube.manifest_file import read_manifest
 from nodeplane.kube.objects import KINDS, Endpoint, EndpointSlice, Metadata, Namespace, Node, Object
 from tests.kube.objects import keyed, manifest, namespace, service
@@ -12,6 +13,13 @@ from tests.kube.recordings import RECORDINGS, recorded_items
 
 WEB, DB = service("web"), service("db")
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
+
+
+@pytest.fixture(autouse=True, params=["whole", "by entries"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a list in JSON read either way."""
+    if request.param == "by entries":
+        monkeypatch.setattr(manifest_file, "_SMALL_TEXT", 0)
 
 
 @pytest.mark.parametrize(
