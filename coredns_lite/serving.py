@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from coredns_lite.background import Background
 from coredns_lite.chain import Chain
@@ -22,10 +23,11 @@ from coredns_lite.server.streams import StreamServer
 from coredns_lite.server.udp_worker import SendLater, UdpWorker
 from coredns_lite.tally import Tally
 from coredns_lite.wire.cookie import SECRET_BYTES, CookieJar
-from coredns_lite.workers.channel import Serve
-from coredns_lite.workers.crew import Crew, Way
 from coredns_lite.zones import ZoneTable
 from nodeplane.errors import ConfigError
+
+if TYPE_CHECKING:
+    from coredns_lite.workers.crew import Crew
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Server:
         listener: Listener,
         chains: ZoneTable[Chain],
         loop: asyncio.AbstractEventLoop,
-        crew: Crew | None = None,
+        crew: "Crew | None" = None,
     ) -> None:
         self.name = f"{listener.address or '*'}:{listener.port}"
         self._place = _place(listener)
@@ -91,6 +93,10 @@ class Server:
             logs_errors = any("errors" in site.plugins for site in listener.sites)
             tally = self._make_tally(listener, "udp", counted)
             if crew:
+                # Late: who has no worker processes need not load what starts them.
+                from coredns_lite.workers.channel import Serve
+                from coredns_lite.workers.crew import Way
+
                 serve = Serve(packet_info, log_rules, logs_errors, self._is_counted)
                 way = Way(serve, self._deferred.defer, query_log, tally)
                 crew.serve(self._listening, self._make_responder(), way)
