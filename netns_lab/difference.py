@@ -10,6 +10,7 @@ from netns_lab.faults.record import read_faults
 from netns_lab.lab_server import cluster_api, load_remote
 from netns_lab.loader import LabSpec
 from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
+from netns_lab.pod_routes import build_pod_routes, describe, read_pod_routes
 from netns_lab.presence import homes, read_running
 from netns_lab.processes import lab_processes
 from netns_lab.programs import completed, exit_codes, to_stop
@@ -17,6 +18,7 @@ from netns_lab.remote_server import RemoteServer
 from netns_lab.state import StateDirectory
 from netns_lab.wiring import diff_wiring
 from netns_lab.wiring_kernel import lab_namespaces, read_wiring
+from nodeplane.reconcile.delta import diff
 
 # Which address a pod gets is known when it has it.
 _UNKNOWN = (IPv4Address("0.0.0.0"),)  # noqa: S104 - no socket is bound to it
@@ -36,6 +38,7 @@ def read_difference(spec: LabSpec, state: StateDirectory, remote: RemoteServer |
         *_wiring(plan, state),
         *_files(plan, state),
         *_pods(plan, state),
+        *_pod_routes(spec, plan, state),
         *_programs_to_start(plan, state),
         *_objects(spec, plan, state, remote),
     ]
@@ -74,6 +77,13 @@ def _pods(plan: Plan, state: StateDirectory) -> Iterator[Change]:
         for attachment in plan.attachments
         if attachment.pod not in there
     )
+
+
+def _pod_routes(spec: LabSpec, plan: Plan, state: StateDirectory) -> Iterator[Change]:
+    """Yield those to pods that are there; a new pod's has no address yet."""
+    wanted = build_pod_routes(spec.topology, attached(state, plan.attachments))
+    delta = diff(wanted, read_pod_routes(state.lab))
+    yield from (Change("make", describe(state.lab, *route)) for route in delta.upsert.items())
 
 
 def _programs_to_start(plan: Plan, state: StateDirectory) -> Iterator[Change]:

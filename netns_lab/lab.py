@@ -24,6 +24,7 @@ from netns_lab.loader import LabSpec, Manifest
 from netns_lab.names import API_SERVER, fabric_namespace
 from netns_lab.neighbour_table import find_shortages
 from netns_lab.plan import CONFIG, Plan, build_plan, pod_ends
+from netns_lab.pod_routes import build_pod_routes, sync_pod_routes
 from netns_lab.presence import processes_of, read_running
 from netns_lab.probe import build_probes, split_probes
 from netns_lab.probing import await_probes
@@ -165,6 +166,7 @@ def _bring(
             converge(state.lab, wiring, changes.add)
         _sync_files(state, CONFIG, plan.files, changes)
         addresses = _attach_pods(plan, topology.network, state, launch, changes)
+        sync_pod_routes(state.lab, build_pod_routes(topology, addresses), changes.add)
         sweep(state.lab, plan.wiring, changes.add)
         launch.await_ready()
         _begin((*plan.router_programs, *plan.node_programs), plan, state, launch, changes)

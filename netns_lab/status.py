@@ -7,6 +7,7 @@ from netns_lab.faults.record import read_faults
 from netns_lab.lab_server import cluster_api, load_remote
 from netns_lab.loader import restore_lab
 from netns_lab.plan import build_plan, pod_ends
+from netns_lab.pod_routes import build_pod_routes, describe, read_pod_routes
 from netns_lab.presence import read_running
 from netns_lab.programs import completed, exit_codes
 from netns_lab.programs import missing as missing_programs
@@ -26,6 +27,7 @@ from netns_lab.wiring import diff_wiring
 from netns_lab.wiring_kernel import read_wiring
 from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import Object, ObjectKey, Pod
+from nodeplane.reconcile.delta import diff
 
 
 def read_status(state: StateDirectory) -> dict[str, object]:
@@ -44,9 +46,11 @@ def read_status(state: StateDirectory) -> dict[str, object]:
     running = read_running(plan, state)
     addresses = attached(state, plan.attachments)
     wiring = diff_wiring(plan.wiring, list(read_wiring(state.lab, plan.wiring)))
+    routes = diff(build_pod_routes(topology, addresses), read_pod_routes(state.lab))
     codes = exit_codes(state, plan.programs)
     missing = [
         *(str(fact) for fact in wiring.make),
+        *(describe(state.lab, *route) for route in routes.upsert.items()),
         *(f"pod {pod.key} attached" for pod in topology.pods if pod.key not in addresses),
         *missing_programs(plan.programs, running, codes),
         *Trouble(state, asked, faults, plan).missing(),
