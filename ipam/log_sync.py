@@ -141,6 +141,18 @@ def syncing_later() -> Iterator[Callable[[], None]]:
             each.exception()
 
 
+def after_sync(act: Callable[[bool], None]) -> None:
+    """Call `act` when the disk has what the caller's requests wrote, or has refused it (False).
+
+    That is at once, unless they are in a block of `syncing_later`; then it is in another thread.
+    """
+    pending = _later.get()
+    if pending:
+        pending[-1].add_done_callback(lambda done: act(done.exception() is None))
+    else:
+        act(True)
+
+
 def _sync(path: Path, flags: int = 0) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:

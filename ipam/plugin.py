@@ -24,6 +24,7 @@ from ipam.config import (
 from ipam.datastore import Datastore
 from ipam.errors import CNI_CODES, NoDatastoreError
 from ipam.leaks import look_from, netns_exists
+from ipam.log_sync import after_sync
 from ipam.model import Allocation, Handle, Policy
 from ipam.pod_request import build_request
 from ipam.request_stats import RequestStats, send_stats
@@ -142,6 +143,10 @@ def _opened(url: str, operation: str, *, create: bool = True) -> Iterator[Datast
         outcome = "ok"
         raise
     finally:
-        seconds = time.perf_counter() - started_s
         costs = counters.transactions, counters.conflicts, counters.reads
-        send_stats(RequestStats(operation, outcome, seconds, *costs))
+
+        def tell_cost(is_synced: bool) -> None:
+            seconds = time.perf_counter() - started_s
+            send_stats(RequestStats(operation, outcome if is_synced else "error", seconds, *costs))
+
+        after_sync(tell_cost)

@@ -14,7 +14,7 @@ import pytest
 
 from ipam.errors import DatastoreError
 from ipam.ledger import Ledger
-from ipam.log_sync import LogSync, syncing_later
+from ipam.log_sync import LogSync, after_sync, syncing_later
 from ipam.stores.sqlite import SqliteStore
 from ipam.transact import transact
 from ipam.warm_store import keeping_open, opened
@@ -269,6 +269,27 @@ def put_later(url: str, value: bytes) -> None:
     with keeping_open(), syncing_later() as await_disk:
         put(url, value)
         await_disk()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"), [pytest.param(0, True, id="taken"), pytest.param(errno.EIO, False, id="refused")]
+)
+def test_what_is_done_after_the_disk(url: str, disk: Disk, refusal: int, expected: bool) -> None:
+    told: list[bool] = []
+    put(url, b"0")
+    with suppress(DatastoreError), syncing_later() as await_disk:
+        after_sync(told.append)
+        # Nothing has been written in this block.
+        assert told == [True]
+        disk.is_free.clear()
+        put(url, b"1")
+        after_sync(told.append)
+        assert told == [True]
+        disk.errno = refusal
+        disk.is_free.set()
+        await_disk()
+    eventually(lambda: len(told), lambda count: count == 2)
+    assert told == [True, expected]
 
 
 def test_a_fork_has_threads_of_its_own(url: str) -> None:
