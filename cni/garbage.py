@@ -61,15 +61,18 @@ def collect(request: Request) -> None:
 def garbage_links(host: Rtnl, network: str, valid: set[tuple[str, str]]) -> list[str]:
     """Return the names of the host's links of a network that are of no valid attachment.
 
-    One whose alias does not say its network (an ADD that was killed, or made before aliases said it) is left:
-    it goes with its pod's namespace.
+    And of those that an ADD had only begun when it was killed: they have no alias yet, and are down; GC holds
+    off all others, so it is nobody's work of right now. A link that is up and does not say its network was
+    made before aliases said it, or somebody took its alias: it is left, and goes with its pod's namespace.
     """
     kept = {identity_on_link(*attachment) for attachment in valid}
     found = []
     for link in host.links().values():
-        owner = read_owner(link.alias)
-        if link.name.startswith(HOST_LINK_PREFIX) and owner.network == network and owner.identity not in kept:
-            found.append(link.name)
+        if link.name.startswith(HOST_LINK_PREFIX):
+            owner = read_owner(link.alias)
+            is_only_begun = not link.alias and not link.is_up
+            if is_only_begun or (owner.network == network and owner.identity not in kept):
+                found.append(link.name)
     return found
 
 
