@@ -6,11 +6,11 @@ wait belongs to whoever sent the message, so a thread of its own sends it, and t
 the removal ends ours. Nothing is left to be done if this process dies in between.
 """
 
+import _thread
 import errno
 import fcntl
 import os
 import select
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,11 +41,10 @@ def delete_link(operation: str, index: int, beside: NetlinkSocket) -> None:
         deletion.await_end(events)
 
 
-class _Deletion(threading.Thread):
-    """The thread that waits for the kernel; as a daemon it keeps no program from ending."""
+class _Deletion:
+    """The thread that waits for the kernel; it keeps no program from ending."""
 
     def __init__(self, operation: str, index: int, sender: NetlinkSocket) -> None:
-        super().__init__(name=f"delete-link-{index}", daemon=True)
         self._operation = operation
         self._index = index
         self._sender = sender
@@ -53,7 +52,11 @@ class _Deletion(threading.Thread):
         self._ended, self._open = os.pipe2(os.O_CLOEXEC)
         self._error: KernelError | None = None
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Start the thread; `threading` would wait until it runs, we wait for what it does."""
+        _thread.start_new_thread(self._run, ())
+
+    def _run(self) -> None:
         """Send the message and wait for the kernel."""
         body = codec.link_head(index=self._index)
         try:
