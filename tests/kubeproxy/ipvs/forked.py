@@ -52,8 +52,8 @@ def running(ns: Path, folder: Path, *words: str) -> Iterator[Daemon]:
         ending = os.pidfd_open(pid)
         try:
             # What ends before it is ready does so at once.
-            ready, _, _ = select.select([listener, ending], [], [], _READY_WITHIN_S)
-            assert ready == [listener], daemon.log
+            ready, _, _ = select.select([listener.fileno(), ending], [], [], _READY_WITHIN_S)
+            assert ready == [listener.fileno()], daemon.log
             assert listener.recv(64) == b"READY=1"
             yield daemon
         finally:

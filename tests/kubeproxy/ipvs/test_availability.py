@@ -1,14 +1,12 @@
 """What a kernel lacks for mode ipvs is said by name."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from kubeproxy.ipvs.availability import find_missing
+from tests.kubeproxy.cli_stand import PROGRAM, SHOWN, running, shown
 from tests.netns_fixture import namespace, run_in
-
-PROGRAM = str(Path(sys.executable).with_name("kubeproxy"))
 
 
 @pytest.mark.parametrize(
@@ -40,15 +38,6 @@ def test_find_missing(
     )
 
 
-@pytest.fixture
-def manifests(tmp_path: Path) -> Path:
-    (tmp_path / "web.yaml").write_text(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
-        "spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}\n"
-    )
-    return tmp_path
-
-
 @pytest.mark.netns
 @pytest.mark.no_ipvs
 @pytest.mark.parametrize("command", ["run", "once", "plan"])
@@ -67,16 +56,16 @@ def test_without_ipvs(manifests: Path, command: str) -> None:
 
 @pytest.mark.netns
 @pytest.mark.no_ipvs
-def test_auto_falls_back(manifests: Path) -> None:
+def test_auto_falls_back(manifests: Path, tmp_path: Path) -> None:
     """To nftables, and says so."""
     with namespace() as ns:
-        inputs = ("--node-name", "n1", "--manifests", str(manifests), "--proxy-mode", "auto")
-        done = run_in(ns, PROGRAM, "once", *inputs)
+        with running(ns, manifests, tmp_path, "--proxy-mode", "auto") as program:
+            assert shown(ns)[0]["endpoints"] == SHOWN["endpoints"]
+        said = (tmp_path / "log").read_text()
         cleanup = run_in(ns, PROGRAM, "cleanup")
 
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" in done.stderr
-    assert "mode auto is nftables here" in done.stderr
+    assert program.returncode == 0, said
+    assert "WARNING kubeproxy.kernel_edges mode auto is nftables here" in said
     assert cleanup.stdout.count("removed table") == 2
 
 

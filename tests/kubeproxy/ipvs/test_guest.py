@@ -9,7 +9,7 @@ import pytest
 
 from netns_lab.commands import program_folder
 
-_WITHIN_S = 1200
+_WITHIN_S = 2400
 
 
 def find_files(root: Path) -> list[str]:

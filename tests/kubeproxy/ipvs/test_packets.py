@@ -1,6 +1,7 @@
 """The rows of the matrix in mode ipvs, by the walker and by real packets: both do what the row says.
 
-With IPVS_ROWS=few those of a short run, which is part of `make test`; all of them take long:
+With IPVS_ROWS=few those of a short run, which is part of `make test`: one row for each outcome of each line.
+All of them take a quarter of an hour:
 
     netns-lab vm --module ip_vs --module dummy -- .venv/bin/python -m pytest -m ipvs tests/kubeproxy/ipvs
 """
