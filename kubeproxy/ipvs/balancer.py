@@ -6,9 +6,7 @@ written from the inside outward, the rules of the table in the middle, and what 
     virtual services ─► (table) ─► addresses ─► virtual services that go ─► addresses that go
 """
 
-import errno
-import logging
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from ipaddress import ip_address
 
 import msgspec
@@ -29,26 +27,21 @@ from kubeproxy.ipvs.layout import (
     server_key,
 )
 from kubeproxy.ipvs.service_delta import ServiceStep, step_service
+from kubeproxy.ipvs.service_writer import ServiceWriter, raise_first
 from kubeproxy.rules.addresses import Network, PackedAddress, family_of
 from nodeplane.datapath.ipvs.service import (
     Change,
     DeleteServer,
     DeleteService,
     Method,
-    NewServers,
-    NewService,
     ServerKey,
     ServerUse,
     ServiceKey,
-    ServiceOptions,
-    SetService,
 )
 from nodeplane.datapath.ipvs.table import Ipvs
 from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.table import ElementChange
 from nodeplane.errors import KernelError
-
-log = logging.getLogger(__name__)
 
 Changes = Mapping[str, ElementChange]
 
@@ -109,13 +102,12 @@ class Balancer:
     ) -> None:
         self._family: Family = family
         self._ipvs = ipvs
+        self._writer = ServiceWriter(ipvs, default_scheduler)
         self._link = link
         self._excluded = [network for network in excluded if family_of(network) == family]
         self._drain = Drain() if drain is None else drain
-        self._default_scheduler = default_scheduler
         self._held: dict[bytes, VirtualService] = {}
         self._unwanted: set[PackedAddress] = set()
-        self._missing: set[str] = set()
 
     @property
     def is_draining(self) -> bool:
@@ -153,7 +145,7 @@ class Balancer:
         addresses = changes.get(LINK_ADDRESSES, ElementChange())
         steps: dict[bytes, ServiceStep] = {}
         for key, data in services.add.items():
-            wanted = self._with_known_scheduler(decode_service(self._family, data))
+            wanted = self._writer.with_known_scheduler(decode_service(self._family, data))
             steps[key] = step_service(self._family, key, self._held.get(key), wanted)
         for key in services.remove:
             if key not in services.add:
@@ -183,7 +175,7 @@ class Balancer:
                 self._held[key] = step.after
         if changes:
             self._link.make()
-        return self._apply(changes)
+        return self._writer.write(changes)
 
     def bring_addresses(self, change: BalancerChange) -> list[KernelError]:
         """Give the link the addresses that come, and return what the kernel refused.
@@ -203,7 +195,7 @@ class Balancer:
                 changes += step.changes
                 self._held.pop(key, None)
             self._drain.follow(key, step, now_s)
-        return [*self._apply(changes), *self.drain(now_s)]
+        return [*self._writer.write(changes), *self.drain(now_s)]
 
     def drain(self, now_s: float) -> list[KernelError]:
         """Take away what waits no longer, and return what the kernel refused.
@@ -224,7 +216,7 @@ class Balancer:
             changes += (DeleteServer(name, server_key(server)) for server in ended if server in uses)
             rest = {server: weight for server, weight in held.servers.items() if server not in ended}
             self._held[key] = VirtualService(held.options, rest)
-        errors = self._apply(changes)
+        errors = self._writer.write(changes)
         if self._unwanted:
             drained = {key[:-8] for key in self._drain if len(key) > 8}
             free = self._unwanted - drained
@@ -240,7 +232,7 @@ class Balancer:
         """
         self.read()
         changes = [DeleteService(decode_key(self._family, key)) for key in self._held]
-        raise_first(self._apply(changes))
+        raise_first(self._writer.write(changes))
         self._held.clear()
         return len(changes)
 
@@ -250,57 +242,9 @@ class Balancer:
         address = ip_address(key.address)
         return not any(address in network for network in self._excluded)
 
-    def _apply(self, changes: Sequence[Change]) -> list[KernelError]:
-        """Make changes; return what was refused, but for what one Service alone is to blame for."""
-        errors: list[KernelError] = []
-        again: dict[ServiceKey, list[Change]] = {}
-        for position, error in sorted(self._ipvs.apply(changes).items()):
-            change = changes[position]
-            if error.errno == errno.EINVAL and isinstance(change, NewServers):
-                log.error("endpoint left out, it is no address to send to error=%r", str(error))
-            elif change.key in again:
-                # Refused as its service was.
-                again[change.key].append(change)
-            elif error.errno == errno.ENOENT and isinstance(change, NewService | SetService):
-                fallback = self._with_default(change)
-                if fallback == change:
-                    errors.append(error)
-                    continue
-                log.error("scheduler left out, the kernel has no such module error=%r", str(error))
-                # Else each comparison would find it wrong, and be refused again.
-                self._missing.add(change.options.scheduler)
-                again[change.key] = [fallback]
-            else:
-                errors.append(error)
-        retried = [change for part in again.values() for change in part]
-        return [*errors, *self._ipvs.apply(retried).values()] if retried else errors
-
-    def _with_known_scheduler(self, wanted: VirtualService) -> VirtualService:
-        if wanted.options.scheduler not in self._missing:
-            return wanted
-        return VirtualService(self._default(wanted.options), wanted.servers)
-
-    def _with_default(self, change: NewService | SetService) -> NewService | SetService:
-        return msgspec.structs.replace(change, options=self._default(change.options))
-
-    def _default(self, options: ServiceOptions) -> ServiceOptions:
-        return msgspec.structs.replace(options, scheduler=self._default_scheduler)
-
 
 def _weights(uses: Mapping[ServerKey, ServerUse]) -> dict[bytes, int]:
     return {
         pack_key(server): use.server.weight if use.server.method == Method.MASQUERADE else _OTHER_METHOD
         for server, use in uses.items()
     }
-
-
-def raise_first(errors: Sequence[KernelError]) -> None:
-    """Raise the first of some errors, and log the others.
-
-    Raises:
-        KernelError: there is one.
-    """
-    for error in errors[1:]:
-        log.error("sync failed error=%r", str(error))
-    if errors:
-        raise errors[0]

@@ -9,10 +9,11 @@ import msgspec
 from kubeproxy.element_rows import build_row
 from kubeproxy.family_proxier import FamilyChange, TableWriter
 from kubeproxy.flows.flow_cleaner import FlowCleaner
-from kubeproxy.ipvs.balancer import Balancer, BalancerChange, raise_first
+from kubeproxy.ipvs.balancer import Balancer, BalancerChange
 from kubeproxy.ipvs.desired_services import DesiredServices
 from kubeproxy.ipvs.layout import LINK, LINK_ADDRESSES, VIRTUAL_SERVICES
 from kubeproxy.ipvs.other_table import OtherTable
+from kubeproxy.ipvs.service_writer import raise_first
 from kubeproxy.ipvs.skeleton import build_skeleton
 from kubeproxy.rules.addresses import PackedAddress
 from kubeproxy.rules.rule_options import DEFAULT_OPTIONS, RuleOptions

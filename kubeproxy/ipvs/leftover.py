@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from kubeproxy.ipvs.address_link import AddressLink
-from kubeproxy.ipvs.balancer import Balancer, raise_first
+from kubeproxy.ipvs.balancer import Balancer
 from kubeproxy.ipvs.layout import BALANCER_MAPS
+from kubeproxy.ipvs.service_writer import raise_first
 from nodeplane.datapath.nft.table import ElementChange
 from nodeplane.errors import KernelError
 
