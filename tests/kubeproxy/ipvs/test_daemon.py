@@ -18,9 +18,9 @@ from nodeplane.datapath.local_addresses import FakeAddresses
 from nodeplane.datapath.nft.monitor import FakeMonitor
 from nodeplane.kube.objects import ServicePort
 from nodeplane.kube.store import diff_objects
+from tests.kubeproxy.daemon_stand import ScriptedSource, until
 from tests.kubeproxy.ipvs.test_family import BACKING, FEWER, VIP, B, Node
 from tests.kubeproxy.objects import additions, service
-from tests.kubeproxy.test_daemon import ScriptedSource, until
 
 WEB = service(ports=(ServicePort(80, "http", node_port=30080),))
 
