@@ -262,6 +262,22 @@ def test_captured(world: World, running: Running) -> None:
             assert (away.sources(TARGET), near.answers(PORT)) == ({seen}, {host})
 
 
+def test_nothing_leaves_for_an_address_that_is_missing(world: World, running: Running) -> None:
+    """Until the link has it, a client gets no answer and tries again: its packets are not routed onward."""
+    world.run("ip", "address", "del", f"{VIP}/32", "dev", LINK)
+    with netns.inside(world.paths["client"]):
+        asker = socket.socket()
+    with asker, Capture(world, "client") as near:
+        asker.settimeout(1)
+        with pytest.raises(TimeoutError):
+            asker.connect((VIP, PORT))
+        # The node's own way to anywhere else is back to the client.
+        assert near.sources(PORT) == set()
+    running.proxier.sync(full=True)
+
+    assert world.ask() in ADDRESSES
+
+
 def test_nobody_answers_arp_for_services(world: World, running: Running) -> None:
     """Not on any link: the load balancer's address is announced by others, or by nobody."""
     with netns.inside(world.paths["client"]):
