@@ -17,7 +17,7 @@ from nodeplane.datapath.rtnl.address import (
     Scope,
 )
 from nodeplane.datapath.rtnl.change import Change, Deletion, Item, Replacement
-from nodeplane.datapath.rtnl.link import ALIAS_BYTES, Fragmentation, Link, LinkChange, Vxlan
+from nodeplane.datapath.rtnl.link import ALIAS_BYTES, EgressLink, Fragmentation, Link, LinkChange, Vxlan
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
 from nodeplane.datapath.rtnl.protocol import Rtnl, open_rtnl
 from nodeplane.datapath.rtnl.route import (
@@ -40,6 +40,7 @@ __all__ = [
     "AddressDeletion",
     "Change",
     "Deletion",
+    "EgressLink",
     "Family",
     "FdbEntry",
     "Fragmentation",

@@ -21,7 +21,7 @@ from nodeplane.datapath.rtnl.address import (
 )
 from nodeplane.datapath.rtnl.change import Change, Deletion, Replacement
 from nodeplane.datapath.rtnl.fake_state import State
-from nodeplane.datapath.rtnl.link import Link, LinkChange, Vxlan
+from nodeplane.datapath.rtnl.link import EgressLink, Link, LinkChange, Vxlan
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
 from nodeplane.datapath.rtnl.route import MAIN_TABLE, Route, RouteAddition
 from nodeplane.errors import KernelError, kernel_error
@@ -174,9 +174,10 @@ class FakeRtnl:
         """See `Rtnl`."""
         fake_addresses.delete(self._state, name, address)
 
-    def egress_link(self, destination: Address) -> Link:
+    def egress_link(self, destination: Address) -> EgressLink:
         """See `Rtnl`."""
-        return self.link(fake_routes.egress(self._state, destination))
+        link = self.link(fake_routes.egress(self._state, destination))
+        return EgressLink(link.name, link.mtu_bytes)
 
     def is_own(self, address: Address) -> bool:
         """See `Rtnl`."""

@@ -17,6 +17,7 @@ from nodeplane.datapath.rtnl import (
     address_codec,
     batch,
     link_codec,
+    link_ioctl,
     neighbour_codec,
     route_codec,
     vxlan_codec,
@@ -25,7 +26,7 @@ from nodeplane.datapath.rtnl.address import Address, Family, Interface, Scope
 from nodeplane.datapath.rtnl.batch import MAKE, PUT, encode_route
 from nodeplane.datapath.rtnl.change import Change, adding, deleting
 from nodeplane.datapath.rtnl.exchange import Exchange
-from nodeplane.datapath.rtnl.link import Link, LinkChange, Vxlan
+from nodeplane.datapath.rtnl.link import EgressLink, Link, LinkChange, Vxlan
 from nodeplane.datapath.rtnl.link_deletion import delete_link
 from nodeplane.datapath.rtnl.link_names import LinkNames
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
@@ -200,13 +201,13 @@ class KernelRtnl:
         body = address_codec.address(self._links.index(name), address)
         self._exchange.write(deleting(address, name), address_codec.DELADDR, body)
 
-    def egress_link(self, destination: Address) -> Link:
+    def egress_link(self, destination: Address) -> EgressLink:
         """See `Rtnl`."""
         operation = f"look up the route to {destination}"
         index = next(iter(route_codec.route_links(self._way(operation, destination))), 0)
-        return self._decode(
-            self._exchange.question(operation, link_codec.GETLINK, link_codec.link_query(index=index))
-        )
+        descriptor = self._exchange.socket.fileno()
+        name = link_ioctl.read_name(operation, descriptor, index)
+        return EgressLink(name, link_ioctl.read_mtu(operation, descriptor, name))
 
     def is_own(self, address: Address) -> bool:
         """See `Rtnl`."""

@@ -31,6 +31,13 @@ class Link(msgspec.Struct, frozen=True):
     peer_index: int | None = None
 
 
+class EgressLink(msgspec.Struct, frozen=True):
+    """What can be told of a link without waiting for those who change links."""
+
+    name: str
+    mtu_bytes: int
+
+
 class LinkChange(msgspec.Struct, frozen=True):
     """What is to be different about a link; None is left as it is."""
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from nodeplane.datapath.rtnl.address import Address, Family, Interface, Scope
 from nodeplane.datapath.rtnl.change import Change
-from nodeplane.datapath.rtnl.link import Link, Vxlan
+from nodeplane.datapath.rtnl.link import EgressLink, Link, Vxlan
 from nodeplane.datapath.rtnl.neighbour import FdbEntry, Neighbour
 from nodeplane.datapath.rtnl.route import MAIN_TABLE, Route
 from nodeplane.errors import KernelError
@@ -125,8 +125,8 @@ class Rtnl(Protocol):
         """Take an address from a link (EADDRNOTAVAIL if it has none such)."""
         ...
 
-    def egress_link(self, destination: Address) -> Link:
-        """Return the link that packets to an address leave by (ENETUNREACH if none); no dump."""
+    def egress_link(self, destination: Address) -> EgressLink:
+        """Return the link that packets to an address leave by (ENETUNREACH if none); waits for no writer."""
         ...
 
     def is_own(self, address: Address) -> bool:

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route
+from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, EgressLink, Route
 from nodeplane.errors import KernelError
 from tests.datapath.rtnl.pair import (
     BLACKHOLE,
@@ -232,8 +232,8 @@ def test_egress_follows_the_most_specific_route(pair: Pair) -> None:
     pair.near.add_route(Route(IPv4Network("0.0.0.0/0"), gateway=PEER))
     pair.near.add_route(on_link("v1"))
 
-    assert pair.near.egress_link(FAR).name == "v0"
-    assert pair.near.egress_link(POD.network_address).name == "v1"
+    assert pair.near.egress_link(FAR) == EgressLink("v0", 1400)
+    assert pair.near.egress_link(POD.network_address) == EgressLink("v1", 1500)
 
 
 def test_which_addresses_are_its_own(pair: Pair) -> None:
