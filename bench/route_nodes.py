@@ -80,17 +80,19 @@ class Nodes:
                     node.add_address("eth0", ip_interface((self.address(number), SEGMENT.prefixlen)))
 
     def write_nodes(self, absent: int | None = None) -> None:
-        """Say which nodes there are, in one step."""
-        text = "---\n".join(
-            f"apiVersion: v1\nkind: Node\n"
-            f"metadata: {{name: {name}, labels: {{reflector: '{number < _REFLECTORS}'}}}}\n"
-            f"status: {{addresses: [{{type: InternalIP, address: {self.address(number)}}}]}}\n"
-            for number, name in enumerate(self.names)
-            if number != absent
-        )
-        draft = self._folder / "nodes" / ".nodes.yaml"
-        draft.write_text(text)
-        draft.rename(self._folder / "nodes" / "nodes.yaml")
+        """Say which nodes there are, each in a file of its own: a change of one is read by itself."""
+        for number, name in enumerate(self.names):
+            file = self._folder / "nodes" / f"{name}.yaml"
+            if number == absent:
+                file.unlink()
+            elif not file.exists():
+                draft = file.with_name(f".{file.name}")
+                draft.write_text(
+                    f"apiVersion: v1\nkind: Node\n"
+                    f"metadata: {{name: {name}, labels: {{reflector: '{number < _REFLECTORS}'}}}}\n"
+                    f"status: {{addresses: [{{type: InternalIP, address: {self.address(number)}}}]}}\n"
+                )
+                draft.rename(file)
 
     def cut(self, number: int) -> None:
         """Cut a node off: its link has no other end any more."""
