@@ -64,6 +64,8 @@ def _measure_apart(services: dict[bytes, bytes]) -> tuple[float, float, float]:
     path = netns.create(name)
     try:
         with netns.inside(path), open_rtnl() as rtnl:
+            # Without any local address IPVS takes no real servers (EINVAL).
+            rtnl.set_up("lo")
             return _measure_load(services, rtnl)
     finally:
         netns.remove(name)
