@@ -5,6 +5,7 @@ is undone by the next command, and a pod is taken off its node in the way that i
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface, ip_network
@@ -22,10 +23,14 @@ from netns_lab.state import StateDirectory
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Address, Family, Interface, Link, Network
 from nodeplane.errors import NodeplaneError
+from nodeplane.json_decoder import decode_json
 
 RECORDS = "attachments"
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
+# SPEC section 5, "Try again later": for example, a killed command's ADD of the same pod is not at its end.
+_TRY_AGAIN_LATER = 11
+_AGAIN_S, _PAUSE_S = 60.0, 0.2
 
 T = TypeVar("T")
 
@@ -80,6 +85,9 @@ class _Error(msgspec.Struct, frozen=True):
     code: int
     msg: str
     details: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.msg, self.details) if part)
 
 
 class _NodeView(msgspec.Struct, frozen=True):
@@ -147,7 +155,7 @@ def detach(state: StateDirectory, attachments: Iterable[Attachment]) -> None:
 def _attach(state: StateDirectory, attachment: Attachment, caller: Call) -> tuple[str, tuple[Address, ...]]:
     name = _record_name(attachment.pod)
     state.save_record(name, AttachmentRecord(attachment))
-    result = msgspec.json.decode(_run(state, "ADD", attachment, caller), type=_Result)
+    result = decode_json(_run(state, "ADD", attachment, caller), _Result)
     # An interface with a sandbox is inside the container, one without is on the host (SPEC, section 5).
     host_link = next(interface.name for interface in result.interfaces if not interface.sandbox)
     record = AttachmentRecord(attachment, tuple(ip.address for ip in result.ips), host_link)
@@ -177,18 +185,22 @@ def _run(state: StateDirectory, command: str, attachment: Attachment, caller: Ca
         "CNI_PATH": os.path.dirname(attachment.plugin),
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}",
     }
-    code, output = caller((attachment.plugin,), marks, node, attachment.config.encode(), log)
-    if code != 0:
-        raise NodeplaneError(f"CNI {command} of pod {attachment.pod}: {_error_text(output)}; see {log}")
-    return output
+    last_s = time.monotonic() + _AGAIN_S
+    while True:
+        code, output = caller((attachment.plugin,), marks, node, attachment.config.encode(), log)
+        if code == 0:
+            return output
+        error = _decode_error(output)
+        if error.code != _TRY_AGAIN_LATER or time.monotonic() > last_s:
+            raise NodeplaneError(f"CNI {command} of pod {attachment.pod}: {error}; see {log}")
+        time.sleep(_PAUSE_S)
 
 
-def _error_text(output: bytes) -> str:
+def _decode_error(output: bytes) -> _Error:
     try:
-        error = msgspec.json.decode(output, type=_Error)
+        return decode_json(output, _Error)
     except msgspec.DecodeError:
-        return "ended without a result"
-    return ": ".join(part for part in (error.msg, error.details) if part)
+        return _Error(0, "ended without a result")
 
 
 def _read_node(namespace: str) -> _NodeView:
