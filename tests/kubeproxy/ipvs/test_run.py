@@ -57,9 +57,12 @@ def write(manifests: Path, *names: str) -> None:
 
 
 def ask(world: World, host: str, port: int) -> str:
-    """Open a connection and return who answers."""
-    with world.connect(host, port) as connection:
+    """Open a connection and return who answers; it is reset, else IPVS remembers it for two minutes."""
+    connection = world.connect(host, port)
+    try:
         return exchange(connection)
+    finally:
+        reset(connection)
 
 
 def state(world: World) -> list[str]:
