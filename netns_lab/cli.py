@@ -25,6 +25,7 @@ from netns_lab.lab_choice import (
     choose_lab,
     complete_place,
     fail_if,
+    is_lab_typed,
     lab_argument,
     lab_name,
     lab_option,
@@ -134,6 +135,8 @@ def down_command(lab: str | None, every: bool, output: str) -> None:
     from netns_lab.removal import down
     from netns_lab.state import StateDirectory
 
+    if every and is_lab_typed():
+        raise click.UsageError("expected a LAB or --all, not both")
     need_root()
     found = labs()
     if every:

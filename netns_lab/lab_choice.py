@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_VARIABLE = "NETNS_LAB_NAME"
+
 # The lab's other modules are imported where they are used: rtnetlink alone costs 0.2 s, which `--help` and
 # the shell's completion need not pay.
 
 
-def lab_name(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+def lab_name(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Take a lab's name, and nothing that could lead elsewhere."""
     if value is not None and not is_lab_name(value):
-        raise ConfigError(value, "", LAB_NAME_WORDS)
+        raise ConfigError(_place(context, param), value, LAB_NAME_WORDS)
     return value
+
+
+def _place(context: click.Context, param: click.Parameter) -> str:
+    """Return where a lab was named: an option, the argument or the variable."""
+    if param.name and context.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+        return _VARIABLE
+    return param.opts[0] if isinstance(param, click.Option) else "LAB"
 
 
 def complete_lab(_context: click.Context, _param: click.Parameter, text: str) -> "list[CompletionItem]":
@@ -67,9 +76,9 @@ def _lab_option(variable: str) -> Callable[[F], F]:
         "--lab",
         variable,
         callback=lab_name,
-        envvar="NETNS_LAB_NAME",
+        envvar=_VARIABLE,
         shell_complete=complete_lab,
-        help="The lab; may be left out while there is one. The variable NETNS_LAB_NAME says it too.",
+        help=f"The lab; may be left out while there is one. The variable {_VARIABLE} says it too.",
     )
 
 
@@ -90,6 +99,12 @@ def lab_argument(command: F) -> F:
     return cast("F", argument(_lab_option("named")(with_one)))
 
 
+def is_lab_typed() -> bool:
+    """Say whether the running verb's own words name its lab: what a variable says gives way to them."""
+    sources = map(click.get_current_context().get_parameter_source, ("lab", "named"))
+    return ParameterSource.COMMANDLINE in sources
+
+
 def choose_lab(lab: str | None) -> "StateDirectory":
     """Return the directory of the lab that is named, or of the only one; needs root.
 
@@ -104,9 +119,10 @@ def choose_lab(lab: str | None) -> "StateDirectory":
     if lab is None:
         return StateDirectory(only_lab(found))
     if lab not in found:
-        raise ConfigError(
-            lab, "", f"expected the name of a lab that is up: {', '.join(sorted(found)) or 'none is'}"
-        )
+        # A variable may have been set long ago.
+        place = "" if is_lab_typed() else _VARIABLE
+        words = f"expected the name of a lab that is up: {', '.join(sorted(found)) or 'none is'}"
+        raise ConfigError(place, lab, words)
     return StateDirectory(lab)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from netns_lab.lab_choice import lab_argument, open_lab
+from netns_lab.lab_choice import is_lab_typed, lab_argument, open_lab
 from nodeplane.runtime.option_types import FILE_PATH
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def graph_command(*, lab: str | None, file: Path | None, output: str) -> None:
     from netns_lab.graph.picture import build_picture
     from netns_lab.graph.svg import render_svg
 
-    if file is not None and lab is not None:
+    if file is not None and is_lab_typed():
         raise click.UsageError("expected a LAB or --file, not both")
     if file is not None:
         from netns_lab.loader import read_lab

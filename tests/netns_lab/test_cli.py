@@ -1,6 +1,7 @@
 """The command line: wrong usage is one line and exit code 2, whoever asks."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,17 @@ COMMAND = Path(sys.executable).parent / "netns-lab"
 NO_LAB = "nolabhasthisname"
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run netns-lab to its end."""
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+def run(*arguments: str, lab: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run netns-lab to its end; `lab` is what NETNS_LAB_NAME says."""
+    variables = {} if lab is None else {"NETNS_LAB_NAME": lab}
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **variables},
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,12 +38,12 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ),
         pytest.param(
             ("down", "../etc"),
-            "../etc: expected up to 20 lower case letters and digits, a letter first",
+            "LAB: ../etc: expected up to 20 lower case letters and digits, a letter first",
             id="a lab's name that is a path",
         ),
         pytest.param(
             ("demo", "--lab", "A"),
-            "A: expected up to 20 lower case letters and digits, a letter first",
+            "--lab: A: expected up to 20 lower case letters and digits, a letter first",
             id="a lab's name in capitals",
         ),
         pytest.param(
@@ -42,6 +51,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
             "--lab: expected the same lab as in the argument, a; got b",
             id="two labs",
         ),
+        pytest.param(("down", "a", "--all"), "expected a LAB or --all, not both", id="a lab and all of them"),
         pytest.param(("exec", "n1"), "Missing argument 'COMMAND...'.", id="exec without a command"),
         pytest.param(
             ("status", "-o", "xml"),
@@ -54,6 +64,37 @@ def test_wrong_usage(arguments: tuple[str, ...], line: str) -> None:
     done = run(*arguments)
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"netns-lab: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        pytest.param(
+            ("status",),
+            "NETNS_LAB_NAME: F-x: expected up to 20 lower case letters and digits, a letter first",
+            id="of an option",
+        ),
+        pytest.param(
+            ("status", "--lab", "a b"),
+            "--lab: a b: expected up to 20 lower case letters and digits, a letter first",
+            id="not heeded",
+        ),
+    ],
+)
+def test_wrong_variable(arguments: tuple[str, ...], line: str) -> None:
+    done = run(*arguments, lab="F-x")
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"netns-lab: {line}\n")
+
+
+@pytest.mark.netns
+def test_a_variable_that_names_no_lab_is_named() -> None:
+    done = run("status", lab=NO_LAB)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert done.stderr.startswith(
+        f"netns-lab: NETNS_LAB_NAME: {NO_LAB}: expected the name of a lab that is up: "
+    )
 
 
 @pytest.mark.netns

@@ -1,6 +1,7 @@
 """A lab's drawing, in each language."""
 
 import json
+import os
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
@@ -205,3 +206,15 @@ def test_a_file_and_a_lab_are_one_too_many() -> None:
     )
 
     assert (done.returncode, done.stderr) == (2, "netns-lab: expected a LAB or --file, not both\n")
+
+
+def test_a_file_wins_over_the_variable() -> None:
+    done = subprocess.run(
+        [COMMAND, "graph", "--file", str(EXAMPLES / "two-nodes.yaml"), "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NETNS_LAB_NAME": "nolabhasthisname"},
+    )
+
+    assert json.loads(done.stdout)["lab"] == "twonodes"
