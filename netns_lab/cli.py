@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from netns_lab.lab_choice import (
     said_when_interrupted,
 )
 from netns_lab.look.command import COMMANDS as LOOKING
+from netns_lab.pass_through import PassThrough
 from netns_lab.scenarios.command import run_command
 from netns_lab.trace.command import trace_command
 from netns_lab.ui.command import ui_command
@@ -171,30 +173,31 @@ def status(lab: str | None, watch: bool, output: str) -> None:
     fail_if(report["state"] != "up")
 
 
-@program.command("exec", context_settings={"ignore_unknown_options": True})
+@program.command("exec", cls=PassThrough)
 @lab_option
 @click.argument("place", metavar="NODE|POD", shell_complete=complete_place)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(lab: str | None, place: str, command: tuple[str, ...]) -> None:
-    """Run a command in a node, or in a pod (`name` or `namespace/name`) with the pod's own resolv.conf."""
+    """Run a command in a node, or in a pod (`name` or `namespace/name`) with the pod's own resolv.conf.
+
+    Options that follow the command's name are the command's.
+    """
     from netns_lab.execute import become, find_place
 
     state, topology = open_lab(lab)
     become(state, find_place(topology, place), command)
 
 
-@program.command(
-    "kubectl",
-    context_settings={
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-        "allow_interspersed_args": False,
-    },
-)
+@program.command("kubectl", cls=PassThrough)
 @lab_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+# `-v LEVEL` is kubectl's.
+@partial(common_options, verbose=("--verbose",))
 def kubectl_command(lab: str | None, arguments: tuple[str, ...]) -> None:
-    """Run kubectl on the lab's API server; files and pipes are those of the caller."""
+    """Run kubectl on the lab's API server; files and pipes are those of the caller.
+
+    Options from the first that is none of these are kubectl's; all that follow `--` are, its --help too.
+    """
     from netns_lab.execute import become_kubectl
 
     become_kubectl(choose_lab(lab), arguments)

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import errorcode
 from typing import Any, TypeVar
 
@@ -26,13 +26,16 @@ def _log_option(context: click.Context, param: click.Parameter, value: Any) -> N
             _start_logging(context)
 
 
-def common_options(command: F) -> F:
-    """Add `--version`, `-v` and `--log-format`; the command itself does not see them."""
+def common_options(command: F, verbose: Sequence[str] = ("-v", "--verbose")) -> F:
+    """Add `--version`, `-v` and `--log-format`; the command itself does not see them.
+
+    `verbose` names `-v` otherwise, for a command that hands its `-v` on.
+    """
     for option in (
         # Without the number: click looks for it when it is asked, a start would take 20 ms for it.
         click.version_option(package_name="nodeplane"),
         click.option(
-            "-v", "--verbose", count=True, expose_value=False, callback=_log_option, help="Log more."
+            *verbose, "verbose", count=True, expose_value=False, callback=_log_option, help="Log more."
         ),
         click.option(
             "--log-format",
@@ -120,9 +123,7 @@ def _start_logging(context: click.Context) -> None:
 def _extend(group: click.Group) -> None:
     """Give the commands of a group the common options."""
     for command in group.commands.values():
-        # A command that takes unknown options runs another program, whose options they are.
-        runs_another = command.context_settings.get("ignore_unknown_options", False)
-        if not runs_another and all(each.name != "log_format" for each in command.params):
+        if all(each.name != "log_format" for each in command.params):
             common_options(command)
         if isinstance(command, click.Group):
             _extend(command)

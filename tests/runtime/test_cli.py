@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
 
 import click
@@ -54,11 +55,12 @@ def program() -> click.Group:
         """Fail as told."""
         raise ERRORS[error]
 
-    @group.command("exec", context_settings={"ignore_unknown_options": True})
-    @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-    def exec_command(command: tuple[str, ...]) -> None:
-        """Run another program."""
-        click.echo(" ".join(command))
+    @group.command("kubectl")
+    @click.option("-v", "--level", type=int)
+    @partial(common_options, verbose=("--verbose",))
+    def kubectl(level: int) -> None:
+        """Take `-v` for something else."""
+        click.echo(f"level {level}")
 
     @group.group()
     def fault() -> None:
@@ -94,9 +96,8 @@ def end(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         pytest.param(
             ["fault", "loss", "--version"], (0, f"prog, version {VERSION}\n", ""), id="version, deep"
         ),
-        pytest.param(
-            ["exec", "ls", "-v", "--version"], (0, "ls -v --version\n", ""), id="another program's options"
-        ),
+        pytest.param(["kubectl", "-v", "6"], (0, "level 6\n", ""), id="another -v"),
+        pytest.param(["kubectl", "--version"], (0, f"prog, version {VERSION}\n", ""), id="version beside it"),
         pytest.param(["fail", "exit-3"], (3, "", ""), id="exit code of its own"),
         pytest.param(["show"], (2, "", "prog: Missing option '--node-name'.\n"), id="option missing"),
         pytest.param(["-x"], (2, "", "prog: No such option '-x'.\n"), id="no such option"),
