@@ -134,6 +134,7 @@ class StateDirectory:
         for name in delta.delete:
             # Gone already: a killed write's temporary file, which the same write has just moved into place.
             (base / name).unlink(missing_ok=True)
+        _remove_empty(base)
         return delta
 
     def diff_files(self, folder: str, desired: Mapping[str, bytes]) -> Delta[str, bytes]:
@@ -165,6 +166,14 @@ class StateDirectory:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path / "lock"))
         except FileNotFoundError:
             return False
+
+
+def _remove_empty(base: Path) -> None:
+    """Remove the folders below one that hold no file, also those that a killed call has left."""
+    # Backwards, a folder comes after all that is in it.
+    for folder in sorted((path for path in base.rglob("*") if path.is_dir()), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()  # not empty
 
 
 def _names(path: Path) -> list[str]:

@@ -60,14 +60,15 @@ def test_a_record_that_is_none_counts_as_none(content: bytes, tmp_path: Path) ->
 
 
 def test_sync_files(state: StateDirectory) -> None:
-    first = state.sync_files("config", {"a": b"1", "sub/b": b"2"})
-    second = state.sync_files("config", {"a": b"1", "sub/b": b"3", "c": b"4"})
-    third = state.sync_files("config", {"c": b"4"})
+    """Folders that hold no file any more go, too."""
+    first = state.sync_files("config", {"a": b"1", "sub/x/b": b"2"})
+    second = state.sync_files("config", {"a": b"1", "sub/x/b": b"3", "kept/c": b"4"})
+    third = state.sync_files("config", {"kept/c": b"4"})
 
-    assert first == Delta({"a": b"1", "sub/b": b"2"}, frozenset())
-    assert second == Delta({"sub/b": b"3", "c": b"4"}, frozenset())
-    assert third == Delta({}, frozenset({"a", "sub/b"}))
-    assert [path.name for path in (state.path / "config").rglob("*") if path.is_file()] == ["c"]
+    assert first == Delta({"a": b"1", "sub/x/b": b"2"}, frozenset())
+    assert second == Delta({"sub/x/b": b"3", "kept/c": b"4"}, frozenset())
+    assert third == Delta({}, frozenset({"a", "sub/x/b"}))
+    assert sorted(path.name for path in (state.path / "config").rglob("*")) == ["c", "kept"]
 
 
 def test_sync_files_cleans_up_after_a_killed_write(state: StateDirectory) -> None:
