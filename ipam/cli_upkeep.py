@@ -30,7 +30,7 @@ from ipam.reclaim import Reclaim, find_reclaimable, reclaim_all
 from ipam.repair import Repaired, repair
 from nodeplane.errors import ConfigError
 from nodeplane.runtime.cli import output_option
-from nodeplane.runtime.output import print_report, print_result
+from nodeplane.runtime.output import count_words, print_report, print_result
 from nodeplane.runtime.source_options import source_options
 
 
@@ -183,11 +183,11 @@ def check(
         print_report({"repaired": describe_repairs(repaired), "left": describe_findings(findings)}, output)
     else:
         print_result(describe_findings(findings), output)
-    click.echo(
-        f"checked {len(snapshot.pools)} pools, {len(snapshot.blocks)} blocks, "
-        f"{len(snapshot.allocations)} allocations, {len(snapshot.handles)} handles: {len(findings)} findings",
-        err=True,
-    )
+    pools, blocks = count_words(len(snapshot.pools), "pool"), count_words(len(snapshot.blocks), "block")
+    allocations = count_words(len(snapshot.allocations), "allocation")
+    handles = count_words(len(snapshot.handles), "handle")
+    words = count_words(len(findings), "finding")
+    click.echo(f"checked {pools}, {blocks}, {allocations}, {handles}: {words}", err=True)
     context.exit(1 if findings else 0)
 
 

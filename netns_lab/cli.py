@@ -44,7 +44,7 @@ from netns_lab.vm.command import vm
 from nodeplane.errors import NodeplaneError
 from nodeplane.runtime.cli import common_options, output_option, run, start_logging
 from nodeplane.runtime.option_types import FILE_PATH
-from nodeplane.runtime.output import print_report, print_result
+from nodeplane.runtime.output import count_words, print_report, print_result
 
 if TYPE_CHECKING:
     from netns_lab.loader import LabSpec
@@ -90,7 +90,7 @@ def up_command(file: Path, kubeconfig: Path | None, lab: str | None, dry_run: bo
     with said_when_interrupted("run `up` again, or `down`"):
         found = up(spec, StateDirectory(spec.topology.name), remote)
     count = len(found.changes)
-    summary = f"{count} change{'s' if count > 1 else ''}" if count else "nothing to change"
+    summary = count_words(count, "change") if count else "nothing to change"
     report: dict[str, object] = {"lab": spec.topology.name, "state": _word(found.missing), "summary": summary}
     report["seconds"] = round(time.monotonic() - started, 2)
     if output != "table":
@@ -107,7 +107,7 @@ def _print_difference(spec: "LabSpec", remote: "RemoteServer | None", output: st
 
     changes = read_difference(spec, StateDirectory(spec.topology.name), remote)
     rows = [{"action": change.action, "what": change.what} for change in changes]
-    count = f"{len(rows)} change{'s' if len(rows) > 1 else ''}" if rows else "nothing to change"
+    count = count_words(len(rows), "change") if rows else "nothing to change"
     print_report({"lab": spec.topology.name, "summary": count, "changes": rows}, output)
 
 

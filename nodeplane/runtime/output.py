@@ -13,7 +13,7 @@ Row = dict[str, Any]
 def print_result(rows: Sequence[Row], output: str) -> None:
     """Print rows that share their keys; a list in a cell takes a line for each entry in the table."""
     if output == "table":
-        click.echo(render_table(rows), nl=False)
+        click.echo(render_table(rows) or f"{_text([])}\n", nl=False)
     else:
         _print_data(list(rows), output)
 
@@ -36,7 +36,7 @@ def render_table(rows: Sequence[Row]) -> str:
         # By name: rows may have their keys in different orders.
         values = [row[head] for head in heads]
         cells = [
-            [str(entry) for entry in (value if isinstance(value, list) else [value])] for value in values
+            [_text(entry) for entry in (value if isinstance(value, list) else [value])] for value in values
         ]
         for number in range(max(1, *map(len, cells))):
             lines.append([cell[number] if number < len(cell) else "" for cell in cells])
@@ -45,6 +45,18 @@ def render_table(rows: Sequence[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
         for line in lines
     )
+
+
+def count_words(count: int, noun: str) -> str:
+    """Say how many there are: `1 pool`, `2 pools`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _text(value: Any) -> str:
+    """Return a value as people read it; a boolean as in JSON, and in kubectl's columns."""
+    if value == []:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _render_report(sections: Mapping[str, Any]) -> str:
@@ -63,7 +75,7 @@ def _is_table(value: Any) -> bool:
 def _render_section(name: str, value: Any) -> str:
     head = name.replace("_", " ")
     if not _is_table(value):
-        return f"{head}: {'none' if value == [] else value}\n"
+        return f"{head}: {_text(value)}\n"
     return render_table(value if isinstance(value[0], dict) else [{head: entry} for entry in value])
 
 

@@ -21,7 +21,7 @@ def test_check_finds_and_fails(run: Run) -> None:
     assert run("check", "-o", "json") == (
         1,
         json.dumps([LOST, UNKNOWN], indent=2) + "\n",
-        "checked 1 pools, 1 blocks, 1 allocations, 2 handles: 2 findings\n",
+        "checked 1 pool, 1 block, 1 allocation, 2 handles: 2 findings\n",
     )
 
 
@@ -54,7 +54,7 @@ def test_repair(run: Run) -> None:
             "left": [],
         },
     )
-    assert err == "checked 1 pools, 1 blocks, 0 allocations, 0 handles: 0 findings\n"
+    assert err == "checked 1 pool, 1 block, 0 allocations, 0 handles: 0 findings\n"
 
 
 def test_check_against_a_cluster(run: Run, manifests: Path) -> None:

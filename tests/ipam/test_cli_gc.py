@@ -14,6 +14,7 @@ from ipam.collection import collect
 from ipam.datastore import open_datastore
 from ipam.leaks import Here, find_leaks
 from ipam.ledger import LedgerReader
+from nodeplane.runtime.output import count_words
 from tests.ipam.ctl import LEAK, NOW, POOL, Run
 from tests.ipam.values import handle, request
 
@@ -53,10 +54,11 @@ def test_what_is_freed_is_free(run: Run, arguments: list[str], left: list[str]) 
     run.rows(*arguments)
 
     assert [row["address"] for row in run.rows("show", "--all")] == left
+    allocations, handles = (count_words(len(left), noun) for noun in ("allocation", "handle"))
     assert run("check") == (
         0,
-        "",
-        f"checked 1 pools, 1 blocks, {len(left)} allocations, {len(left)} handles: 0 findings\n",
+        "none\n",
+        f"checked 1 pool, 1 block, {allocations}, {handles}: 0 findings\n",
     )
 
 

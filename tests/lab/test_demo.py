@@ -50,7 +50,7 @@ def test_demo_for_people(name: str) -> None:
         "before",
         "after",
     ]
-    assert lines[-1] == "passed: True"
+    assert lines[-1] == "passed: true"
 
 
 def test_demo_that_is_kept(name: str) -> None:
@@ -72,7 +72,7 @@ def test_two_demos_of_one_name(name: str) -> None:
         printed = [process.communicate(timeout=480)[0] for process in (first, second)]
 
     # The whole of what the one that failed printed: only that says which claim.
-    assert [lines for lines in printed if not lines.endswith("\npassed: True\n")] == []
+    assert [lines for lines in printed if not lines.endswith("\npassed: true\n")] == []
     assert remains(name) == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nodeplane.runtime.output import Row, print_report, print_result, render_table
+from nodeplane.runtime.output import Row, count_words, print_report, print_result, render_table
 
 ROWS: list[Row] = [
     {"name": "web", "cluster_ip": "10.96.0.1", "endpoints": ["10.0.0.1:80", "10.0.0.2:80"], "age": 3},
@@ -30,6 +30,7 @@ ROWS: list[Row] = [
         pytest.param(
             [{"a": 1, "b": 2}, {"b": 3, "a": 4}], "A  B\n1  2\n4  3\n", id="keys in different orders"
         ),
+        pytest.param([{"a": True, "b": [False, 1]}], "A     B\ntrue  false\n      1\n", id="booleans"),
         pytest.param([{"a": [], "b": []}], "A  B\n\n", id="row of nothing"),
     ],
 )
@@ -53,6 +54,7 @@ REPORT = {"lab": "demo", "seconds": 1.5, "nodes": ROWS, "missing": [], "state": 
             f"lab: demo\nseconds: 1.5\n\n{render_table(ROWS)}\nmissing: none\nstate: up\n",
             id="a table is a block of its own",
         ),
+        pytest.param({"passed": True}, "passed: true\n", id="boolean"),
         pytest.param({"a": [{"x": 1}], "b": [{"y": 2}]}, "X\n1\n\nY\n2\n", id="two tables"),
     ],
 )
@@ -80,3 +82,16 @@ def test_table_result(capsys: pytest.CaptureFixture[str]) -> None:
     print_result(ROWS, "table")
 
     assert capsys.readouterr().out == render_table(ROWS)
+
+
+@pytest.mark.parametrize(("output", "text"), [("table", "none\n"), ("json", "[]\n"), ("yaml", "[]\n")])
+def test_print_no_rows(output: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a report, and not as if the command had done nothing."""
+    print_result([], output)
+
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 pools"), (1, "1 pool"), (2, "2 pools")])
+def test_count_words(count: int, words: str) -> None:
+    assert count_words(count, "pool") == words
