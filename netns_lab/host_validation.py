@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 from netns_lab.quantities import parse_duration, parse_rate
-from netns_lab.segment_validation import Problem
 from netns_lab.topology import ClientSpec, LinkSpec, Topology, split_ranges
-from nodeplane.yamldoc import FieldPath
+from nodeplane.yamldoc import FieldPath, Problem
 
 
 def link_problems(topology: Topology) -> Iterator[Problem]:

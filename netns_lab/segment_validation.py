@@ -8,9 +8,7 @@ from netns_lab.names import is_segment_name
 from netns_lab.topology import Network, PeerSpec, RouterSpec, Topology, split_ranges
 from nodeplane.datapath.rtnl import Address
 from nodeplane.datapath.rtnl import Network as IpNetwork
-from nodeplane.yamldoc import FieldPath
-
-Problem = tuple[FieldPath, str]
+from nodeplane.yamldoc import FieldPath, Problem
 
 SEGMENT_WORDS = "expected up to 15 lower case letters, digits, '-', not lo, all, default, nor to- in front"
 # BIRD's words have no quotes in them, and TCP MD5 keys are at most 80 bytes long (linux/tcp.h).

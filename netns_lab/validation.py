@@ -16,7 +16,6 @@ from netns_lab.names import (
     port_link,
 )
 from netns_lab.segment_validation import (
-    Problem,
     node_address_problems,
     range_problems,
     router_problems,
@@ -25,6 +24,7 @@ from netns_lab.segment_validation import (
 from netns_lab.topology import Network, NodeSpec, PodSpec, Topology
 from nodeplane.kube.objects import Object, Service
 from nodeplane.kube.validation import key_problems, label_problems
+from nodeplane.yamldoc import Problem
 
 # RFC 1123: the name becomes a DNS label and a part of a file's name.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -20,9 +20,7 @@ from netns_lab.topology import NodeSpec, Topology
 from nodeplane.errors import ConfigError
 from nodeplane.kube.manifest_file import decode_objects
 from nodeplane.kube.objects import KINDS
-from nodeplane.yamldoc import FieldPath, YamlDocument, read_documents
-
-Problem = tuple[FieldPath, str]
+from nodeplane.yamldoc import FieldPath, Problem, YamlDocument, read_documents
 
 _NAME = re.compile("[a-z0-9-]{1,60}")
 _KIND_NAMES = frozenset(kind.__name__ for kind in KINDS.values())
