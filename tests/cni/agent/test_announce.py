@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.cni.agent.test_kubeconfig import await_line, started_in
-from tests.cni.agent_process import agent, stop
+from tests.cni.agent_process import agent
 from tests.netns_fixture import eventually, namespace, run_in
 from tests.netns_lab.apiserver.in_namespace import LIMIT_S, ServerInNamespace
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

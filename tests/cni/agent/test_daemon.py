@@ -15,9 +15,10 @@ from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
 from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, RouteEvent, RtnlMonitor
 from nodeplane.datapath.sysctl import KernelSysctls
-from tests.cni.agent_process import AGENT, agent, stop
+from tests.cni.agent_process import AGENT, agent
 from tests.cni.conftest import Node, address_of, network_config
 from tests.netns_fixture import answers, eventually, namespace, run_in, veth_pair
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

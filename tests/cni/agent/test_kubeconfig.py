@@ -12,10 +12,11 @@ import pytest
 from ipam.datastore import open_datastore
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Route, open_rtnl
-from tests.cni.agent_process import AGENT, agent, stop
+from tests.cni.agent_process import AGENT, agent
 from tests.cni.conftest import Node, network_config
 from tests.netns_fixture import eventually, namespace, veth_pair
 from tests.netns_lab.apiserver.in_namespace import LIMIT_S, ServerInNamespace
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

@@ -10,10 +10,11 @@ from ipam.check import find_contradictions, read_snapshot
 from ipam.datastore import open_datastore
 from ipam.model import Pool
 from nodeplane.datapath import netns
-from tests.cni.agent_process import agent, stop
+from tests.cni.agent_process import agent
 from tests.cni.conftest import Node, address_of
 from tests.ipam.values import network, request
 from tests.netns_fixture import eventually, namespace
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

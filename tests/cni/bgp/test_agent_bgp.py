@@ -14,11 +14,12 @@ import pytest
 from cni.bgp.bird import PID_NAME
 from ipam.datastore import open_datastore
 from nodeplane.datapath import netns
-from tests.cni.agent_process import AGENT, agent, stop
+from tests.cni.agent_process import AGENT, agent
 from tests.cni.bgp.stand import wait_for_hops
 from tests.cni.bgp.stream import stream
 from tests.cni.conftest import Node, network_config
 from tests.netns_fixture import eventually, namespace, run_in, veth_pair
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

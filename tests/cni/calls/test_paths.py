@@ -14,12 +14,13 @@ from cni import plugin
 from cni.call_lock import lock_file, locked
 from nodeplane.cnispec import decode_request
 from nodeplane.datapath import netns
-from tests.cni.agent_process import agent, stop
+from tests.cni.agent_process import agent
 from tests.cni.call_agent import call_agent
 from tests.cni.conftest import IN_PROCESS, Answer, Node, address_of, held
 from tests.cni.faults import KILLED, die_at
 from tests.cni.shim_programs import KINDS
 from tests.netns_fixture import answers, eventually, namespace
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

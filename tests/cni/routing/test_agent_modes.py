@@ -10,10 +10,10 @@ from ipam.model import Mode
 from nodeplane.datapath.rtnl import FdbEntry, Neighbour
 from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.errors import KernelNotFoundError
-from tests.cni.agent_process import stop
 from tests.cni.routing.lookups import lookups
 from tests.cni.routing.racks import ADDRESSES, Racks, racks
 from tests.netns_fixture import answers, eventually, run_in
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

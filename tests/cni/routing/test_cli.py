@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.cni.agent_process import AGENT, stop
+from tests.cni.agent_process import AGENT
 from tests.cni.routing.racks import ADDRESSES, Racks, racks
 from tests.netns_fixture import run_in
+from tests.ready_process import stop
 
 pytestmark = pytest.mark.netns
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from tests.netns_lab.apiserver.etcd import etcd
-from tests.netns_lab.apiserver.process import PROGRAM, READY_WITHIN_S, apiserver, stop
+from tests.netns_lab.apiserver.process import PROGRAM, apiserver
+from tests.ready_process import READY_WITHIN_S, stop
 
 
 def ask(directory: Path, path: str, body: Any = None) -> HTTPResponse:
@@ -55,7 +56,7 @@ def test_a_killed_server_comes_back_with_what_it_had(tmp_path: Path) -> None:
     with apiserver(tmp_path) as process:
         found = request(tmp_path, f"{maps}/x")
         more = request(tmp_path, maps, {"metadata": {"name": "y"}})
-        code = stop(process)
+        code, _ = stop(process)
 
     assert found == created
     assert int(more["metadata"]["resourceVersion"]) > int(created["metadata"]["resourceVersion"])
@@ -153,7 +154,7 @@ def test_an_empty_token_lets_nobody_in(tmp_path: Path) -> None:
 def test_sigterm_ends_open_watches(tmp_path: Path) -> None:
     with apiserver(tmp_path) as process, ask(tmp_path, "/api/v1/namespaces?watch=1") as watch:
         first = json.loads(watch.readline())
-        code = stop(process)
+        code, _ = stop(process)
         rest = watch.read().splitlines()
 
     assert (first["type"], len(rest), code) == ("ADDED", 3, 0)

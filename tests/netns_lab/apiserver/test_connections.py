@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns_lab.apiserver.process import READY_WITHIN_S, apiserver
+from tests.netns_lab.apiserver.process import apiserver
+from tests.ready_process import READY_WITHIN_S
 
 _CONNECTIONS = 40
 _LIMIT_KIB = 200

@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from tests.netns_lab.apiserver.etcd import etcd
-from tests.netns_lab.apiserver.process import READY_WITHIN_S, apiserver
+from tests.netns_lab.apiserver.process import apiserver
 from tests.netns_lab.apiserver.running import Client, config_map, run
+from tests.ready_process import READY_WITHIN_S
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 SERVICES = "/api/v1/namespaces/default/services"
