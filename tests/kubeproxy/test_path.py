@@ -5,7 +5,6 @@ client ── node ── pod-a         node: 10.1.N.1 and fd00:1:N::1 toward ea
 """
 
 import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from kubeproxy.rules.layout import TABLE
 from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.kube.objects import EndpointPort, ServicePort
+from tests.kubeproxy.matrix.echo import FAMILY, Place, echoing
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service
 from tests.netns_fixture import namespace, run_in
 
@@ -31,7 +31,6 @@ VIP = {4: "10.96.0.10", 6: "fd00:96::10"}
 EMPTY_VIP = {4: "10.96.0.11", 6: "fd00:96::11"}
 SITES = {"client": 1, "pod-a": 2, "pod-b": 3}
 KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
-FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def address(site: str, version: int, *, end: int = 2) -> str:
@@ -70,7 +69,8 @@ def sites() -> Iterator[dict[str, Path]]:
             ):
                 _run(sites[name], command)
         for name in ("pod-a", "pod-b"):
-            _serve(stack, sites[name], name)
+            places = [Place(name, sites[name], version, address(name, version)) for version in (4, 6)]
+            stack.enter_context(echoing(places))
         with netns.inside(node):
             edges = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
         proxier = Proxier("n1", [FamilyProxier(family, edge) for family, edge in edges.items()])
@@ -97,44 +97,6 @@ def _run(ns: Path, command: str) -> None:
 def _run_nft(ns: Path, command: str) -> None:
     done = run_in(ns, "nft", command)
     assert done.returncode == 0, (command, done.stderr)
-
-
-def _serve(stack: ExitStack, ns: Path, name: str) -> None:
-    """Answer each connection and each datagram with who we are and what source we saw."""
-    for version in (4, 6):
-        with netns.inside(ns):
-            listener = socket.create_server(("", 8080), family=FAMILY[version], backlog=128)
-            receiver = socket.socket(FAMILY[version], socket.SOCK_DGRAM)
-            receiver.bind((address(name, version), 8080))
-
-        def accept(listener: socket.socket = listener) -> None:
-            while True:
-                try:
-                    connection, peer = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.sendall(f"{name} {peer[0]}".encode())
-
-        def receive(receiver: socket.socket = receiver) -> None:
-            while data := receiver.recvfrom(64):
-                if data[0] == b"stop":
-                    return
-                receiver.sendto(f"{name} {data[1][0]}".encode(), data[1])
-
-        for target in (accept, receive):
-            thread = threading.Thread(target=target, daemon=True)
-            thread.start()
-            stack.callback(thread.join, 30)
-        stack.callback(listener.close)
-        stack.callback(listener.shutdown, socket.SHUT_RDWR)
-        stack.callback(receiver.close)
-        stack.callback(_stop, ns, address(name, version), FAMILY[version])
-
-
-def _stop(ns: Path, host: str, family: int) -> None:
-    with netns.inside(ns), socket.socket(family, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"stop", (host, 8080))
 
 
 def ask(ns: Path, protocol: str, host: str, version: int) -> tuple[str, str]:

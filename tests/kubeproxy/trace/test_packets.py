@@ -5,7 +5,6 @@ client ── node ── pod-a         node: 10.1.N.1 and fd00:1:N::1 toward ea
 """
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address, ip_network
@@ -27,13 +26,13 @@ from nodeplane.datapath import netns
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.routing import KernelRouting
 from nodeplane.kube.objects import EndpointPort, EndpointSlice, Service, ServicePort
+from tests.kubeproxy.matrix.echo import FAMILY, Place, echoing
 from tests.kubeproxy.objects import additions, endpoint, endpoint_slice, service
 from tests.netns_fixture import namespace, run_in
 
 pytestmark = pytest.mark.netns
 
 SITES = {"client": 1, "pod-a": 2, "pod-b": 3}
-FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 SERVICES = {"web": 1, "empty": 2, "here": 3, "away": 4, "sticky": 5, "by-source": 6, "by-flow": 7, "host": 8}
 OUTSIDE = 100
@@ -116,7 +115,8 @@ def sites() -> Iterator[dict[str, Path]]:
             )
         run_all(sites["node"], "ip route add default via 10.1.1.2", "ip -6 route add default via fd00:1:1::2")
         for name in ("pod-a", "pod-b", "node"):
-            serve(stack, sites[name], name)
+            places = [Place(name, sites[name], version, address(name, version)) for version in (4, 6)]
+            stack.enter_context(echoing(places))
         with netns.inside(sites["node"]):
             edges = {family: stack.enter_context(KernelTable(family, TABLE)) for family in FAMILIES}
         options = {
@@ -154,42 +154,6 @@ def run_all(ns: Path, *commands: str) -> None:
     for command in commands:
         done = run_in(ns, *command.split())
         assert done.returncode == 0, (command, done.stderr)
-
-
-def serve(stack: ExitStack, ns: Path, name: str) -> None:
-    """Answer each connection and each datagram with who we are and what source we saw."""
-    for version in (4, 6):
-        with netns.inside(ns):
-            listener = socket.create_server(("", 8080), family=FAMILY[version], backlog=128)
-            receiver = socket.socket(FAMILY[version], socket.SOCK_DGRAM)
-            receiver.bind((address(name, version), 8080))
-
-        def accept(listener: socket.socket = listener) -> None:
-            while True:
-                try:
-                    connection, peer = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.sendall(f"{name} {peer[0]}".encode())
-
-        def receive(receiver: socket.socket = receiver) -> None:
-            while (received := receiver.recvfrom(64))[0] != b"stop":
-                receiver.sendto(f"{name} {received[1][0]}".encode(), received[1])
-
-        for target in (accept, receive):
-            thread = threading.Thread(target=target, daemon=True)
-            thread.start()
-            stack.callback(thread.join, 30)
-        stack.callback(listener.close)
-        stack.callback(listener.shutdown, socket.SHUT_RDWR)
-        stack.callback(receiver.close)
-        stack.callback(stop, ns, address(name, version), FAMILY[version])
-
-
-def stop(ns: Path, host: str, family: int) -> None:
-    with netns.inside(ns), socket.socket(family, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"stop", (host, 8080))
 
 
 def ask(
