@@ -45,7 +45,7 @@ from ipam.watch import follow
 from nodeplane.datapath.nft.kernel import KernelTable
 from nodeplane.datapath.nft.monitor import TableMonitor
 from nodeplane.datapath.rtnl import open_rtnl
-from nodeplane.datapath.rtnl_monitor import AddressEvent, Overrun, RtnlMonitor
+from nodeplane.datapath.rtnl.monitor import AddressEvent, Overrun, RtnlMonitor
 from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.file_watch import FileWatch
 from nodeplane.kube.objects import Node

@@ -34,7 +34,7 @@ from cni.features.source_state import read_loose
 from cni.wiring.plan import Side
 from ipam.datastore import open_datastore
 from nodeplane.datapath.rtnl import Link, Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, LinkEvent
+from nodeplane.datapath.rtnl.monitor import AddressEvent, Event, LinkEvent
 from nodeplane.datapath.sysctl import Sysctls
 from nodeplane.errors import KernelNotFoundError
 from nodeplane.reconcile.runner import Runner

@@ -31,7 +31,7 @@ from nodeplane.datapath.rtnl import (
     Route,
     Rtnl,
 )
-from nodeplane.datapath.rtnl_monitor import (
+from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
     ForwardingEvent,

@@ -26,7 +26,7 @@ from cni.bgp.service_routes import ServiceRoutes
 from cni.bgp.state import COMMANDS, Session, parse_sessions
 from cni.bgp.wiped_routes import WipedRoutes
 from ipam.model import Network, Pool
-from nodeplane.datapath.rtnl_monitor import Event
+from nodeplane.datapath.rtnl.monitor import Event
 from nodeplane.errors import ConfigError
 from nodeplane.kube.objects import EndpointSlice, Node, Service
 from nodeplane.kube.source import Batch, Source

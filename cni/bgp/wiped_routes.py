@@ -4,7 +4,7 @@ bird looks each second, and at once when its kernel protocol is reloaded (sysdep
 krt_reload_routes). What it deletes itself comes by the netlink port that it adds its routes by.
 """
 
-from nodeplane.datapath.rtnl_monitor import Event, Overrun, RouteEvent
+from nodeplane.datapath.rtnl.monitor import Event, Overrun, RouteEvent
 
 # /etc/iproute2/rt_protos: BIRD's.
 _BIRD = 12

@@ -18,7 +18,7 @@ from cni.features.bandwidth import IFB_PREFIX
 from cni.routing.links import LinkFacts
 from cni.routing.vxlan import Entry, EntryKey
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, FdbEntry, Neighbour, Network, Route
-from nodeplane.datapath.rtnl_monitor import (
+from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
     ForwardingEvent,

@@ -28,7 +28,7 @@ from cni.routing.vxlan import LINK_NAMES, VxlanConfig, VxlanLink, build_link
 from ipam.model import Pool
 from ipam.watch import LedgerNews
 from nodeplane.datapath.rtnl import Address, Network, Route, Rtnl
-from nodeplane.datapath.rtnl_monitor import Event
+from nodeplane.datapath.rtnl.monitor import Event
 from nodeplane.datapath.sysctl import Sysctls
 from nodeplane.errors import NodeplaneError
 from nodeplane.kube.objects import Node

@@ -28,8 +28,8 @@ PRELOADED: dict[Kind, tuple[str, ...]] = {
         *("ipam.stores.sqlite_watch", "coredns_lite.cli", "netns_lab.workload"),
         *("nodeplane.kube.apiserver", "nodeplane.kube.connection", "nodeplane.kube.event_writer"),
         *("nodeplane.kube.open_source", "nodeplane.kube.writer", "nodeplane.runtime.daemon"),
-        *("nodeplane.datapath.local_addresses", "nodeplane.datapath.rtnl_kernel"),
-        *("nodeplane.datapath.rtnl_monitor", "nodeplane.datapath.shaping_kernel"),
+        *("nodeplane.datapath.local_addresses", "nodeplane.datapath.rtnl.kernel"),
+        *("nodeplane.datapath.rtnl.monitor", "nodeplane.datapath.shaping_kernel"),
         # What the HTTP client imports with its first request, and a socket with its first host name.
         *("anyio._backends._asyncio", "encodings.idna"),
     ),

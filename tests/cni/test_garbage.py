@@ -6,7 +6,7 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.garbage import garbage_links
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 
 WEB = Attachment("c1", "eth0", None, "default", "web-0", "net")
 SECOND = Attachment("c1", "net1", None, "default", "web-0", "net")

@@ -13,7 +13,7 @@ from cni.wiring.apply import apply_plan, create_links
 from cni.wiring.plan import build_plan
 from nodeplane.cnispec import CniError
 from nodeplane.datapath.rtnl import Route
-from nodeplane.datapath.rtnl_fake import FakeKernel, FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeKernel, FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from tests.cni.conftest import Answer, Node
 from tests.cni.stub_ipam import install_stub

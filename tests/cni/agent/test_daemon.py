@@ -13,7 +13,7 @@ import pytest
 from ipam.datastore import open_datastore
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
-from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, RouteEvent, RtnlMonitor
+from nodeplane.datapath.rtnl.monitor import AddressEvent, Event, RouteEvent, RtnlMonitor
 from nodeplane.datapath.sysctl import KernelSysctls
 from tests.cni.agent_process import AGENT, agent
 from tests.cni.conftest import Node, address_of, network_config

@@ -15,7 +15,7 @@ from cni.agent.collector import Collector, keep_collecting
 from cni.agent.pod_link_keeper import PodLinkKeeper
 from cni.agent.pod_links import PodLink
 from cni.routing.tunnels import TunnelPlan
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from nodeplane.etcd.client import PATIENCE_S
 

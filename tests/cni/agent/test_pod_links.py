@@ -27,8 +27,8 @@ from cni.wiring.apply import apply_plan, create_links
 from cni.wiring.plan import Plan, build_plan
 from ipam.model import Allocation, Handle, PodRef
 from nodeplane.datapath.rtnl import Link, Route
-from nodeplane.datapath.rtnl_fake import FakeKernel, FakeRtnl
-from nodeplane.datapath.rtnl_monitor import AddressEvent, Event, LinkEvent, Overrun, RouteEvent
+from nodeplane.datapath.rtnl.fake import FakeKernel, FakeRtnl
+from nodeplane.datapath.rtnl.monitor import AddressEvent, Event, LinkEvent, Overrun, RouteEvent
 from nodeplane.datapath.sysctl import FakeSysctls
 
 NETNS = Path("/run/netns/pod")

@@ -14,7 +14,7 @@ from cni.attachment import Attachment
 from nodeplane.cnispec import SUPPORTED_VERSIONS, CniError, Request, decode_request
 from nodeplane.datapath import netns
 from nodeplane.datapath.rtnl import Rtnl, open_rtnl
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import KernelSysctls
 from nodeplane.errors import kernel_error
 from tests.cni.conftest import Answer, Node

@@ -14,7 +14,7 @@ import pytest
 
 from cni.bgp.config import BgpConfig, Timers
 from nodeplane.datapath.rtnl import ROUTE_PROTOCOL, Route, open_rtnl
-from nodeplane.datapath.rtnl_monitor import RouteEvent
+from nodeplane.datapath.rtnl.monitor import RouteEvent
 from nodeplane.kube.objects import NodeAddress, NodeStatus
 from nodeplane.kube.source import Change
 from tests.cni.bgp.stand import (

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from cni.bgp.wiped_routes import WipedRoutes
-from nodeplane.datapath.rtnl_monitor import Event, LinkEvent, Overrun, RouteEvent
+from nodeplane.datapath.rtnl.monitor import Event, LinkEvent, Overrun, RouteEvent
 
 BIRDS, OTHERS = 4001, 4002
 

@@ -9,7 +9,7 @@ from cni.routing.links import sync_link
 from cni.routing.route_table import SyncReport
 from cni.routing.vxlan import Entry, EntryKey, VxlanConfig, build_entries, build_link, entry_key
 from nodeplane.datapath.rtnl import Deletion, Replacement
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from tests.cni.routing.test_links import A4, SETTINGS, node
 

@@ -12,7 +12,7 @@ from cni.routing.vxlan import VxlanConfig, build_link, entry_key
 from ipam.model import Block
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.rtnl import Deletion, FdbEntry, Replacement
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from tests.cni.routing.test_links import A4, SETTINGS, node
 from tests.ipam.values import network

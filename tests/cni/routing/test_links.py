@@ -9,7 +9,7 @@ from cni.routing.links import LinkFacts, Own, read_own, sync_link
 from cni.routing.peers import Peer, read_peer
 from cni.routing.vxlan import VxlanConfig, build_entries, build_gateway, build_link, build_mac
 from nodeplane.datapath.rtnl import FdbEntry, LinkChange, Neighbour, Vxlan
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeStatus
 

@@ -8,7 +8,7 @@ from cni.routing.links import LinkFacts
 from cni.routing.ownership import Watched, concerns_agent, is_agents
 from cni.routing.vxlan import entry_key
 from nodeplane.datapath.rtnl import FdbEntry, Neighbour, Network, NextHop, Route
-from nodeplane.datapath.rtnl_monitor import (
+from nodeplane.datapath.rtnl.monitor import (
     AddressEvent,
     Event,
     ForwardingEvent,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cni.routing.route_table import RouteTable, SyncReport
 from nodeplane.datapath.rtnl import Network, NextHop, Route, Vxlan
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 
 BLOCKS: list[Network] = [ip_network(f"10.244.{number}.0/26") for number in range(4)]
 PEERS = [IPv4Address("192.0.2.2"), IPv4Address("192.0.2.3")]

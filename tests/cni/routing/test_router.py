@@ -14,8 +14,8 @@ from ipam.model import Block, Lent, Mode, Pool
 from ipam.watch import LedgerNews, Tunnel
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.rtnl import Rtnl
-from nodeplane.datapath.rtnl_fake import FakeRtnl
-from nodeplane.datapath.rtnl_monitor import LinkEvent, LinkState
+from nodeplane.datapath.rtnl.fake import FakeRtnl
+from nodeplane.datapath.rtnl.monitor import LinkEvent, LinkState
 from nodeplane.datapath.sysctl import FakeSysctls
 from nodeplane.kube.objects import Metadata, Node, NodeAddress, NodeStatus
 from nodeplane.kube.source import Change

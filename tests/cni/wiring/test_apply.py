@@ -11,7 +11,7 @@ from cni.attachment import Attachment
 from cni.wiring.apply import adopt_links, apply_plan, create_links, ensure_route, remove_links
 from cni.wiring.plan import Plan, build_plan
 from nodeplane.datapath.rtnl import Route
-from nodeplane.datapath.rtnl_fake import FakeKernel, FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeKernel, FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 from nodeplane.errors import KernelError, KernelExistsError
 from tests.cni.faults import Countdown, Killed

@@ -10,7 +10,7 @@ from cni.wiring.free_address import require_free
 from cni.wiring.plan import Plan, build_plan
 from nodeplane.cnispec import CniError
 from nodeplane.datapath.rtnl import Route
-from nodeplane.datapath.rtnl_fake import FakeKernel, FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeKernel, FakeRtnl
 
 NETNS = Path("/run/netns/pod")
 WEB = Attachment("c1", "eth0", NETNS)

@@ -4,7 +4,7 @@ import pytest
 
 from cni.wiring.ipv6_node import ensure_forwarding, require_ipv6
 from nodeplane.cnispec import CniError
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.datapath.sysctl import FakeSysctls
 
 DISABLED, FORWARDING = "net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.all.forwarding"

@@ -7,7 +7,7 @@ import pytest
 from cni.network_config import Encapsulation
 from cni.wiring.mtu import read_pod_mtu
 from nodeplane.datapath.rtnl import Route
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 
 EVERYWHERE, EVERYWHERE_6 = ip_network("0.0.0.0/0"), ip_network("::/0")
 VIA_ETH1 = Route(EVERYWHERE, gateway=ip_address("10.1.0.9"), protocol=4)

@@ -32,7 +32,7 @@ from nodeplane.datapath.nft.expr import Family
 from nodeplane.datapath.nft.fake import FakeTable
 from nodeplane.datapath.nft.table import ElementChange, Table
 from nodeplane.datapath.rtnl import Change
-from nodeplane.datapath.rtnl_fake import FakeRtnl
+from nodeplane.datapath.rtnl.fake import FakeRtnl
 from nodeplane.errors import KernelError
 from nodeplane.kube.objects import Object, ServicePort
 from nodeplane.kube.store import diff_objects
