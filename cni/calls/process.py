@@ -6,7 +6,7 @@
 Processes of their own, since one interpreter runs one thread at a time: a pod's start would wait for whatever
 the agent does just then with routes, blocks and metrics, most of which that very start brings about. And two,
 where there are two processors: an ADD's own work holds the interpreter for half of its time. They take calls
-from one socket, and one that hangs leaves all new ones to the other.
+from one socket, and one that hangs leaves all new ones but a few to the other.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from cni.calls.listener import listen
+from cni.calls.listener import inode, listen
 from cni.calls.metrics import CallMetrics
 from cni.calls.server import DEADLINE_S
 from cni.calls.stats import ALIVE, ALIVE_EVERY_S, CallStats
@@ -29,7 +29,7 @@ from nodeplane.runtime.log import current_setup
 log = logging.getLogger(__name__)
 
 _MOST_WORKERS = 2
-_PAUSE_S = 0.1
+_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 # Beyond the deadline of the calls that it finishes.
 _END_WITHIN_S = DEADLINE_S + 5
 # How often in a row nothing may have been heard of a process. Looks and not seconds: an agent that was frozen
@@ -50,15 +50,15 @@ async def keep_serving_calls(path: Path, metrics: CallMetrics) -> None:
     while True:
         # Calls wait in it until a process is there.
         with listen(path) as listener:
-            await _keep_workers(path, listener, metrics)
+            await _keep_workers(path, inode(path) or 0, listener, metrics)
         log.warning("socket for CNI calls is gone, making it anew socket=%s", path)
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _keep_workers(path: Path, listener: socket.socket, metrics: CallMetrics) -> None:
+async def _keep_workers(path: Path, file: int, listener: socket.socket, metrics: CallMetrics) -> None:
     """Keep processes at work on a socket until one of them has ended and taken the socket along."""
     count = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
-    keepers = [asyncio.ensure_future(_keep_worker(path, listener, metrics)) for _ in range(count)]
+    keepers = [asyncio.ensure_future(_keep_worker(path, file, listener, metrics)) for _ in range(count)]
     try:
         done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -69,21 +69,32 @@ async def _keep_workers(path: Path, listener: socket.socket, metrics: CallMetric
         keeper.result()
 
 
-async def _keep_worker(path: Path, listener: socket.socket, metrics: CallMetrics) -> None:
+async def _keep_worker(path: Path, file: int, listener: socket.socket, metrics: CallMetrics) -> None:
+    loop = asyncio.get_running_loop()
+    pause_s = _PAUSE_S
     while True:
-        exit_code = await _run_worker(path, listener, metrics)
-        if not path.is_socket():
-            return
-        log.warning("process for CNI calls ended, starting another exit_code=%d", exit_code)
-        await asyncio.sleep(_PAUSE_S)
+        started_s = loop.time()
+        try:
+            exit_code = await _run_worker(path, file, listener, metrics)
+        except OSError as exc:
+            # No more processes or descriptors: the other one works on, and so does the rest of the agent.
+            log.warning("process for CNI calls can't be started error=%r", str(exc))
+        else:
+            if not path.is_socket():
+                return
+            log.warning("process for CNI calls ended, starting another exit_code=%d", exit_code)
+        # One that dies at its start would have a processor for itself, try after try.
+        has_lived = loop.time() - started_s > _LONGEST_PAUSE_S
+        pause_s = _PAUSE_S if has_lived else min(2 * pause_s, _LONGEST_PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
-async def _run_worker(path: Path, listener: socket.socket, metrics: CallMetrics) -> int:
+async def _run_worker(path: Path, file: int, listener: socket.socket, metrics: CallMetrics) -> int:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with ours:
         with theirs:
-            process = await _start(path, listener, theirs)
+            process = await _start(path, file, listener, theirs)
         pulse = _Pulse()
         watch = asyncio.ensure_future(_kill_when_silent(process, pulse))
         try:
@@ -131,14 +142,14 @@ async def _kill_when_silent(process: Process, pulse: _Pulse) -> None:
         process.kill()
 
 
-async def _start(path: Path, listener: socket.socket, theirs: socket.socket) -> Process:
+async def _start(path: Path, file: int, listener: socket.socket, theirs: socket.socket) -> Process:
     log_format, verbosity = current_setup()
     # systemd hears of the agent's state, and of nobody else's.
     environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     # Not from the folder that the agent happens to be in (-P).
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "cni.calls.worker", str(path), str(listener.fileno()), log_format,
-        str(verbosity), stdin=theirs.fileno(), pass_fds=(listener.fileno(),), env=environ,
+        sys.executable, "-P", "-m", "cni.calls.worker", str(path), str(file), str(listener.fileno()),
+        log_format, str(verbosity), stdin=theirs.fileno(), pass_fds=(listener.fileno(),), env=environ,
     )  # fmt: skip
 
 

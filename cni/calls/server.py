@@ -93,16 +93,18 @@ class CallServer:
             KernelError: the socket can't be made.
         """
         with listen(self._path) as listener:
-            await self.serve(listener)
+            await self.serve(listener, inode(self._path))
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Serve until cancelled or the file is gone; end when the calls that came are finished."""
+    async def serve(self, listener: socket.socket, file: int | None) -> None:
+        """Serve until cancelled or the file is gone; end when the calls that came are finished.
+
+        `file` is the number of the listener's own file, which by now may be another agent's.
+        """
         with telling_callers():
-            await self._take_all(listener)
+            await self._take_all(listener, file)
 
-    async def _take_all(self, listener: socket.socket) -> None:
+    async def _take_all(self, listener: socket.socket, mine: int | None) -> None:
         loop = asyncio.get_running_loop()
-        mine = inode(self._path)
         log.debug("serving CNI calls socket=%s", self._path)
         with self._lock:
             self._start_thread(loop, listener)

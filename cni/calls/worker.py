@@ -1,9 +1,10 @@
 """The process that does the shims' calls: started by cni-agent (`cni.calls.process`), never by hand.
 
-    python -m cni.calls.worker SOCKET LISTENER LOG-FORMAT VERBOSITY
+    python -m cni.calls.worker SOCKET FILE LISTENER LOG-FORMAT VERBOSITY
 
-LISTENER is the number of an open descriptor; stdin is a socket to the agent, which hears by it of each call
-that was answered and that we live, and whose end ends us: the calls that came are finished first.
+FILE is the inode of the socket's file, LISTENER the number of an open descriptor; stdin is a socket to the
+agent, which hears by it of each call that was answered and that we live, and whose end ends us: the calls
+that came are finished first.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ _SWITCH_INTERVAL_S = 0.0005
 
 def main(arguments: list[str]) -> int:
     """Serve until the agent is gone or a signal comes."""
-    path, descriptor, log_format, verbosity = arguments
+    path, file, descriptor, log_format, verbosity = arguments
     setup_logging(cast("LogFormat", log_format), int(verbosity))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     # What has been loaded stays: looking through all of it for garbage takes milliseconds of somebody's call.
@@ -41,17 +42,18 @@ def main(arguments: list[str]) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with agent, socket.socket(fileno=int(descriptor)) as listener:
         agent.setblocking(False)
-        run_daemon(serve_calls(Path(path), listener, agent))
+        run_daemon(serve_calls(Path(path), int(file), listener, agent))
     return 0
 
 
-async def serve_calls(path: Path, listener: socket.socket, agent: socket.socket) -> None:
+async def serve_calls(path: Path, file: int, listener: socket.socket, agent: socket.socket) -> None:
     """Answer calls until the agent is gone, or the socket's file; those that came are finished."""
     answer = partial(plugin.answer, lock=lock_file(path))
     stats = StatsSender(agent)
     with keeping_open(), keeping_sockets():
-        server = asyncio.ensure_future(CallServer(path, answer, stats).serve(listener))
+        # First: one that has not told yet is given the time that a start takes.
         pulse = asyncio.ensure_future(_keep_telling(stats))
+        server = asyncio.ensure_future(CallServer(path, answer, stats).serve(listener, file))
         # It says nothing; its end is an end of file, or a reset where it left figures unread (unix(7)).
         end = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(agent, 1))
         try:

@@ -5,14 +5,16 @@ import errno
 import os
 import signal
 import socket
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cni.calls.listener import listen
+from cni.calls.listener import inode, listen
 from cni.calls.metrics import CallMetrics
 from cni.calls.process import keep_serving_calls
 from cni.calls.protocol import DECLINED, decode_answer, render_call
@@ -49,7 +51,7 @@ class Served:
     def workers(self) -> set[int]:
         """Return the processes that we have started and that run."""
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        return {int(pid) for pid in children if "cni.calls.worker" in _command_of(int(pid))}
+        return {int(pid) for pid in children if _is_worker(pid)}
 
 
 def _command_of(pid: int) -> str:
@@ -57,6 +59,10 @@ def _command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def _is_worker(pid: str) -> bool:
+    return "cni.calls.worker" in _command_of(int(pid))
 
 
 def _is_at_work(pid: int) -> bool:
@@ -171,6 +177,26 @@ def test_processes_that_hang_are_replaced(tmp_path: Path, monkeypatch: pytest.Mo
     run(tmp_path / "cni.sock", test)
 
 
+def test_a_process_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [BlockingIOError(errno.EAGAIN, "no more processes")] * _COUNT
+    start = asyncio.create_subprocess_exec
+
+    async def start_or_refuse(*arguments: Any, **options: Any) -> Process:
+        if refusals:
+            raise refusals.pop()
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_or_refuse)
+
+    async def test(there: Served) -> None:
+        assert await asyncio.wait_for(there.ask(VERSION), _WITHIN_S) == 0
+        assert not refusals
+
+    run(tmp_path / "cni.sock", test)
+
+
 def test_the_end_finishes_the_process(tmp_path: Path) -> None:
     workers: set[int] = set()
 
@@ -224,11 +250,30 @@ def test_an_agent_that_is_gone_before_the_process_is_there(tmp_path: Path) -> No
         with ours, listen(path) as listener, socket.socket(socket.AF_UNIX) as caller:
             caller.connect(str(path))
             caller.sendall(render_call(VERSION, b"{}"))
-            await asyncio.wait_for(serve_calls(path, listener, ours), _WITHIN_S)
+            await asyncio.wait_for(serve_calls(path, inode(path) or 0, listener, ours), _WITHIN_S)
             return caller.recv(4096)
 
     assert decode_answer(asyncio.run(scenario()))[0] in {0, DECLINED}
     assert not path.exists()
+
+
+def test_a_new_agents_socket_stays(tmp_path: Path) -> None:
+    """An old agent's process that begins after another agent took the file over has none to take away."""
+    path = tmp_path / "cni.sock"
+
+    async def scenario() -> tuple[int | None, int | None]:
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        theirs.close()
+        with ours, listen(path) as old:
+            before = inode(path) or 0
+            with listen(path):
+                after = inode(path)
+                await asyncio.wait_for(serve_calls(path, before, old, ours), _WITHIN_S)
+                return after, inode(path)
+
+    after, found = asyncio.run(scenario())
+    assert found == after
 
 
 def test_an_agent_that_is_killed_takes_the_process_along(tmp_path: Path) -> None:
@@ -242,11 +287,12 @@ def test_an_agent_that_is_killed_takes_the_process_along(tmp_path: Path) -> None
     async def test() -> None:
         await until(path.is_socket)
         children = Path(f"/proc/{parent}/task/{parent}/children")
-        await until(lambda: bool(children.read_text().split()))
-        worker = int(children.read_text().split()[0])
+        # Before its exec a child has our own command.
+        await until(lambda: sum(map(_is_worker, children.read_text().split())) == _COUNT)
+        workers = children.read_text().split()
         os.kill(parent, signal.SIGKILL)
         os.waitpid(parent, 0)
-        await until(lambda: "cni.calls.worker" not in _command_of(worker))
+        await until(lambda: not any(map(_is_worker, workers)))
 
     asyncio.run(test())
     with socket.socket(socket.AF_UNIX) as caller:
@@ -265,9 +311,10 @@ def test_an_agent_that_left_figures_unread_is_an_end_as_any(tmp_path: Path) -> N
     async def scenario() -> None:
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        with ours, listen(tmp_path / "cni.sock") as listener:
+        path = tmp_path / "cni.sock"
+        with ours, listen(path) as listener:
             ours.send(b"figures")
             theirs.close()
-            await asyncio.wait_for(serve_calls(tmp_path / "cni.sock", listener, ours), _WITHIN_S)
+            await asyncio.wait_for(serve_calls(path, inode(path) or 0, listener, ours), _WITHIN_S)
 
     asyncio.run(scenario())
