@@ -11,6 +11,9 @@ from contextlib import suppress
 from coredns_lite.workers.channel import Ready, hear_worker, make_pair
 from nodeplane.runtime.log import current_setup
 
+# Many times what it takes on a machine that is busy: who has waited so long is better off with another.
+_READY_WITHIN_S = 60.0
+
 log = logging.getLogger(__name__)
 
 
@@ -22,7 +25,10 @@ async def launch() -> tuple[subprocess.Popen[bytes], socket.socket] | None:
         log.error("worker process not started error=%r", exc.strerror)
         return None
     try:
-        await _until_readable(channel)
+        # One that hangs before it is ready must not keep others from being replaced.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await _until_readable(channel)
         with suppress(BlockingIOError):
             if isinstance(hear_worker(channel), Ready):
                 return process, channel

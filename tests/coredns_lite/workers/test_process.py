@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ from coredns_lite.workers.channel import (
     say,
 )
 from coredns_lite.workers.crew import Crew, Way
+from coredns_lite.workers.launch import launch
 from coredns_lite.workers.process import Asking
 from coredns_lite.zones import ZoneTable
 from nodeplane.errors import SetupError
@@ -129,6 +131,24 @@ def test_a_crew_that_does_not_start_is_not_ready(executable: str, monkeypatch: p
     with pytest.raises(SetupError, match="expected worker processes to start"):
         asyncio.run(Crew(2).keep_running(is_ready.set))
     assert not is_ready.is_set()
+
+
+def test_a_worker_that_hangs_before_it_is_ready_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else no other would ever be replaced."""
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(hanging))
+    monkeypatch.setattr("coredns_lite.workers.launch._READY_WITHIN_S", 0.1)
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_S):
+            assert await launch() is None
+
+    asyncio.run(main())
+    assert f"exit_code={-signal.SIGKILL}" in caplog.text
 
 
 @asynccontextmanager
