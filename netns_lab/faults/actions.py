@@ -12,13 +12,13 @@ import msgspec
 
 from netns_lab.changes import Change, Changes
 from netns_lab.faults.fault import LINK_KINDS, Fault, Kind
-from netns_lab.faults.overlay import expected, overlay, overlay_plan, pinned_node
+from netns_lab.faults.overlay import expected, frozen, overlay, overlay_plan, pinned_node
 from netns_lab.faults.record import drop_fault, next_number, read_faults, save_fault
 from netns_lab.faults.targets import check_fault, find_program
 from netns_lab.lab import thaw, up
 from netns_lab.lab_server import load_remote
 from netns_lab.loader import restore_lab
-from netns_lab.names import node_namespace, pod_namespace
+from netns_lab.names import API_SERVER, node_namespace, pod_namespace
 from netns_lab.plan import build_plan
 from netns_lab.presence import homes
 from netns_lab.processes import Process, kill, lab_processes, namespace_id, send
@@ -126,7 +126,8 @@ def _settle(
     state: StateDirectory, topology: Topology, faults: tuple[Fault, ...], over: Collection[Fault]
 ) -> None:
     """Bring the lab to what it is with these faults, and without those that are over."""
-    if all(fault.kind in _LIGHT for fault in over):
+    # An API server that was stopped has heard of nothing that came meanwhile.
+    if all(fault.kind in _LIGHT for fault in over) and API_SERVER not in frozen(topology, over):
         thaw(state, topology, over)
         _impair(state, topology, faults)
         for fault in over:

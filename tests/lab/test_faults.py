@@ -145,6 +145,17 @@ def test_api_server_that_is_away(lab: LabUnderTest) -> None:
     assert [each.number for each in read_faults(lab.state)] == [server]
 
 
+def test_what_came_while_the_api_server_was_stopped(lab: LabUnderTest) -> None:
+    """It hears of it when the fault ends."""
+    fault(lab, "freeze", "api-server")
+    run("add", "pod", "late", "--node", "n2", "--lab", lab.name)
+    clear(lab)
+
+    missing = status(lab)["missing"]
+    run("remove", "pod", "late", "--lab", lab.name)
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     ("what", "listing", "word"),
     [
