@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -98,7 +97,7 @@ async def follow(url: str, *, create: bool = True, rest_s: float = 0.0) -> Async
 
         def rest_and_read() -> News | None:
             # Here and not in the loop: a timer of the loop costs more than the wait.
-            time.sleep(rest_s)
+            ended.wait(rest_s)
             return feed.next()
 
         read = feed.next
