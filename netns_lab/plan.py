@@ -87,12 +87,13 @@ def build_plan(topology: Topology, state: StateDirectory, remote: RemoteServer |
         corefile = _corefile(topology, state, str(addresses.node_addresses(node.name)[0])).encode()
         agent_config = msgspec.json.encode(_agent_config(topology, state, node))
         files |= {f"nodes/{node.name}/Corefile": corefile, f"nodes/{node.name}/cni-agent.yaml": agent_config}
-        # From an address that is gone, or to a server's, a connection hangs: who may have one starts again.
-        ends = " ".join(map(str, (addresses.server, *addresses.node_addresses(node.name)))).encode()
-        node_programs += (
-            msgspec.structs.replace(program, inputs=(*program.inputs, ends))
-            for program in _node_programs(topology, state, node, corefile, agent_config)
-        )
+        own = addresses.node_addresses(node.name)
+        for program in _node_programs(topology, state, node, corefile, agent_config):
+            # A connection from an address that is gone, or to one, hangs: who may have one starts again. The
+            # agent hears by itself of the node's own.
+            hears = program.name == node_program(node.name, "cni-agent")
+            ends = " ".join(map(str, (addresses.server, *(() if hears else own)))).encode()
+            node_programs.append(msgspec.structs.replace(program, inputs=(*program.inputs, ends)))
     for pod in topology.pods:
         files[f"pods/{pod.key}/resolv.conf"] = _resolv_conf(topology, pod).encode()
         workloads += _pod_programs(topology, state, pod)
