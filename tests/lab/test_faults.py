@@ -70,7 +70,7 @@ def test_link_down(lab: LabUnderTest) -> None:
     assert ("NO-CARRIER" in held["flags"], held["addr_info"][0]["local"]) == (True, N2)
     assert status(lab)["state"] == "up"
     clear(lab)
-    assert answers(lab.node("n1"), N2)
+    eventually(lambda: answers(lab.node("n1"), N2), bool)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("loss", "100%"), ("link-down", "")], ids=["loss", "link down"])
@@ -81,7 +81,7 @@ def test_link_of_a_pod(kind: Kind, value: str, lab: LabUnderTest) -> None:
 
     assert not answers(lab.pod("default/client"), address, 0.3)
     clear(lab)
-    assert answers(lab.pod("default/client"), address)
+    eventually(lambda: answers(lab.pod("default/client"), address), bool)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_wiped_neighbours(lab: LabUnderTest) -> None:
 
     fault(lab, "wipe", "n1", "neighbours")
 
-    assert answers(lab.node("n1"), N2)
+    eventually(lambda: answers(lab.node("n1"), N2), bool)
 
 
 def test_node_crash(lab: LabUnderTest) -> None:
@@ -265,7 +265,7 @@ def test_command_that_ends_early(number: int, left: int, code: int, lab: LabUnde
 
     assert (ended, len(read_faults(lab.state))) == (code, left)
     clear(lab)
-    assert answers(lab.node("n1"), N2)
+    eventually(lambda: answers(lab.node("n1"), N2), bool)
 
 
 def test_up_ends_all_faults(lab: LabUnderTest) -> None:
@@ -345,4 +345,4 @@ def test_links_that_the_file_makes_bad(lab: LabUnderTest) -> None:
     # Its kubeproxy started anew, over a link that was good meanwhile.
     assert "nodes/n2/kubeproxy" in [change["what"] for change in repaired["changes"]]
     assert well["changes"]
-    assert answers(lab.node("n1"), N2)
+    eventually(lambda: answers(lab.node("n1"), N2), bool)
